@@ -17,6 +17,7 @@ from official import cross_entropy_loss, entropy_loss, official_scores
 from sides import COLUMNS, MEMORY, SIDES, Row, against, held, memory, peak, seconds
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from hfprune.calibration.sizes import samples_of
 from hfprune.criteria import Criterion
 from hfprune.criteria.cross_entropy import CrossEntropy
 from hfprune.criteria.entropy import Entropy
@@ -25,7 +26,7 @@ from hfprune.devices.lease import default_device
 from hfprune.models.load import load_model, load_tokenizer
 from hfprune.plans.planning import make_plan
 from hfprune.recovery.reconstruction import solve_plans
-from hfprune.scoring.score import score
+from hfprune.scoring.score import score, score_samples
 
 if TYPE_CHECKING:
     from lm_eval.models.huggingface import HFLM
@@ -60,6 +61,20 @@ def scoring(model: torch.nn.Module, sequences: int, length: int, repeats: int) -
         lambda: score(both, model, blocks),
         repeats,
     )
+
+
+def nested(model: torch.nn.Module, sequences: int, length: int, repeats: int) -> Row:
+    """Time a pass that scores the largest size alone, and one for all disjoint samples of five sizes."""
+    blocks = tokens(model, sequences, length)
+    criteria: dict[str, Criterion] = {"entropy": Entropy(), "cross_entropy": CrossEntropy()}
+    sizes = [sequences >> halvings for halvings in range(5)]
+    every = [sample for size in sizes for sample in samples_of(size, sequences // size)]
+
+    def scored(samples: list[range]) -> object:
+        return score_samples(criteria, model, blocks, ["neurons"], {name: samples for name in criteria})
+
+    task = f"{sequences} sequences beside {len(every)} samples of {sizes[-1]} to {sequences}"
+    return against(f"sizes, {length} tokens", task, lambda: scored(every[:1]), lambda: scored(every), repeats)
 
 
 def linear_recovery(
@@ -181,6 +196,7 @@ def main() -> None:
     model = load_model(arguments.model, "float32")
     rows = list(scoring(model, arguments.sequences, arguments.length, arguments.repeats))
     rows += scoring(model, arguments.sequences * 4, arguments.length // 4, arguments.repeats)
+    rows.append(nested(model, arguments.sequences * 8, arguments.length // 8, arguments.repeats))
     flags = ("--model", arguments.model, "--length", arguments.length)
     rows.append(memory(f"entropy, {arguments.length} tokens", __file__, *flags))
     rows += linear_recovery(

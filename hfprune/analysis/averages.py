@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from hfprune.analysis.declarations import Declarations
-from hfprune.analysis.spread import MIN_DOCUMENTS, MIN_DRAWS, draws_and_items
+from hfprune.analysis.spread import MIN_DOCUMENTS, draws_and_items
 from hfprune.analysis.statistics import LEVEL, interval
+from hfprune.calibration.folds import MIN_DRAWS
 from hfprune.errors import HfpruneError
 from hfprune.paper.printed import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS, NOT_AVERAGED, PRIMARY
 from hfprune.results import CELL_COLUMNS, KEY

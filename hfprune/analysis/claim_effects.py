@@ -10,8 +10,8 @@ from hfprune.analysis.effects import mean
 from hfprune.analysis.evidence import Evidence, MeasuredSide
 from hfprune.analysis.outcomes import Draw, NotMeasuredError, Outcomes, contrast
 from hfprune.analysis.quotient import quotient
-from hfprune.analysis.spread import MIN_DRAWS
 from hfprune.analysis.statistics import Estimate, estimate
+from hfprune.calibration.folds import MIN_DRAWS
 from hfprune.paper.printed import AVERAGE_WITHOUT_CROWS
 from hfprune.paper.relations import Claim, Paper
 from hfprune.results import DENSE, Cell

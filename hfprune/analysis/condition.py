@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from hfprune.analysis.effect import ALPHA
-from hfprune.analysis.spread import MIN_DRAWS
 from hfprune.analysis.statistics import Estimate, multiples_to_decide
+from hfprune.calibration.folds import MIN_DRAWS
 from hfprune.paper.relations import Claim
 
 # How a claim is judged: by measured outcomes, or by the budget alone.

@@ -12,9 +12,10 @@ from hfprune.analysis.claim_effects import compare_items
 from hfprune.analysis.declarations import declare
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.outcomes import NotComparableError
-from hfprune.analysis.spread import MIN_DRAWS, resampling_dof
+from hfprune.analysis.spread import resampling_dof
 from hfprune.analysis.statistics import POWER, Estimate
 from hfprune.assets.known_tasks import known_task
+from hfprune.calibration.folds import MIN_DRAWS
 from hfprune.measurement import Measure, TaskMeasure, TextMeasure
 from hfprune.paper.relations import Claim, Paper
 from hfprune.results import DENSE

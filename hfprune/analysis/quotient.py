@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from hfprune.analysis.outcomes import Draw, NotComparableError, paired
-from hfprune.analysis.spread import MIN_DRAWS
 from hfprune.analysis.statistics import Estimate
+from hfprune.calibration.folds import MIN_DRAWS
 
 
 def quotient(

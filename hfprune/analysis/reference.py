@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from hfprune.calibration.sizes import sized
 from hfprune.criteria import CRITERIA
 from hfprune.study.study import Study
 
@@ -13,12 +14,15 @@ def reference_of(study: Study, method: str) -> str:
     """Return the reference of a method: entropy, or the first criterion of a study without entropy.
 
     If the study has this reference with the method's own calibration (corpus and number of sequences), that one is
-    returned.
+    returned. So each size has a reference; that of methods that read no calibration is the largest.
     """
     criteria = [other for other, settings in study.methods.items() if not settings.baseline]
-    reference = REFERENCE if REFERENCE in criteria else [*criteria, *study.methods][0]
-    if method == reference:
-        return reference
+    sizes = study.calibration.sizes
+    entropies = [REFERENCE, *(sized(REFERENCE, size) for size in sorted(sizes, reverse=True))]
+    reference = [*(name for name in entropies if name in criteria), *criteria, *study.methods][0]
+    of_size = study.methods[method].sequences in sizes
+    if method == reference or (of_size and differing(study, method, reference) == ["sequences"]):
+        return method
     alike = (
         other
         for other in study.methods
@@ -53,5 +57,5 @@ def _settings(study: Study, name: str) -> dict[str, Any]:
         "units": method.units,
         "bias": method.bias,
         "corpus": study.corpus_of(name),
-        "sequences": method.sequences or study.calibration.sequences,
+        "sequences": study.sequences_of(name),
     }

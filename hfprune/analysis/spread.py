@@ -12,8 +12,6 @@ from hfprune.calibration.folds import FOLDS
 # The variance over real draws per that over resampled ones. Eight folds drawn with replacement vary by 7/8 of the
 # variance that eight new ones would have.
 RESAMPLING = FOLDS / (FOLDS - 1)
-# With fewer, the spread over draws is as good as unknown: Student's t of two draws is 12.7.
-MIN_DRAWS = 3
 # With fewer, no interval covers what it says where items are skewed (docs/inference.md).
 MIN_DOCUMENTS = 8
 

@@ -8,7 +8,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from hfprune.analysis.outcomes import Contrast
-from hfprune.analysis.spread import MIN_DRAWS, Spread, resampled_spread, spread_of
+from hfprune.analysis.spread import Spread, resampled_spread, spread_of
+from hfprune.calibration.folds import MIN_DRAWS
 
 LEVEL = 0.95
 POWER = 0.8

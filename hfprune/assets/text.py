@@ -7,7 +7,7 @@ from pydantic import Field, PositiveInt
 from hfprune.assets.spelling import FORMS
 from hfprune.settings import Strict
 
-Sampling = Literal["crop", "pack"]
+Sampling = Literal["crop", "pack", "shuffle"]
 
 
 class Blocks(Strict):
@@ -16,7 +16,7 @@ class Blocks(Strict):
     sampling: Sampling = Field(
         default="crop",
         description="crop: one random crop of each document that is long enough, as in the official code; "
-        "pack: shuffled documents end to end",
+        "pack: shuffled documents end to end; shuffle: the same blocks in random order",
     )
 
 

@@ -35,7 +35,7 @@ def blocks(corpus: str, sequences: int, length: int, sampling: str) -> int:
     if known is None:
         return sequences
     documents, tokens = known
-    return max(1, min(sequences, documents * tokens // length if sampling == "pack" else documents))
+    return max(1, min(sequences, documents if sampling == "crop" else documents * tokens // length))
 
 
 def pairs_to_learn(instructions: Path) -> Reading:

@@ -38,7 +38,8 @@ def sample_blocks(
         sequences: at most this many blocks; a small corpus gives fewer.
         length: tokens per block.
         sampling: `crop`, one random crop of every document longer than `length` tokens, as the official code
-            does; or `pack`, documents joined end to end, separated by EOS.
+            does; or `pack`, documents joined end to end, separated by EOS; or `shuffle`, the same blocks in random
+            order, so that a few of them are of many documents.
         seed: the study's seed.
         corpus: its name, for messages and the seed.
         place: the place of use, so that calibration and measurement draw different blocks.
@@ -57,6 +58,9 @@ def sample_blocks(
     first = first_tokens(tokenizer)
     texts = ((number, tokens_of(documents[number], tokenizer, first)) for number in order)
     blocks, homes, longest = take(texts, tokenizer.eos_token_id, sequences, length - len(first), generator)
+    if sampling == "shuffle":
+        order = generator.sample(range(len(blocks)), len(blocks))
+        blocks, homes = [blocks[number] for number in order], [homes[number] for number in order]
     blocks = [first + block for block in blocks]
     if not blocks:
         text = re.sub(r"-[0-9a-f]{12}$", "", corpus)  # a file of the user's is kept under its hash, too

@@ -7,6 +7,8 @@ from hfprune.seeds import derive_seed
 
 # An even number: even folds are one half of the calibration, odd folds the other.
 FOLDS = 8
+# With fewer draws, the spread over them is as good as unknown: Student's t of two is 12.7.
+MIN_DRAWS = 3
 
 
 def folds_of(sequences: int, documents: Sequence[int] | None = None) -> list[int]:

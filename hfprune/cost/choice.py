@@ -13,10 +13,11 @@ from hfprune.devices.known import Device, nominal_cpu, slowest_gpu, table_device
 from hfprune.errors import HfpruneError, nearest
 from hfprune.settings import load, validate
 from hfprune.stages.jobs import list_jobs
+from hfprune.study.config import Config
 from hfprune.study.files import criteria_of, load_files
 from hfprune.study.paths import study_file
 from hfprune.study.references import load_study
-from hfprune.study.study import Config, Study
+from hfprune.study.study import Study
 
 # The paper's studies, the largest first, and the one for every machine.
 TIERS = ("paper-recovery", "paper", "paper-small")

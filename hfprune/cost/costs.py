@@ -5,12 +5,14 @@ Each stage with work of its own has one function in `STAGES`, which reads the se
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from hfprune.assets.catalogue import LocalSource
 from hfprune.assets.text_sizes import pairs_to_learn
+from hfprune.calibration.sizes import most_open
+from hfprune.criteria import StudentCriterion
 from hfprune.devices.batches import training_tokens
 from hfprune.devices.known import UTILISATION, Device
 from hfprune.errors import HfpruneError
@@ -137,9 +139,19 @@ class Costs:
         return Work(seconds=10 + read / TOKENIZED, memory=TEXT + PACKED * read)
 
     def _score(self, job: Any) -> Work:
-        read, scoring = self.study.calibration, self._scoring(job, job.methods, job.units)
+        read, criteria = self.study.calibration, self.files.criteria
+        by_draw = {(name, draw): job.sample(name, draw, read.sequences) for name, draw in job.each()}
+        students = {
+            each for (name, _), each in by_draw.items() if isinstance(criteria[name], StudentCriterion)
+        }
+        last = max(each.stop for each in by_draw.values())
+        scoring = replace(
+            self._scoring(job, job.methods, job.units),
+            open=most_open(by_draw.values()),
+            by_students=sum(map(len, students)) / last,
+        )
         memory = scoring.peak(read.length * scoring.fitting(read.length, job.batch_tokens))
-        flops = scoring.operations((job.sequences or read.sequences) * read.length, read.length)
+        flops = scoring.operations(last * read.length, read.length)
         return Work(flops, scoring.dtype, memory, scoring.shape.weights(scoring.dtype))
 
     def _linear(self, job: Any) -> Work:
@@ -183,7 +195,8 @@ class Costs:
                 else:
                     plain = (cell.method, cell.recovery) == (DENSE, "none")
                     beside = measure.needs in ("beside", "reference") and not plain
-                    masked = read.resamples if files.resampled and measure.resampled else 0
+                    on_plans = files.resampled and measure.resampled
+                    masked = self.study.resamples_of(cell.model, cell.method) if on_plans else 0
                     flops += cut.forward(tokens, CONTEXT) + (beside + masked) * dense.forward(tokens, CONTEXT)
                     held += cut.weights(dtype) * (beside and measure.needs == "reference")
                 memory = max(memory, held)

@@ -7,7 +7,7 @@ that a study can be checked without it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field
@@ -203,6 +203,14 @@ class StudentCriterion(GradientCriterion):
 
 
 CRITERIA = Registry("hfprune.criteria", Criterion, required=("needs",))
+
+
+def distinct(criteria: Mapping[str, Criterion]) -> dict[str, str]:
+    """Return, by name, the first name that has the same criterion with the same options."""
+    return {
+        name: next(first for first, other in criteria.items() if other == criterion)
+        for name, criterion in criteria.items()
+    }
 
 
 def by_gradient(criteria: Sequence[GradientCriterion]) -> list[list[int]]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hfprune.criteria import Criterion, GradientCriterion, by_gradient
+from hfprune.criteria import Criterion, GradientCriterion, by_gradient, distinct
 from hfprune.devices.batches import batch_tokens
 from hfprune.models.shape import BYTES, Shape
 from hfprune.scoring.passes import SUMS_SHARE, GradientPass, gradient_passes, layer_parts, sums_bytes
@@ -21,21 +21,26 @@ class ScoringCost:
     dtype: str
     room: float = math.inf
     """Bytes of a GPU's memory; infinite on a CPU."""
+    open: int = 1
+    """The most samples of the calibration that a pass is within at a time, each with sums of its own."""
+    by_students: float = 1
+    """Sequences that students read for each that a pass reads, since every sample has students of its own."""
 
     def operations(self, tokens: float, length: float) -> float:
         """Return the operations: 2 N a token for each forward pass, each gradient and each weight form."""
-        number = int(any(criterion.needs == "activations" for criterion in self.criteria.values()))
-        for one in gradient_passes(self.criteria, self.kinds):
+        several = int(any(criterion.needs == "activations" for criterion in self.criteria.values()))
+        found = several * self.shape.forward(tokens, length)
+        for one in self._passes():
             chosen = [criterion for criterion, _ in one.criteria.values()]
             each = 1 + bool(one.start) + len(by_gradient(chosen)) + sum(map(_of_weights, chosen))
-            number += len(self._parts(one)) * each
-        return number * self.shape.forward(tokens, length)
+            read = tokens * (self.by_students if one.start else 1)
+            found += len(self._parts(one)) * each * self.shape.forward(read, length)
+        return found
 
     def peak(self, tokens: float) -> float:
         """Return the bytes that the largest pass takes, weights included, by so many tokens at a time."""
-        passes = gradient_passes(self.criteria, self.kinds)
         reading = self.shape.reading(self.dtype, on_gpu=math.isfinite(self.room))
-        return max((self._held(one, tokens) for one in passes), default=reading)
+        return max((self._held(one, tokens) for one in self._passes()), default=reading)
 
     def fitting(self, length: int, most: int | None = None) -> int:
         """Return how many sequences to take at a time: of `most` tokens those for which 90 % of memory suffice."""
@@ -48,14 +53,22 @@ class ScoringCost:
         shape, criteria = self.shape, [criterion for criterion, _ in one.criteria.values()]
         forms, part = any(map(_of_weights, criteria)), max(map(len, self._parts(one)))
         # Weight forms: a layer's gradients in float32, and every MLP's input. Logits with what is made of them.
-        fixed = sums_bytes(criteria[0], part * self._scored) + forms * 8 * 4 * self._scored
+        fixed = sums_bytes(criteria[0], part * self._summed(one)) + forms * 8 * 4 * self._scored
         fixed += shape.weights(self.dtype) + 5 * shape.logits(on_gpu=math.isfinite(self.room))
         hidden = shape.hidden * BYTES[self.dtype]
         return fixed + tokens * (shape.layers * (shape.kept(self.dtype) + forms * hidden) + 8 * hidden)
 
+    def _passes(self) -> list[GradientPass]:
+        names = {*distinct(self.criteria).values()}
+        return gradient_passes({name: it for name, it in self.criteria.items() if name in names}, self.kinds)
+
     def _parts(self, one: GradientPass) -> list[range]:
         criterion = next(iter(one.criteria.values()))[0]
-        return layer_parts(criterion, self.shape.layers, self._scored, SUMS_SHARE * self.room)
+        return layer_parts(criterion, self.shape.layers, self._summed(one), SUMS_SHARE * self.room)
+
+    def _summed(self, one: GradientPass) -> float:
+        """Return a layer's weights, as often as a pass keeps sums of them at a time; of students one by one."""
+        return self._scored * (1 if one.start else self.open)
 
     @property
     def _scored(self) -> float:

@@ -19,13 +19,14 @@ def save_state(path: Path, identity: str, done: int, scorers: Sequence[Scorer]) 
     Only a pass of the same `identity` may resume from here: of the same model, blocks and settings.
     """
     tensors = {
-        f"{index}/{name}/{key}": x
+        f"{index}/{number}/{name}/{key}": x
         for index, scorer in enumerate(scorers)
-        for name, part in scorer.parts().items()
+        for number, sample in enumerate(scorer.samples)
+        for name, part in sample.parts().items()
         for key, x in part.items()
     }
     if sum(x.nbytes for x in tensors.values()) < STATE_BYTES:
-        curves = json.dumps([scorer.curve for scorer in scorers])
+        curves = json.dumps([[sample.curve for sample in scorer.samples] for scorer in scorers])
         tensors = {name: x.cpu() for name, x in tensors.items()}
         save_tensors(path, tensors, identity=identity, done=str(done), curves=curves)
 
@@ -36,9 +37,10 @@ def restore_state(path: Path, identity: str, scorers: Sequence[Scorer]) -> int:
     if not about:
         return 0
     for name, tensor in load_file(path).items():
-        index, part, key = name.split("/")
+        index, number, part, key = name.split("/")
         scorer = scorers[int(index)]
-        scorer.parts()[part][key] = tensor.to(scorer.units[key].device)
-    for scorer, curve in zip(scorers, json.loads(about["curves"]), strict=True):
-        scorer.curve = curve
+        scorer.samples[int(number)].parts()[part][key] = tensor.to(scorer.units[key].device)
+    for scorer, curves in zip(scorers, json.loads(about["curves"]), strict=True):
+        for sample, curve in zip(scorer.samples, curves, strict=True):
+            sample.curve = curve
     return int(about["done"])

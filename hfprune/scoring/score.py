@@ -2,20 +2,22 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from hfprune.calibration.folds import folds_of
-from hfprune.criteria import Criterion, SweepCriterion, WeightCriterion, check_scorable
+from hfprune.calibration.folds import FOLDS, folds_of, resample
+from hfprune.calibration.sizes import most_open
+from hfprune.criteria import Criterion, SweepCriterion, WeightCriterion, check_scorable, distinct
 from hfprune.errors import HfpruneError
 from hfprune.models.units import Units, gated_mlps, units_of
 from hfprune.plans.allocation import keep_highest, kept_mask
 from hfprune.scoring.passes import GradientPass, gradient_passes, layer_parts
 from hfprune.scoring.score_files import Scores
-from hfprune.scoring.scorer import Curve, Scorer
+from hfprune.scoring.scorer import Curve, Sample, Scorer
 from hfprune.scoring.sweep import Sweep
 from hfprune.seeds import derive_seed
 from hfprune.settings.units import layer_of
@@ -32,30 +34,58 @@ class Scored(NamedTuple):
     """The scores from each resampled calibration; none where the criterion has no such scores."""
 
 
+# By the sequences of a sample, as a range of the blocks.
+BySample = dict[range, Scored]
+
+
 def score(
     criteria: Mapping[str, Criterion],
     model: "PreTrainedModel",
     blocks: Tensor | None = None,
     units: Sequence[str] = ("neurons",),
     *,
+    resamples: int = 0,
+    **settings: Any,
+) -> dict[str, Scored]:
+    """Score the units of a model by several criteria from all blocks, and from so many resamples of them.
+
+    See `score_samples` for the other settings. A weight criterion is scored with other random numbers instead.
+    """
+    whole = range(0 if blocks is None else len(blocks))
+    samples, again = {name: [whole] for name in criteria}, {whole: resamples}
+    found = score_samples(criteria, model, blocks, units, samples, resamples=again, **settings)
+    return {name: by_sample[whole] for name, by_sample in found.items()}
+
+
+def score_samples(
+    criteria: Mapping[str, Criterion],
+    model: "PreTrainedModel",
+    blocks: Tensor | None,
+    units: Sequence[str],
+    samples: Mapping[str, Sequence[range]],
+    *,
+    resamples: Mapping[range, int] | None = None,
     seed: int = 0,
     batch_tokens: int = 512,
     state: Path | None = None,
     identity: str = "",
     documents: Sequence[int] | None = None,
-    resamples: int = 0,
     sums_room: float = math.inf,
-) -> dict[str, Scored]:
-    """Score the units of a model by several criteria; each gets the same scores as it would alone.
+) -> dict[str, BySample]:
+    """Score the units of a model by several criteria, each from several samples of the blocks.
 
+    Each gets the same scores as it would alone, and from each sample as from a calibration of its sequences alone.
     Activation criteria share one forward pass over the blocks, gradient criteria those of
-    `hfprune.scoring.passes.gradient_passes`.
+    `hfprune.scoring.passes.gradient_passes`: one pass serves all samples, but each has students of its own.
 
     Args:
-        criteria: criteria by any name.
+        criteria: criteria by any name; equal ones are scored once.
         model: dense, frozen.
         blocks: calibration tokens [sequences, length]; weight criteria do not read them.
         units: the kinds of unit to score.
+        samples: by name of a criterion the sequences of each of its samples; they may overlap.
+        resamples: of each sample, the number of resampled calibrations (`hfprune.calibration.folds`) to score as
+            well; it costs no further pass. None by default.
         seed: seed of random scores and drawn labels.
         batch_tokens: tokens of one forward pass; it changes scores by rounding only.
         state: folder where unfinished passes are saved regularly, and from which they resume.
@@ -63,8 +93,6 @@ def score(
         documents: the document of each sequence, if known; the sequences of one stay in one fold.
         sums_room: bytes that a criterion's sums may take where they are as large as weights; with less, its layers
             are read in several passes.
-        resamples: number of resampled calibrations (`hfprune.calibration.folds`) to score as well; it costs no
-            further pass. A weight criterion is scored with other random numbers instead.
 
     Raises:
         HfpruneError: a criterion cannot score the units, or the model does not have them; the blocks are
@@ -74,26 +102,35 @@ def score(
         check_scorable(criterion, units, f"criterion {name!r}")
         if criterion.needs != "weights" and blocks is None:
             raise HfpruneError(f"criterion {name!r} needs calibration blocks")
-    found: dict[str, Scored] = {}
-    for name, criterion in criteria.items():
+    firsts, again = distinct(criteria), resamples or {}
+    chosen = {name: criteria[name] for name in firsts.values()}
+    read: dict[str, list[range]] = {}
+    for name, first in firsts.items():
+        read[first] = [*dict.fromkeys([*read.get(first, []), *samples[name]])]
+    found: dict[str, BySample] = {}
+    for name, criterion in chosen.items():
         if isinstance(criterion, WeightCriterion):
-            seeds = [seed, *(derive_seed(seed, "resample", number) for number in range(1, resamples + 1))]
-            first, *others = (_weight_scores(criterion, units_of(model, units), each) for each in seeds)
-            found[name] = Scored(first, [], others)
+            of = criterion, units_of(model, units), seed
+            found[name] = {each: _by_weights(*of, again.get(each, 0)) for each in read[name]}
     if blocks is not None:
-        fold_of = folds_of(len(blocks), documents)
-        sweep = Sweep(model, blocks, fold_of, seed, batch_tokens, state, identity)
-        scorers = {
-            name: Scorer(criterion, units_of(model, units), fold_of)
-            for name, criterion in criteria.items()
-            if isinstance(criterion, SweepCriterion) and criterion.needs == "activations"
-        }
-        if scorers:
-            sweep.activations([*scorers.values()])
-        found |= {name: _scored(scorer, seed, resamples) for name, scorer in scorers.items()}
-        for each in gradient_passes(criteria, units):
-            found |= _run(each, sweep, found, sums_room, resamples)
-    return {name: _on_one_device(found[name], model.device) for name in criteria}
+        sweep = Sweep(model, blocks, seed, batch_tokens, state, identity)
+        passes, planned = _Passes(sweep, documents, again, sums_room), gradient_passes(chosen, units)
+        for one in planned:  # what chooses a student reads the student's samples
+            for name in one.criteria if one.start else ():
+                read[one.start] = [*dict.fromkeys([*read.get(one.start, []), *read[name]])]
+        found |= passes.activations(chosen, units, read)
+        for one in planned:
+            found |= passes.students(one, found, read) if one.start else passes.gradients(one, read)
+    return {
+        name: {each: _on_one_device(found[firsts[name]][each], model.device) for each in samples[name]}
+        for name in criteria
+    }
+
+
+def _by_weights(criterion: WeightCriterion, units: Mapping[str, Units], seed: int, resamples: int) -> Scored:
+    seeds = [seed, *(derive_seed(seed, "resample", number) for number in range(1, resamples + 1))]
+    first, *others = (_weight_scores(criterion, units, each) for each in seeds)
+    return Scored(first, [], others)
 
 
 @torch.no_grad()
@@ -107,37 +144,105 @@ def _weight_scores(criterion: WeightCriterion, units: Mapping[str, Units], seed:
     return found
 
 
-def _run(
-    one: GradientPass, sweep: Sweep, found: Mapping[str, Scored], room: float, resamples: int
-) -> dict[str, Scored]:
-    """Run a pass, or one for each part of the layers whose sums fit into `room` bytes; `found` has the starts."""
-    kept = {}
-    for key, scores in found[one.start].scores.items() if one.start else ():
-        lost = max(1, round(one.warm_start * len(scores)))
-        kept[key] = kept_mask(keep_highest(scores, len(scores) - lost), len(scores))
-    first, scored = next(iter(one.criteria.values()))  # the only one, if its sums are large
-    mlps = gated_mlps(sweep.model)
-    of_first = [unit for unit in units_of(sweep.model, scored).values() if unit.name.endswith(".0")]
-    weights = sum(linear.weight.numel() for unit in of_first for linear in unit.linears)
-    parts = []
-    for layers in layer_parts(first, len(mlps), weights, room):
-        scorers = {}
-        for name, (criterion, kinds) in one.criteria.items():
-            units = units_of(sweep.model, kinds)
-            if len(layers) < len(mlps):
-                units = {key: unit for key, unit in units.items() if layer_of(key) in layers}
-            scorers[name] = Scorer(criterion, units, sweep.fold_of)
-        whole = len(layers) == len(mlps)
-        sweep.gradients(
-            [*scorers.values()], one.name if whole else f"{one.name}-{layers.start}", kept or None
+@dataclass(frozen=True)
+class _Passes:
+    """The passes of a scoring; `read` has the samples of each criterion by its name."""
+
+    sweep: Sweep
+    documents: Sequence[int] | None
+    resamples: Mapping[range, int]
+    room: float
+    """Bytes for sums that are as large as weights."""
+
+    def activations(
+        self, criteria: Mapping[str, Criterion], units: Sequence[str], read: Mapping[str, Sequence[range]]
+    ) -> dict[str, BySample]:
+        scorers = {
+            name: self._scorer(criterion, units_of(self.sweep.model, units), read[name])
+            for name, criterion in criteria.items()
+            if isinstance(criterion, SweepCriterion) and criterion.needs == "activations"
+        }
+        if scorers:
+            self._as_far_as_read(scorers).activations([*scorers.values()])
+        return {name: _scored(scorer) for name, scorer in scorers.items()}
+
+    def gradients(
+        self,
+        one: GradientPass,
+        read: Mapping[str, Sequence[range]],
+        kept: Mapping[str, Tensor] | None = None,
+        name: str = "",
+    ) -> dict[str, BySample]:
+        """Run a pass, or one for each part of the layers whose sums fit into the room."""
+        model = self.sweep.model
+        first, scored = next(iter(one.criteria.values()))  # the only one, if its sums are large
+        mlps, open_ = gated_mlps(model), max(most_open(read[each]) for each in one.criteria)
+        of_first = [unit for unit in units_of(model, scored).values() if unit.name.endswith(".0")]
+        weights = open_ * sum(linear.weight.numel() for unit in of_first for linear in unit.linears)
+        parts = []
+        for layers in layer_parts(first, len(mlps), weights, self.room):
+            scorers = {}
+            for each, (criterion, kinds) in one.criteria.items():
+                units = units_of(model, kinds)
+                if len(layers) < len(mlps):
+                    units = {key: unit for key, unit in units.items() if layer_of(key) in layers}
+                scorers[each] = self._scorer(criterion, units, read[each])
+            named = (name or one.name) + ("" if len(layers) == len(mlps) else f"-{layers.start}")
+            self._as_far_as_read(scorers).gradients([*scorers.values()], named, kept)
+            parts.append({each: _scored(scorer) for each, scorer in scorers.items()})
+            del scorers  # and its sums, before the next part has its own
+        return {
+            each: {numbers: _joined([part[each][numbers] for part in parts]) for numbers in read[each]}
+            for each in one.criteria
+        }
+
+    def students(
+        self, one: GradientPass, found: Mapping[str, BySample], read: Mapping[str, Sequence[range]]
+    ) -> dict[str, BySample]:
+        """Run a pass for each sample, since what its student lacks is chosen by the sample's own scores."""
+        scored: dict[str, BySample] = {name: {} for name in one.criteria}
+        for numbers in dict.fromkeys(each for name in one.criteria for each in read[name]):
+            kept = {}
+            for key, scores in found[one.start][numbers].scores.items():
+                lost = max(1, round(one.warm_start * len(scores)))
+                kept[key] = kept_mask(keep_highest(scores, len(scores) - lost), len(scores))
+            readers = {name: its for name, its in one.criteria.items() if numbers in read[name]}
+            alone, whole = self._alone(numbers), range(len(numbers))
+            every = numbers == range(len(self.sweep.blocks))
+            named = one.name if every else f"{one.name}-{numbers.start}-{numbers.stop}"
+            made = alone.gradients(
+                one._replace(criteria=readers), {name: [whole] for name in readers}, kept, named
+            )
+            for name, by_sample in made.items():
+                scored[name][numbers] = by_sample[whole]
+        return scored
+
+    def _alone(self, numbers: range) -> "_Passes":
+        """Return the passes over one sample, whose sequences are numbered from 0."""
+        blocks, documents = self.sweep.blocks[numbers.start : numbers.stop], self.documents
+        return replace(
+            self,
+            sweep=replace(self.sweep, blocks=blocks),
+            documents=documents and documents[numbers.start : numbers.stop],
+            resamples={range(len(numbers)): self.resamples.get(numbers, 0)},
         )
-        parts.append({name: _scored(scorer, sweep.seed, resamples) for name, scorer in scorers.items()})
-        del scorers  # and its sums, before the next part has its own
-    return {name: _joined([part[name] for part in parts]) for name in one.criteria}
+
+    def _as_far_as_read(self, scorers: Mapping[str, Scorer]) -> Sweep:
+        stop = max(sample.numbers.stop for scorer in scorers.values() for sample in scorer.samples)
+        return replace(self.sweep, blocks=self.sweep.blocks[:stop])
+
+    def _scorer(self, criterion: SweepCriterion, units: Mapping[str, Units], read: Sequence[range]) -> Scorer:
+        samples = []
+        for numbers in read:
+            own = self.documents and self.documents[numbers.start : numbers.stop]
+            count = self.resamples.get(numbers, 0)
+            drawn = [resample(range(FOLDS), self.sweep.seed, number) for number in range(1, count + 1)]
+            samples.append(Sample(criterion, units, numbers, folds_of(len(numbers), own), drawn))
+        return Scorer(criterion, units, samples)
 
 
-def _scored(scorer: Scorer, seed: int, resamples: int) -> Scored:
-    return Scored(scorer.scores(), scorer.curve, scorer.resampled(seed, resamples))
+def _scored(scorer: Scorer) -> BySample:
+    return {each.numbers: Scored(each.scores(), each.curve, each.resampled()) for each in scorer.samples}
 
 
 def _joined(parts: Sequence[Scored]) -> Scored:

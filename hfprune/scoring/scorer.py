@@ -1,4 +1,4 @@
-"""One criterion in a pass over the blocks: its statistics by folds of the calibration, and its scores."""
+"""One criterion in a pass over the blocks: the statistics of its samples, by folds, and the scores from them."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,56 +8,186 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hfprune.calibration.folds import FOLDS, resample
+from hfprune.calibration.folds import FOLDS
 from hfprune.criteria import SweepCriterion
 from hfprune.errors import HfpruneError
 from hfprune.models.units import Units
 from hfprune.scoring.score_files import Scores
 from hfprune.scoring.weight_forms import WEIGHT_FORMS, stacked_weights
 
-# The progress of one criterion in a pass, one entry per mark: see `Scorer.mark`.
+# The progress of one criterion in a pass, one entry per mark: see `Sample.mark`.
 Curve = list[dict[str, Any]]
 # The fraction of units kept when halves are compared; the paper's ratios lie on both sides of it.
 KEPT_FRACTION = 0.5
 
 
-class Scorer:
-    """One criterion, the units that it scores, its statistics of the sequences read so far, and their curve."""
+class Sample:
+    """The statistics of one sample of the sequences, by folds; its scores as soon as its last sequence is in.
 
-    def __init__(self, criterion: SweepCriterion, units: Mapping[str, Units], fold_of: Sequence[int]) -> None:
-        """Start without sequences; `units` has the order of the scores, `fold_of` the fold of each sequence."""
-        self.criterion, self.units, self.fold_of = criterion, units, fold_of
-        self.kinds = {item.kind for item in units.values()}
+    At a place (a key) where all is read, only the scores are kept, so that samples of one size that follow on each
+    other take the memory of one.
+    """
+
+    def __init__(
+        self,
+        criterion: SweepCriterion,
+        units: Mapping[str, Units],
+        numbers: range,
+        fold_of: Sequence[int],
+        resamples: Sequence[Sequence[int]] = (),
+    ) -> None:
+        """Start without sequences.
+
+        Args:
+            criterion: has the statistics.
+            units: in the order of the scores.
+            numbers: those of the sample's sequences in the pass.
+            fold_of: the fold of each of these sequences.
+            resamples: the folds of each resampled calibration to score.
+        """
+        self.criterion, self.units, self.numbers, self.fold_of = criterion, units, numbers, fold_of
         self.form = WEIGHT_FORMS.get(getattr(criterion, "aggregation", ""))
         self.folds: list[dict[str, Tensor]] = [{} for _ in range(2 if self.form else FOLDS)]
-        """The statistics of each fold; the even ones are one half of the calibration, the odd ones the other."""
+        """The statistics of each fold; the even ones are one half of the sample, the odd ones the other."""
         self.dtype = torch.float32 if getattr(criterion, "sums_per_weight", 0) else torch.float64
         self.in_bfloat16 = getattr(criterion, "accumulator", "") == "bfloat16"
         """Whether scores come from one sum in bfloat16, as in the official script, instead of the folds."""
         self.official: dict[str, Tensor] = {}
         """That sum by key."""
         self.curve: Curve = []
+        self.resampled_folds = resamples if criterion.resampled else ()
+        self._scores: Scores = {}
+        self._resampled: list[Scores] = [{} for _ in self.resampled_folds]
+        self._halves: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def add(self, key: str, rows: Tensor, first: int, shares: dict[tuple[int, ...], Tensor]) -> None:
+        """Add the shares of those of some consecutive sequences that are the sample's.
+
+        Args:
+            key: the place.
+            rows: their shares [sequences, ...].
+            first: number of the first one.
+            shares: what several of the rows come to, by their indices; samples that read them share it.
+        """
+        start, stop = max(first, self.numbers.start), min(first + len(rows), self.numbers.stop)
+        homes: dict[int, list[int]] = {}
+        for number in range(start, stop):
+            fold = self.fold_of[number - self.numbers.start] % len(self.folds)
+            homes.setdefault(fold, []).append(number - first)
+        for fold, mine in homes.items():
+            # Row by row: a list as an index would be copied to the device, which waits for it.
+            if (which := (*mine,)) not in shares:
+                share = self._combined([rows[index] for index in mine]) if len(mine) > 1 else rows[mine[0]]
+                shares[which] = share.to(self.dtype)
+            statistic, share = self.folds[fold], shares[which]
+            if key not in statistic:
+                statistic[key] = share.clone()
+            elif self.form:
+                statistic[key] += share  # in place, since it may be as large as the weights
+            else:
+                statistic[key] = self._combined([statistic[key], share])
+        if self.in_bfloat16 and start < stop:
+            for row in rows[start - first : stop - first].to(torch.bfloat16):
+                self.official[key] = self.official[key] + row if key in self.official else row
+        if start < stop == self.numbers.stop:
+            self._close(key)
+
+    def _close(self, key: str) -> None:
+        """Score a place where all sequences are in, and forget its statistics."""
+        every = [key in fold for fold in self.folds]
+        self._halves[key] = self._of_halves(key)
+        self._scores[key] = self._so_far(key)
+        # None if a fold is empty: the fewer folds, the less they tell of another draw.
+        for scores, indices in zip(self._resampled, self.resampled_folds, strict=True) if all(every) else ():
+            scores[key] = self._of(key, [self.folds[index] for index in indices])
+        for statistics in (*self.folds, self.official):
+            statistics.pop(key, None)
+
+    def complete(self) -> None:
+        """Add the last mark to the curve, once all places are closed."""
+        if self._halves and self._halves.keys() == self.units.keys():
+            self._add_mark(len(self.numbers), {key: self._halves[key] for key in self.units})
+            self._halves = {}
+
+    def mark(self, sequences: int) -> None:
+        """Add to the curve how well so many sequences determine the plan.
+
+        `agreement` is the share of the units kept by one half that the other half keeps, too, with each key cut to
+        `KEPT_FRACTION`.
+        """
+        read = [key for key in self.units if any(key in fold for fold in self.folds)]
+        self._add_mark(sequences, {key: self._of_halves(key) for key in read})
+
+    def _add_mark(self, sequences: int, halves: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+        shares = overlaps([*halves.values()])
+        # Weighted by units: a layer's few key-value groups must not count as much as its many neurons.
+        agreement = float(np.average(shares, weights=[len(even) for even, _ in halves.values()]))
+        self.curve.append({"sequences": sequences, "agreement": agreement})
+
+    def scores(self) -> Scores:
+        """Return the float64 scores from the sequences so far, of the places that have read any."""
+        read = self._scores.keys() | {key for fold in self.folds for key in fold}
+        return {
+            key: self._scores[key] if key in self._scores else self._so_far(key)
+            for key in self.units
+            if key in read
+        }
+
+    def resampled(self) -> list[Scores]:
+        """Return the scores from each resampled calibration; none if a fold is empty."""
+        return [{key: scores[key] for key in self.units} for scores in self._resampled if scores]
+
+    def parts(self) -> dict[str, dict[str, Tensor]]:
+        """Return all statistics and scores by name and key, to be saved, or filled with what was saved."""
+        found = {f"fold{index}": fold for index, fold in enumerate(self.folds)}
+        found |= {f"resampled{index}": scores for index, scores in enumerate(self._resampled)}
+        return found | {"official": self.official, "scores": self._scores}
+
+    def _so_far(self, key: str) -> Tensor:
+        return self._of(key, [{key: self.official[key].double()}] if self.in_bfloat16 else self.folds)
+
+    def _of_halves(self, key: str) -> tuple[Tensor, Tensor]:
+        """Return the scores of the even and of the odd folds; a half without sequences scores zero."""
+        halves = [self.folds[0::2], self.folds[1::2]]
+        found = [self._of(key, half) if any(key in fold for fold in half) else None for half in halves]
+        even, odd = (
+            torch.zeros_like(next(x for x in found if x is not None)) if x is None else x for x in found
+        )
+        return even, odd
+
+    def _of(self, key: str, folds: Iterable[Mapping[str, Tensor]]) -> Tensor:
+        statistic = self._combined([fold[key] for fold in folds if key in fold])
+        if self.form:
+            statistic = self.form.finish(stacked_weights(self.units[key]), statistic)
+        return self.criterion.finish(self.units[key], statistic).double()
+
+    def _combined(self, parts: list[Tensor]) -> Tensor:
+        stacked = torch.stack(parts)
+        return stacked.sum(0) if self.form else self.criterion.combine(stacked)
+
+
+class Scorer:
+    """One criterion, the units that it scores, and the samples of the calibration that it scores them from."""
+
+    def __init__(
+        self, criterion: SweepCriterion, units: Mapping[str, Units], samples: Sequence[Sample]
+    ) -> None:
+        self.criterion, self.units, self.samples = criterion, units, samples
+        self.kinds = {item.kind for item in units.values()}
+        self.form = WEIGHT_FORMS.get(getattr(criterion, "aggregation", ""))
         self._layers: dict[int, Tensor] = {}
         self._totals: list[tuple[int, str, Tensor]] = []
 
     def add(self, key: str, rows: Tensor, first: int) -> None:
         """Add the shares [sequences, ...] of consecutive sequences; `first` is the first one's number."""
         self._totals.append((first, key, rows.sum(dtype=torch.float64)))
-        homes: dict[int, list[Tensor]] = {}
-        # Row by row: a list as an index would be copied to the device, which waits for it.
-        for number, row in enumerate(rows, first):
-            homes.setdefault(self.fold_of[number] % len(self.folds), []).append(row)
-        for fold, mine in homes.items():
-            statistic, share = self.folds[fold], self._combined(mine) if len(mine) > 1 else mine[0]
-            if key not in statistic:
-                statistic[key] = share.to(self.dtype, copy=True)
-            elif self.form:
-                statistic[key] += share  # in place, since it may be as large as the weights
-            else:
-                statistic[key] = self._combined([statistic[key], share.to(self.dtype)])
-        if self.in_bfloat16:
-            for row in rows.to(torch.bfloat16):
-                self.official[key] = self.official[key] + row if key in self.official else row
+        shares: dict[tuple[int, ...], Tensor] = {}
+        for sample in self.samples:
+            sample.add(key, rows, first, shares)
+
+    def reads(self) -> list[tuple[range, Sequence[Sequence[int]]]]:
+        """Return the sequences of every sample, and the folds of its resampled calibrations."""
+        return [(sample.numbers, sample.resampled_folds) for sample in self.samples]
 
     def add_layer(self, layer: int, rows: Tensor) -> None:
         self._layers[layer] = rows
@@ -69,6 +199,8 @@ class Scorer:
             rows = [self._layers[layer].to(last) for layer in sorted(self._layers)]
             self.add("layers", torch.stack(rows, 1), first)
             self._layers.clear()
+        for sample in self.samples:
+            sample.complete()
 
     def check_finite(self) -> None:
         """Check all shares since the last check at once, since each transfer waits for the device.
@@ -84,57 +216,11 @@ class Scorer:
                     f"sequence {first}; try another dtype, and check the model with `hfprune measure perplexity`"
                 )
 
-    def scores(self) -> Scores:
-        """Return the float64 scores from all sequences so far."""
-        if self.in_bfloat16:
-            return self._finished([{key: x.double() for key, x in self.official.items()}])
-        return self._finished(self.folds)
-
-    def resampled(self, seed: int, resamples: int) -> list[Scores]:
-        """Return the scores from each of so many resampled calibrations (`hfprune.calibration.folds`).
-
-        There are none if a fold is empty: the fewer folds, the less they tell of another draw.
-        """
-        if not self.criterion.resampled or not all(self.folds):
-            return []
-        drawn = (resample(range(FOLDS), seed, number) for number in range(1, resamples + 1))
-        return [self._finished([self.folds[index] for index in indices]) for indices in drawn]
-
     def mark(self, sequences: int) -> None:
-        """Add to the curve how well so many sequences determine the plan.
-
-        `agreement` is the share of the units kept by one half that the other half keeps, too, with each key cut to
-        `KEPT_FRACTION`.
-        """
-        now = self.scores()
-        # A half without sequences scores zero.
-        even, odd = (
-            {key: scores.get(key, torch.zeros_like(x)) for key, x in now.items()}
-            for scores in (self._finished(self.folds[0::2]), self._finished(self.folds[1::2]))
-        )
-        shares = overlaps([(even[key], odd[key]) for key in now])
-        # Weighted by units: a layer's few key-value groups must not count as much as its many neurons.
-        agreement = float(np.average(shares, weights=[*map(len, now.values())]))
-        self.curve.append({"sequences": sequences, "agreement": agreement})
-
-    def parts(self) -> dict[str, dict[str, Tensor]]:
-        """Return all statistics by name and key, to be saved, or filled with what was saved."""
-        folds = {f"fold{index}": fold for index, fold in enumerate(self.folds)}
-        return folds | {"official": self.official}
-
-    def _finished(self, folds: Sequence[Mapping[str, Tensor]]) -> Scores:
-        found: Scores = {}
-        for key, units in self.units.items():
-            if parts := [fold[key] for fold in folds if key in fold]:
-                statistic = self._combined(parts)
-                if self.form:
-                    statistic = self.form.finish(stacked_weights(units), statistic)
-                found[key] = self.criterion.finish(units, statistic).double()
-        return found
-
-    def _combined(self, parts: list[Tensor]) -> Tensor:
-        stacked = torch.stack(parts)
-        return stacked.sum(0) if self.form else self.criterion.combine(stacked)
+        """Mark the samples that began with the pass and are not complete; others have their last mark alone."""
+        for sample in self.samples:
+            if sample.numbers.start == 0 and sequences < sample.numbers.stop:
+                sample.mark(sequences)
 
 
 def overlaps(pairs: Sequence[tuple[Tensor, Tensor]]) -> list[float]:

@@ -45,8 +45,6 @@ class Sweep:
     model: "PreTrainedModel"
     blocks: Tensor
     """Tokens [sequences, length]."""
-    fold_of: Sequence[int]
-    """The fold of each sequence (`hfprune.calibration.folds`)."""
     seed: int = 0
     batch_tokens: int = 512
     state: Path | None = None
@@ -91,7 +89,10 @@ class Sweep:
         scorers = recorder.scorers
         path = self.state / f"{name}.safetensors" if self.state else None
         # With another set of criteria, the statistics of one must not be restored as another's.
-        about = [(scorer.criterion, scorer.criterion.version, [*scorer.units]) for scorer in scorers]
+        about = [
+            (scorer.criterion, scorer.criterion.version, [*scorer.units], scorer.reads())
+            for scorer in scorers
+        ]
         identity = f"{self.identity} {about}"
         done, total = restore_state(path, identity, scorers) if path else 0, len(self.blocks)
         blocks = self.blocks.to(self.model.device)

@@ -107,25 +107,31 @@ def method_settings(files: Files, method: str) -> str:
 
     The workflow keeps it in a file: behind an ancient input, Snakemake notices changed files only.
     """
-    cell = Cell(files.name, next(iter(files.study.models)), method, None, 0, "none")
-    criterion = files.criteria[method]
+    study, criterion = files.study, files.criteria[method]
+    models = [model for model in study.models if method in study.methods_of(model)]
+    cell = Cell(files.name, (models or [*study.models])[0], method, None, study.seeds[0], "none")
     about = json.loads(_score(files, cell, [method], Path("any.safetensors")).to_json())
     for where in ("model", "blocks", "cell", "out", "seed", "methods"):
         about.pop(where, None)
+    if "sizes" in about:
+        about["sizes"] = {model: study.samples_of(model, method) for model in models}
     chosen = {"criterion": files.study.methods[method].criterion or method, "version": criterion.version}
     return json.dumps(about | chosen | {"options": criterion.model_dump(mode="json")}, sort_keys=True)
 
 
 def _score(files: Files, cell: Cell, methods: list[str], out: Path, **more: Any) -> Score:
     """Return the job that scores a cell's model by these methods, which read the same in the same way."""
-    chosen = files.study.methods[methods[0]]
+    chosen = [files.study.methods[method] for method in methods]
+    read = {one.sequences for one in chosen}
+    sizes = {size: count for size, count in files.study.sizes_of(cell.model).items() if size in read}
     return Score(
         **files.reading(cell.model),
         device_map=files.study.device_map,
         blocks=files.blocks(replace(cell, method=methods[0])),
-        methods={method: files.study.methods[method] for method in methods},
-        units=dict.fromkeys(chosen.units),
-        sequences=chosen.sequences,
+        methods=dict(zip(methods, chosen, strict=True)),
+        units=dict.fromkeys(chosen[0].units),
+        sequences=None if sizes else chosen[0].sequences,
+        sizes=sizes,
         resamples=files.study.calibration.resamples,
         seed=cell.seed,
         cell=cell,
@@ -137,7 +143,8 @@ def _score(files: Files, cell: Cell, methods: list[str], out: Path, **more: Any)
 def _sweep(files: Files, methods: list[str], model: str, seed: int) -> Score:
     about = [files.record(paths.METHOD, method=method) for method in methods]
     several = Cell(files.name, model, "{method}", None, seed, "none")
-    return _score(files, several, methods, files.tensors(paths.SCORES, several), after=about)
+    out = files.tensors(paths.SCORES, model=model, method="{method}", seed="{draw}")
+    return _score(files, several, methods, out, after=about)
 
 
 def _plans(files: Files, cell: Cell) -> Iterator[Stage]:

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
-from hfprune.criteria import make_criterion
+from hfprune.calibration.sizes import most_open
 from hfprune.errors import HfpruneError
 from hfprune.files import require_writable
 from hfprune.models.shape import Shape
@@ -25,14 +25,11 @@ from hfprune.stages.fields import (
     CellName,
     Computing,
     DenseModel,
-    PlanFile,
     Safetensors,
 )
-from hfprune.stages.scoring import Scoring
+from hfprune.stages.scoring import ScoredMethods
 from hfprune.stages.target import cell_of
-from hfprune.study.method import ByCriterion
 from hfprune.study.paths import RESAMPLED
-from hfprune.study.study import Resamples
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,11 +37,11 @@ if TYPE_CHECKING:
 
     from hfprune.criteria import Criterion
     from hfprune.plans.planning import Plan
-    from hfprune.scoring.score import Scored
+    from hfprune.scoring.score import BySample, Scored
     from hfprune.scoring.score_files import Scores
 
 
-class Score(Stage, Scoring, Computing, Placement):
+class Score(Stage, ScoredMethods, Computing, Placement):
     """The scores of every unit of a model, by one criterion or by several that share passes."""
 
     example: ClassVar = (
@@ -54,24 +51,6 @@ class Score(Stage, Scoring, Computing, Placement):
     work: ClassVar = "machine"
 
     model: DenseModel
-    plan: PlanFile | None = Field(
-        default=None,
-        description="plan of the step before: scores what it has left, and what it has removed as -inf",
-    )
-    criterion: list[str] = Field(
-        default=[],
-        description="one or more of those that `hfprune methods` lists; they share passes",
-    )
-    options: dict[str, Any] = Field(
-        default={}, description="options of the criterion as JSON; for several criteria, by name"
-    )
-    methods: dict[str, ByCriterion] = Field(
-        default={}, description="instead of --criterion: {criterion, options} by method, as JSON"
-    )
-    sequences: PositiveInt | None = Field(
-        default=None, description="number of blocks to read, from the first (all)"
-    )
-    resamples: Resamples = 0
     batch_tokens: BatchTokens = None
     cell: CellName = None
     out: Safetensors = Field(
@@ -80,114 +59,139 @@ class Score(Stage, Scoring, Computing, Placement):
     )
 
     def outputs(self) -> list[Path]:
-        """Return the scores of every method, and what is known of each."""
-        names = [*self.methods] or self.criterion
+        """Return the scores of every method and draw, and what is known of each."""
         return [
-            file for name in names for file in (*self.files(name), self.file_of(name).with_suffix(".json"))
+            file
+            for name, draw in self.each()
+            for file in (*self.files(name, draw), self.file_of(name, draw).with_suffix(".json"))
         ]
 
     def named_cells(self) -> list[Cell]:
-        """Return a cell for every method."""
-        return [replace(cell, method=name) for cell in super().named_cells() for name in self.methods]
+        """Return a cell for every method and draw."""
+        cells = super().named_cells() if self.methods else []
+        return [replace(cell, method=name, seed=draw) for cell in cells for name, draw in self.each()]
 
-    def file_of(self, method: str) -> Path:
-        """Return the file of the scores by one method."""
-        return Path(str(self.out).replace("{method}", method))
+    def file_of(self, method: str, draw: int) -> Path:
+        """Return the file of the scores by one method from one draw."""
+        return Path(str(self.out).replace("{method}", method).replace("{draw}", str(draw)))
 
-    def files(self, method: str) -> list[Path]:
-        """Return the files of the scores by one method: its own and, if asked for, the resampled ones."""
-        file = self.file_of(method)
+    def files(self, method: str, draw: int) -> list[Path]:
+        """Return the files of such scores: their own and, if asked for, that of the resampled ones."""
+        file = self.file_of(method, draw)
         return [file, file.with_suffix(RESAMPLED)] if self.resamples else [file]
 
     def run(self) -> bool | None:
         """Score by all methods without current scores, and write the scores of each."""
-        methods = self._chosen()
+        methods = self.criteria()
+        several = {"{method}": len(methods), "{draw}": max(len(self.draws(name)) for name in methods)}
+        for place, count in several.items():
+            if count > 1 and place not in str(self.out):
+                raise HfpruneError(f"--out must contain {place} when there are several")
 
         from hfprune.models.load import default_batch_tokens
         from hfprune.plans.planning import load_plan
-        from hfprune.scoring.score_files import save_resampled, save_scores
 
         # Fixed before it is recorded, since results depend on it in low precision.
         batch_tokens = self.batch_tokens or default_batch_tokens()
-        blocks = self.tokens(self.sequences)
-        used = {
-            "dtype": self.dtype,
-            "batch_tokens": batch_tokens,
-            "blocks": 0 if blocks is None else len(blocks),
-        }
-        plan = load_plan(self.plan) if self.plan else {}
-        before = {"plan": self.plan} if self.plan else {}
-        if self.plan:  # another tool's counts as one step
-            scoring = recorded(self.plan).get("settings", {}).get("scoring", {})
-            used["steps"] = 1 + scoring.get("steps", 1)
-        # What the plan before has removed depends on the draw too, so its resamples would have other plans before.
-        resamples = 0 if self.plan else self.resamples
+        blocks, plan = self.tokens(self.sequences), load_plan(self.plan) if self.plan else {}
+        count = 0 if blocks is None else len(blocks)
+        samples = {(name, draw): self.sample(name, draw, count) for name, draw in self.each()}
         origins = {
-            name: (
-                {"model": self.model} | before | self.scoring_inputs(criterion),
-                self.scoring_settings(criterion_name, criterion)
-                | used
-                # Other criteria have the same scores with and without.
-                | ({"resamples": resamples} if resamples and criterion.resampled else {}),
-            )
-            for name, (criterion_name, criterion) in methods.items()
+            (name, draw): self._origin(*methods[name], name, draw, len(sample), batch_tokens)
+            for (name, draw), sample in samples.items()
         }
         todo = [
-            name
-            for name, about in origins.items()
-            if not is_current(self.file_of(name).with_suffix(".json"), self.files(name), *about)
+            each
+            for each, about in origins.items()
+            if not is_current(self.file_of(*each).with_suffix(".json"), self.files(*each), *about)
         ]
-        for name in origins.keys() - todo:
-            print(f"score: {self.file_of(name)} is already there", file=sys.stderr)
+        for each in origins.keys() - todo:
+            print(f"score: {self.file_of(*each)} is already there", file=sys.stderr)
         if not todo:
             return False
-        for name in todo:
-            require_writable(self.file_of(name))  # before the sweep, which may take hours
+        read: dict[str, list[range]] = {}
+        for name, draw in todo:
+            require_writable(self.file_of(name, draw))  # before the sweep, which may take hours
+            read.setdefault(name, []).append(samples[name, draw])
         # A killed run leaves its sums here, and the same call resumes from them.
         joined = "+".join(methods)
         short = joined if len(joined) < 64 else hashlib.sha256(joined.encode()).hexdigest()[:16]
-        state = self.file_of(short).with_suffix(".state")
+        state = self.file_of(short, self.seed).with_suffix(".state")
         model, whole = self._load(plan)
         tokens, watch, found = score_as_fits(
-            {name: methods[name][1] for name in todo},
+            {name: methods[name][1] for name in read},
             model,
             blocks,
             [*self.units],
+            read,
             batch_tokens,
             seed=self.seed,
             documents=self.documents(self.sequences),
-            resamples=resamples,
+            resamples={samples[name, draw]: self.resamples_of(name) for name, draw in todo},
             state=state,
-            identity="".join(fingerprint(*origins[name]) for name in todo),
+            identity="".join(fingerprint(*origins[each]) for each in todo),
         )
-        for name, scored in found.items():
-            if self.resamples and methods[name][1].resampled and not scored.resampled:
-                reason = (
-                    "another draw would have another plan before"
-                    if self.plan
-                    else "the sequences leave one of the folds empty"
-                )
-                print(f"{name}: no resamples, since {reason}", file=sys.stderr)
-            inputs, settings = origins[name]
-            made = provenance(watch, inputs, **settings) | {
-                "curve": scored.curve,
-                "batch_tokens_that_fitted": tokens,
-                "drawn": self.drawn(),
-            }
-            out, *resampled = self.files(name)
-            out.with_suffix(".json").unlink(missing_ok=True)  # it is of what is replaced now
-            for path in resampled:
-                save_resampled(path, scored.resampled, stable(made))
-            about = stable(made) | {"curve": scored.curve, "drawn": made["drawn"]}
-            save_scores(out, whole(scored.scores), about, removed=bool(plan))
-            last = scored.curve[-1] if scored.curve else {}
-            values = [Value(key, last[key]) for key in ("sequences", "agreement") if key in last]
-            # Of several methods, the cell of each.
-            of_study = self.cell and replace(self.cell, method=name)
-            named = cell_of(of_study, self.model, name, seed=self.seed)
-            write_result(out.with_suffix(".json"), named, "cost", "", values, made)
+        for name, draw in todo:
+            scored = found[name][samples[name, draw]]
+            self._warn(name, methods[name][1], scored)
+            made = {"curve": scored.curve, "batch_tokens_that_fitted": tokens, "drawn": self.drawn()}
+            inputs, settings = origins[name, draw]
+            self._write(name, draw, scored, whole, provenance(watch, inputs, **settings) | made)
         shutil.rmtree(state, ignore_errors=True)
         return True
+
+    def _origin(
+        self,
+        criterion_name: str,
+        criterion: "Criterion",
+        name: str,
+        draw: int,
+        blocks: int,
+        batch_tokens: int,
+    ) -> tuple[dict[str, Path], dict[str, Any]]:
+        """Return the inputs of the scores from a draw of so many blocks, and the settings that they depend on."""
+        inputs = {"model": self.model, **({"plan": self.plan} if self.plan else {})}
+        settings = self.scoring_settings(criterion_name, criterion)
+        settings |= {"dtype": self.dtype, "batch_tokens": batch_tokens, "blocks": blocks}
+        if self.sizes:
+            settings["sample"] = draw - self.seed
+        if self.plan:  # another tool's counts as one step
+            settings["steps"] = 1 + recorded(self.plan).get("settings", {}).get("scoring", {}).get("steps", 1)
+        # Other criteria have the same scores with and without.
+        if criterion.resampled and (resamples := self.resamples_of(name)):
+            settings["resamples"] = resamples
+        return inputs | self.scoring_inputs(criterion), settings
+
+    def _warn(self, name: str, criterion: "Criterion", scored: "Scored") -> None:
+        if not self.resamples or scored.resampled or not criterion.resampled:
+            return
+        if self.plan:
+            print(f"{name}: no resamples, since another draw would have another plan before", file=sys.stderr)
+        elif self.resamples_of(name):
+            print(f"{name}: no resamples, since the sequences leave one of the folds empty", file=sys.stderr)
+
+    def _write(
+        self,
+        name: str,
+        draw: int,
+        scored: "Scored",
+        whole: "Callable[[Scores], Scores]",
+        made: dict[str, Any],
+    ) -> None:
+        from hfprune.scoring.score_files import save_resampled, save_scores
+
+        out, *resampled = self.files(name, draw)
+        out.with_suffix(".json").unlink(missing_ok=True)  # it is of what is replaced now
+        for path in resampled:
+            save_resampled(path, scored.resampled, stable(made))
+        about = stable(made) | {"curve": scored.curve, "drawn": made["drawn"]}
+        save_scores(out, whole(scored.scores), about, removed=bool(self.plan))
+        last = scored.curve[-1] if scored.curve else {}
+        values = [Value(key, last[key]) for key in ("sequences", "agreement") if key in last]
+        # Of several methods and draws, the cell of each.
+        of_study = self.cell and replace(self.cell, method=name, seed=draw)
+        named = cell_of(of_study, self.model, name, seed=draw)
+        write_result(out.with_suffix(".json"), named, "cost", "", values, made)
 
     def _load(self, plan: "Plan") -> "tuple[PreTrainedModel, Callable[[Scores], Scores]]":
         """Return what a plan has left of the model, and a function from its scores to those of the dense model."""
@@ -201,41 +205,16 @@ class Score(Stage, Scoring, Computing, Placement):
             apply_plan(model, plan)
         return model, lambda scores: scores_of_dense(scores, plan, counts) if plan else scores
 
-    def _chosen(self) -> "dict[str, tuple[str, Criterion]]":
-        """Return, by method, the name of its criterion and the criterion with its options.
-
-        Raises:
-            HfpruneError: an unknown criterion or option, or a criterion that needs blocks and gets none.
-        """
-        names = list(dict.fromkeys(self.criterion))
-        if bool(names) == bool(self.methods):
-            raise HfpruneError("give either --criterion or --methods")
-        several = len(names) > 1
-        if (several or len(self.methods) > 1) and "{method}" not in str(self.out):
-            raise HfpruneError("--out must contain {method} when several methods are scored")
-        if several and (unknown := set(self.options) - set(names)):
-            raise HfpruneError(
-                f"--options for several criteria are keyed by name; {min(unknown)!r} is not one of {names}"
-            )
-        options = self.options if several else dict.fromkeys(names, self.options)
-        methods = self.methods or {name: ByCriterion(options=options.get(name, {})) for name in names}
-        found = {}
-        for method, about in methods.items():
-            name = about.criterion or method
-            criterion = make_criterion(name, about.options, "--criterion/--options", [*self.units])
-            self.check_blocks(name, criterion)
-            found[method] = name, criterion
-        return found
-
 
 def score_as_fits(
     criteria: "dict[str, Criterion]",
     model: "PreTrainedModel",
     blocks: "Tensor | None",
     units: list[str],
+    samples: dict[str, list[range]],
     batch_tokens: int,
     **settings: Any,
-) -> "tuple[int, Stopwatch, dict[str, Scored]]":
+) -> "tuple[int, Stopwatch, dict[str, BySample]]":
     """Score with as many sequences at a time as memory holds; return their tokens, the cost and the scores.
 
     Raises:
@@ -244,7 +223,7 @@ def score_as_fits(
     import torch
     from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
-    from hfprune.scoring.score import score
+    from hfprune.scoring.score import score_samples
 
     length = 1 if blocks is None else blocks.shape[1]
     most = sequences = max(1, batch_tokens // length)
@@ -256,13 +235,15 @@ def score_as_fits(
         shape, dtype = Shape.of_config(model.config.to_dict()), str(model.dtype).removeprefix("torch.")
         # Of weights that lie elsewhere, none is in the way.
         room = free + shape.weights(dtype)
-        sequences = ScoringCost(shape, criteria, units, dtype, room).fitting(length, batch_tokens)
+        at_a_time = max(map(most_open, samples.values()))
+        sequences = ScoringCost(shape, criteria, units, dtype, room, at_a_time).fitting(length, batch_tokens)
         if sequences < most:
             print(f"memory holds {sequences * length} tokens at a time", file=sys.stderr)
     while sequences:
         watch = Stopwatch()
         try:
-            found = score(criteria, model, blocks, units, batch_tokens=sequences * length, **settings)
+            settings["batch_tokens"] = sequences * length
+            found = score_samples(criteria, model, blocks, units, samples, **settings)
         except Exception as error:
             if not should_reduce_batch_size(error):
                 raise

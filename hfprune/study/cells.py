@@ -11,22 +11,22 @@ from hfprune.study.study import Study
 def cells(name: str, study: Study) -> Iterator[Cell]:
     """Yield every cell of a study.
 
-    The dense model, which no seed changes, comes once per model. The dense model with an adapter, the control of
-    the pruned ones, comes once per seed. The recovery section decides which pruned cells get adapters.
+    The seed of a cell is the number of its draw. The dense model, which no draw changes, comes once per model. The
+    dense model with an adapter, the control of the pruned ones, comes once per seed. The recovery section decides
+    which pruned cells get adapters.
     """
     for model in study.models:
         yield Cell(name, model, DENSE, 0.0, study.seeds[0], "none")
         for seed in study.seeds if study.trains(model) else ():
             yield Cell(name, model, DENSE, 0.0, seed, "lora")
-        recoveries = study.recoveries_of(model)
-        pruned = product(study.methods_of(model), study.ratios_of(model), study.seeds, recoveries)
-        for method, ratio, seed, recovery in pruned:
+        for method, ratio in product(study.methods_of(model), study.ratios_of(model)):
             if ratio not in (study.methods[method].ratios or [ratio]):
                 continue
-            if recovery.startswith("linear") and study.methods[method].baseline:
-                continue  # which may have no plan
-            if "lora" not in recovery or (study.recovery and study.recovery.covers(method, ratio)):
-                yield Cell(name, model, method, ratio, seed, recovery)
+            for seed, recovery in product(study.draws_of(model, method), study.recoveries_of(model)):
+                if recovery.startswith("linear") and study.methods[method].baseline:
+                    continue  # which may have no plan
+                if "lora" not in recovery or (study.recovery and study.recovery.covers(method, ratio)):
+                    yield Cell(name, model, method, ratio, seed, recovery)
 
 
 def scorings(name: str, study: Study) -> Iterator[Cell]:

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_validator
 
+from hfprune.calibration.sizes import Sizes
 from hfprune.errors import distinct
 from hfprune.results import DENSE
 from hfprune.settings import Listed, Name, Ratio, Strict
@@ -66,6 +67,9 @@ class StudyModel(Chosen):
     ratios: Ratios | None = Field(default=None, min_length=1, description="replaces the study's ratios")
     recoveries: Recoveries | None = Field(
         default=None, min_length=1, description="replaces the study's recoveries"
+    )
+    sizes: Sizes | None = Field(
+        default=None, description="of those of the calibration, with other numbers of samples"
     )
 
 

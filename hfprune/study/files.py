@@ -68,7 +68,10 @@ class Files:
         return self.drawn(cell)
 
     def drawn(self, cell: Cell) -> Path:
-        return self.tensors(paths.BLOCKS, cell, corpus=self.study.corpus_of(cell.method))
+        seed = self.study.seed_of(cell.seed)
+        return self.tensors(
+            paths.BLOCKS, model=cell.model, corpus=self.study.corpus_of(cell.method), seed=seed
+        )
 
     def changed(self, cell: Cell) -> dict[str, Any]:
         """Return what was made of the model before a recovery, by its name in the settings of a stage."""
@@ -138,7 +141,9 @@ def sweeps(study: Study, criteria: Mapping[str, Criterion]) -> list[tuple[list[s
             if name not in criteria:  # a baseline
                 continue
             method, needs = study.methods[name], criteria[name].needs
-            read = None if needs == "weights" else (study.corpus_of(name), method.sequences)
+            # One pass serves all sizes.
+            count = "sizes" if method.sequences in study.calibration.sizes else method.sequences
+            read = None if needs == "weights" else (study.corpus_of(name), count)
             groups.setdefault((needs, read, json.dumps([*method.units])), []).append(name)
         for methods in groups.values():
             found.setdefault(tuple(methods), []).append(model)

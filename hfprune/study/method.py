@@ -1,7 +1,7 @@
 """A method: a named, configured way to get a pruned model."""
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
@@ -35,14 +35,19 @@ Units = Annotated[
 class ByCriterion(Strict):
     criterion: Name | None = Field(default=None, description="defaults to the method's own name")
     options: dict[str, Any] = Field(default={})
+    sequences: PositiveInt | None = Field(
+        default=None,
+        description="number of calibration sequences that it reads, from the first, or a size; null: all",
+    )
+
+    def of_size(self, name: str, size: int) -> Self:
+        """Return the method, which is called `name`, on samples of so many sequences."""
+        return self.model_copy(update={"criterion": self.criterion or name, "sequences": size})
 
 
 class Method(ByCriterion):
     """A named, configured way to get a pruned model: a criterion with options, or an external baseline."""
 
-    sequences: PositiveInt | None = Field(
-        default=None, description="number of calibration sequences that it reads, from the first; null: all"
-    )
     corpus: Name | None = Field(
         default=None, description="the corpus for its calibration; null: the study's calibration corpus"
     )
@@ -84,3 +89,8 @@ class Method(ByCriterion):
         if self.bias and self.units.keys() == {"layers"}:
             raise ValueError("bias: a plan of layers alone cuts nothing that a bias could replace")
         return self
+
+    def of_size(self, name: str, size: int) -> Self:
+        """Return the method, which is called `name`, on samples of so many sequences."""
+        label = self.label and f"{self.label}, {size:,} sequences"
+        return super().of_size(name, size).model_copy(update={"label": label})

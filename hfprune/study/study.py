@@ -1,25 +1,26 @@
 """A study: models × methods × ratios × seeds × recoveries, and the measures."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Collection, Mapping
+from itertools import pairwise
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
-    AfterValidator,
     Field,
     NonNegativeInt,
-    PositiveInt,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from hfprune.assets.text import Text
 from hfprune.calibration.folds import FOLDS
+from hfprune.calibration.sizes import resamples_of, sized
 from hfprune.criteria import CRITERIA
 from hfprune.errors import distinct, nearest
 from hfprune.measurement import Measure, NamedMeasure
 from hfprune.results import DENSE
-from hfprune.settings import Dtype, Listed, Name, Placement, Strict
+from hfprune.settings import Dtype, Listed, Name, Placement
 from hfprune.settings.recovery import Linear
+from hfprune.study.calibration import Calibration
 from hfprune.study.entries import (
     ChosenCells,
     Distinct,
@@ -29,29 +30,32 @@ from hfprune.study.entries import (
     RecoveryKind,
     StudyModel,
 )
-from hfprune.study.method import Method
+from hfprune.study.method import ByCriterion, Method
+
+Made = TypeVar("Made", bound=ByCriterion)
 
 
-def _enough_for_a_spread(resamples: int) -> int:
-    if resamples == 1:
-        raise ValueError("one resample has no spread: give 0, or at least 2 (8 is a good number)")
-    return resamples
+def by_size(methods: Mapping[str, Made], sizes: Collection[int]) -> dict[str, Made]:
+    """Return the methods, with one for each size in place of each that reads the calibration whole.
+
+    Raises:
+        ValueError: two methods would have one name.
+    """
+    found: dict[str, Made] = {}
+    for name, method in methods.items():
+        whole = sizes and not method.sequences and _reads_blocks(name, method)
+        made = {sized(name, size): method.of_size(name, size) for size in sizes} if whole else {name: method}
+        for each in made.keys() & (methods.keys() - {name}):
+            raise ValueError(f"{each!r} is {name!r} of that size already; choose another name")
+        found |= made
+    return found
 
 
-Resamples = Annotated[
-    NonNegativeInt,
-    AfterValidator(_enough_for_a_spread),
-    Field(
-        description="number of plans, beside the method's own, that another draw of the calibration might have "
-        "given; fidelity and perplexity are measured on each, so that intervals cover the draw"
-    ),
-]
-
-
-class Calibration(Text):
-    """How calibration blocks are drawn from a corpus, and how often scores are resampled from them."""
-
-    resamples: Resamples = 0
+def _reads_blocks(name: str, method: ByCriterion) -> bool:
+    """Tell whether a method reads a calibration; one with an unknown criterion is refused elsewhere."""
+    criterion = method.criterion or name
+    known = not (isinstance(method, Method) and method.baseline) and criterion in CRITERIA.sources()
+    return known and CRITERIA.load(criterion).needs != "weights"
 
 
 class StudyMeasure(NamedMeasure, ChosenCells):
@@ -62,6 +66,7 @@ class Study(Placement):
     """One YAML file: models × methods × ratios × seeds × recoveries, and the measures."""
 
     description: str = ""
+    calibration: Calibration
     models: dict[Name, StudyModel] = Field(min_length=1, description="also a plain list of names")
     methods: dict[Name, Method] = Field(min_length=1)
     ratios: Ratios = Field(min_length=1, description="fractions of all parameters removed")
@@ -72,7 +77,6 @@ class Study(Placement):
     )
     linear: Linear = Field(default=Linear(), description="how linear recovers")
     dtype: Dtype = Field(default="bfloat16", description="precision of all its models")
-    calibration: Calibration
     measures: dict[Name, StudyMeasure] = Field(
         description="settings by measure; `measure: NAME` under another name takes the same measure again"
     )
@@ -112,6 +116,11 @@ class Study(Placement):
         if info.field_name == "models":
             named = {name: {"source": one} if isinstance(one, str) else one for name, one in named.items()}
         return {name: {} if value is None else value for name, value in named.items()}
+
+    @field_validator("methods")
+    @classmethod
+    def _one_for_each_size(cls, methods: dict[str, Method], info: ValidationInfo) -> dict[str, Method]:
+        return by_size(methods, info.data["calibration"].sizes if "calibration" in info.data else [])
 
     @model_validator(mode="after")
     def _reserved_names(self) -> "Study":
@@ -173,6 +182,20 @@ class Study(Placement):
         return self
 
     @model_validator(mode="after")
+    def _sizes_fit(self) -> "Study":
+        own = {f"models.{name}": model.sizes or {} for name, model in self.models.items()}
+        for where, sizes in ({"calibration": self.calibration.sizes} | own).items():
+            for size, most in sizes.items():
+                if size not in self.calibration.sizes:
+                    raise ValueError(f"{where}.sizes: {size} is not among the calibration's sizes")
+                if size * (most or 1) > self.calibration.sequences:
+                    raise ValueError(
+                        f"{where}.sizes: {most or 1} of {size} sequences are more than the "
+                        f"{self.calibration.sequences} of the calibration; lower the one, or raise the other"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _sequences_suffice(self) -> "Study":
         for name, method in self.methods.items():
             if (method.sequences or 0) > self.calibration.sequences:
@@ -197,6 +220,50 @@ class Study(Placement):
             )
         return self
 
+    @model_validator(mode="after")
+    def _draws_differ(self) -> "Study":
+        most = max((count for model in self.models for count in self.sizes_of(model).values()), default=1)
+        ordered = sorted(self.seeds)
+        for one, other in pairwise(ordered):
+            if other - one < most:
+                raise ValueError(
+                    f"seeds: {one} and {other} are too close: a size has {most} samples, and number k of "
+                    "them is draw seed + k"
+                )
+        for name, method in self.methods.items():
+            if method.sequences in self.calibration.sizes and method.steps > 1:
+                raise ValueError(
+                    f"methods.{name}: a method in steps has no sizes; remove `steps`, or give `sequences`"
+                )
+        if self.calibration.sizes and any(map(self.trains, self.models)):
+            raise ValueError("recoveries: lora is not trained for sizes; remove one of the two")
+        return self
+
+    def sizes_of(self, model: str) -> dict[int, int]:
+        """Return the sizes for a model, with the number of their samples."""
+        sizes = self.models[model].sizes or self.calibration.sizes
+        return {size: most or self.calibration.sequences // size for size, most in sizes.items()}
+
+    def samples_of(self, model: str, method: str) -> int:
+        """Return how many draws of a method there are under a seed: one, unless it reads samples of a size."""
+        return self.sizes_of(model).get(self.methods[method].sequences or 0, 1)
+
+    def draws_of(self, model: str, method: str) -> list[int]:
+        """Return the numbers of a method's draws: each seed, and after it those of more samples of its size."""
+        return [seed + number for seed in self.seeds for number in range(self.samples_of(model, method))]
+
+    def seed_of(self, draw: int) -> int:
+        """Return the seed of the calibration that a draw is a sample of."""
+        return max(seed for seed in self.seeds if seed <= draw)
+
+    def sequences_of(self, method: str) -> int:
+        """Return how many sequences of its calibration a method reads, each of `calibration.length` tokens."""
+        return self.methods[method].sequences or self.calibration.sequences
+
+    def resamples_of(self, model: str, method: str) -> int:
+        """Return how often a draw of a method is resampled: not at all where its size has enough of them."""
+        return resamples_of(self.samples_of(model, method), self.calibration.resamples)
+
     def ratios_of(self, model: str) -> list[float]:
         return self.models[model].ratios or self.ratios
 
@@ -208,7 +275,12 @@ class Study(Placement):
         return any("lora" in recovery for recovery in self.recoveries_of(model))
 
     def methods_of(self, model: str) -> list[str]:
-        return [*filter(self.models[model].takes, self.methods)]
+        others = self.calibration.sizes.keys() - self.sizes_of(model).keys()
+        return [
+            name
+            for name, method in self.methods.items()
+            if self.models[model].takes(name) and method.sequences not in others
+        ]
 
     def make_measures(self, where: str = "study") -> dict[str, Measure]:
         """Return every measure of the study, with its settings, by its name in the study.
@@ -220,23 +292,3 @@ class Study(Placement):
 
     def corpus_of(self, method: str) -> str:
         return self.methods[method].corpus or self.calibration.corpus
-
-
-class Config(Strict):
-    """`config/config.yaml`: the study to run."""
-
-    study: str = Field(
-        default="auto",
-        description="a file in config/studies (without .yaml), or auto: the largest of the paper's studies that "
-        "the visible device can run in a day, else demo",
-    )
-    device: str = Field(
-        default="auto",
-        description="the device by which memory and time of jobs are predicted, as `hfprune cost --device` names "
-        "it; auto: the one that is visible",
-    )
-    cells_per_job: PositiveInt = Field(
-        default=1,
-        description="the most cells of one model that one process measures, one after another: 1 where many jobs "
-        "run at once, more on a single GPU, where each start costs its time",
-    )

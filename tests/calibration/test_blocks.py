@@ -55,7 +55,16 @@ def test_pack_joins_whole_documents_with_eos() -> None:
     assert all(part in DOCUMENTS for part in joined.split("\0")[:-1])
 
 
-@pytest.mark.parametrize("sampling", ["crop", "pack"])
+def test_shuffled_blocks_are_those_of_a_pack_with_their_documents_in_another_order() -> None:
+    packed, shuffled = (
+        [*zip(map(text, blocks), homes, strict=True)]
+        for blocks, homes in (draw_with_homes(sampling=each, sequences=20) for each in ("pack", "shuffle"))
+    )
+    assert sorted(shuffled) == sorted(packed) and shuffled != packed
+    assert [home for _, home in shuffled] != sorted(home for _, home in shuffled)
+
+
+@pytest.mark.parametrize("sampling", ["crop", "pack", "shuffle"])
 def test_each_block_of_a_gemma_begins_with_bos_and_has_no_other(sampling: str) -> None:
     blocks, homes = draw_with_homes(GemmaLetters(), length=51, sampling=sampling)
     plain, same = draw_with_homes(sampling=sampling)
@@ -64,17 +73,17 @@ def test_each_block_of_a_gemma_begins_with_bos_and_has_no_other(sampling: str) -
     assert torch.equal(blocks[:, 1:], plain)
 
 
-@pytest.mark.parametrize("sampling", ["crop", "pack"])
+@pytest.mark.parametrize("sampling", ["crop", "pack", "shuffle"])
 def test_each_block_knows_the_document_in_which_it_starts(sampling: str) -> None:
     blocks, homes = draw_with_homes(sampling=sampling, sequences=100)
     assert len(homes) == len(blocks)
-    assert (len(set(homes)) < len(homes)) == (sampling == "pack")
+    assert (len(set(homes)) < len(homes)) == (sampling != "crop")
     for block, home in zip(blocks, homes, strict=True):
         # A pack's block may start with the EOS that ends its document, and may go on into the next.
         assert text(block).split("\0")[0] in DOCUMENTS[home]
 
 
-@pytest.mark.parametrize("sampling", ["crop", "pack"])
+@pytest.mark.parametrize("sampling", ["crop", "pack", "shuffle"])
 def test_seed_and_place_decide_and_count_is_a_limit(sampling: str) -> None:
     """What is measured on is not drawn as what is calibrated on."""
     first = draw(sampling=sampling)

@@ -165,7 +165,10 @@ def test_mistakes_are_one_line(command, message, work: Path, others: None, tmp_p
     ("arguments", "message"),
     [
         (("score", "--options", "{bad"), "argument --options: not JSON"),
-        (("calibrate", "--sampling", "packed"), "invalid choice: 'packed' (choose from 'crop', 'pack')"),
+        (
+            ("calibrate", "--sampling", "packed"),
+            "invalid choice: 'packed' (choose from 'crop', 'pack', 'shuffle')",
+        ),
         (("plan", "--model", "m"), "the following arguments are required: --scores, --ratio, --out"),
         (("prune", "--dtype", "float8"), "(choose from 'float32', 'bfloat16', 'float16', 'auto')"),
         (("prune", "--ratoi", "0.2"), "unknown flag --ratoi; did you mean '--ratio'?"),

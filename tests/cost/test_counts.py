@@ -128,7 +128,7 @@ def kept_by(model: torch.nn.Module, read: Callable) -> float:
 def test_scoring_and_training_keep_what_is_counted(architecture: str, blocks) -> None:
     model = build_tiny(architecture, **SIZES).to(torch.bfloat16)
     counts, layers = shape(model), SIZES["num_hidden_layers"]
-    scorer = Scorer(make_criterion("entropy", {}), units_of(model, ["neurons"]), [0] * len(blocks))
+    scorer = Scorer(make_criterion("entropy", {}), units_of(model, ["neurons"]), [])
     with GradientRecorder(model, [scorer], None).recording():
         found = kept_by(model, lambda: hidden_states(model, blocks))
     # The first layer's attention is outside the graph.

@@ -11,6 +11,7 @@ from conftest import build_tiny
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from hfprune.calibration.sizes import most_open
 from hfprune.criteria import CRITERIA, Criterion, make_criterion
 from hfprune.criteria.cross_entropy import CrossEntropy
 from hfprune.criteria.distillation import Distillation
@@ -19,7 +20,7 @@ from hfprune.criteria.flap import Flap
 from hfprune.criteria.sdmprune import SDMPrune
 from hfprune.criteria.taylor import Taylor
 from hfprune.scoring.passes import sums_bytes
-from hfprune.scoring.score import score
+from hfprune.scoring.score import score, score_samples
 from hfprune.scoring.scorer import Scorer
 
 KINDS = ("neurons", "key_value_groups", "layers")
@@ -118,17 +119,27 @@ def test_large_sums_are_made_layer_by_layer_where_there_is_less_room(criterion, 
             assert ours == pytest.approx(theirs)
 
 
-def test_bytes_of_sums_are_those_of_the_statistics(blocks, monkeypatch) -> None:
-    model, weights, found = build_tiny("llama"), 3 * 3 * 48 * 32, []
+@pytest.mark.parametrize(
+    ("samples", "open_"),
+    [([range(5)], 1), ([range(4), range(4, 8), range(8), range(9)], 3), ([range(4), range(4, 8)], 1)],
+)
+def test_bytes_of_sums_are_those_of_the_statistics(samples, open_: int, blocks, monkeypatch) -> None:
+    """A sample that is complete has none left, so that one that follows on it takes no more."""
+    model, weights, found, add = build_tiny("llama"), 3 * 3 * 48 * 32, [], Scorer.add
 
-    def scored(scorer: Scorer) -> dict:
-        found.append([x.nbytes for fold in scorer.folds for x in fold.values()])
-        return {}
+    def measured(scorer: Scorer, *shares) -> None:
+        add(scorer, *shares)
+        folds = [x.nbytes for sample in scorer.samples for fold in sample.folds for x in fold.values()]
+        found.append((sum(folds), max(folds, default=0)))
 
-    monkeypatch.setattr(Scorer, "scores", scored)
-    monkeypatch.setattr(Scorer, "mark", lambda *_: None)
+    monkeypatch.setattr(Scorer, "add", measured)
+    assert most_open(samples) == open_
     for aggregation in ("sum_abs", "param_first", "param_second", "param_mix", "vectorize", "joint"):
         criterion = CrossEntropy(aggregation=aggregation)
-        score({"it": criterion}, model, blocks[:5])
-        ours, sizes = sums_bytes(criterion, weights), found.pop()
-        assert sum(sizes) == ours if ours else max(sizes) <= 3 * 48 * 8, "vectors of neurons"
+        score_samples({"it": criterion}, model, blocks, ["neurons"], {"it": samples}, batch_tokens=9)
+        together, largest = map(max, zip(*found, strict=True))
+        ours = open_ * sums_bytes(criterion, weights)
+        assert together == ours or not ours
+        assert ours or largest <= 3 * 48 * 8, "vectors of neurons"
+        assert found[-1] == (0, 0)
+        found.clear()

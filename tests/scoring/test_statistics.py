@@ -16,8 +16,9 @@ from hfprune.criteria.distillation import Distillation
 from hfprune.criteria.entropy import Entropy
 from hfprune.criteria.flap import Flap
 from hfprune.criteria.taylor import Taylor
+from hfprune.scoring import saved_state
 from hfprune.scoring.score import Scored, score
-from hfprune.scoring.scorer import Scorer, overlaps
+from hfprune.scoring.scorer import Sample, Scorer, overlaps
 from hfprune.scoring.sweep import marks
 
 
@@ -30,12 +31,14 @@ def blocks() -> torch.Tensor:
     return torch.randint(0, 97, (30, 9), generator=torch.Generator().manual_seed(3))
 
 
-def scorer_of(rows: torch.Tensor, cuts: list[int], homes: list[int], **options) -> Scorer:
-    """Return a scorer that has read rows, which are shares of an entropy, in pieces."""
-    scorer = Scorer(Entropy(**options), {"x": SimpleNamespace(kind="neurons")}, homes)
+def sample_of(rows: torch.Tensor, cuts: list[int], homes: list[int], **options) -> Sample:
+    """Return a sample of one sequence more than these rows, which are shares of an entropy and come in pieces."""
+    units = {"x": SimpleNamespace(kind="neurons")}
+    sample = Sample(Entropy(**options), units, range(len(rows) + 1), homes)
+    scorer = Scorer(sample.criterion, units, [sample])
     for start, stop in pairwise(cuts):
         scorer.add("x", rows[start:stop], start)
-    return scorer
+    return sample
 
 
 TURNS = [n % FOLDS for n in range(21)]
@@ -46,22 +49,22 @@ DEALT = torch.randint(0, FOLDS, (21,), generator=torch.Generator().manual_seed(5
 @pytest.mark.parametrize("cuts", [[0, 21], [0, 1, 4, 21], [*range(22)]])
 def test_folds_hold_their_sequences_however_they_come_in(cuts: list[int], homes: list[int]) -> None:
     rows, of = torch.rand(21, 40, dtype=torch.float64), torch.tensor(homes)
-    scorer = scorer_of(rows, cuts, homes)
+    sample = sample_of(rows, cuts, homes)
     for index in set(homes):
-        torch.testing.assert_close(scorer.folds[index]["x"], rows[of == index].sum(0))
-    torch.testing.assert_close(scorer.scores()["x"], rows.sum(0))
-    scorer.mark(21)
+        torch.testing.assert_close(sample.folds[index]["x"], rows[of == index].sum(0))
+    torch.testing.assert_close(sample.scores()["x"], rows.sum(0))
+    sample.mark(21)
     halves = overlaps([(rows[of % 2 == 0].sum(0), rows[of % 2 == 1].sum(0))])
-    assert [scorer.curve[0]["agreement"]] == halves
+    assert [sample.curve[0]["agreement"]] == halves
 
 
 def test_marks_and_overlaps_by_hand() -> None:
     falling, mixed, rising = (torch.tensor(x) for x in ([4.0, 3, 2, 1], [4.0, 1, 2, 3], [1.0, 2, 3, 4]))
     assert overlaps([(falling, falling), (falling, mixed), (falling, rising)]) == [1, 0.5, 0]
     assert [marks(count) for count in (5, 8, 30)] == [[5], [8], [8, 12, 18, 27, 30]]
-    scorer = scorer_of(torch.tensor([[9.0, 8, 1, 0], [9.0, 0, 8, 1]]), [0, 2], TURNS)
-    scorer.mark(2)
-    assert scorer.curve == [{"sequences": 2, "agreement": 0.5}]
+    sample = sample_of(torch.tensor([[9.0, 8, 1, 0], [9.0, 0, 8, 1]]), [0, 2], TURNS)
+    sample.mark(2)
+    assert sample.curve == [{"sequences": 2, "agreement": 0.5}]
 
 
 class Largest(ActivationCriterion):
@@ -143,9 +146,9 @@ def official_sum(rows: torch.Tensor) -> torch.Tensor:
 def test_bfloat16_accumulator_adds_as_the_official_script_does(blocks) -> None:
     rows = torch.rand(7, 5)
     for cuts in ([0, 7], [0, 1, 4, 7]):
-        scorer = scorer_of(rows, cuts, TURNS, accumulator="bfloat16")
-        assert torch.equal(scorer.scores()["x"], official_sum(rows))
-        torch.testing.assert_close(scorer.folds[0]["x"], rows[0].double())
+        sample = sample_of(rows, cuts, TURNS, accumulator="bfloat16")
+        assert torch.equal(sample.scores()["x"], official_sum(rows))
+        torch.testing.assert_close(sample.folds[0]["x"], rows[0].double())
     tiny = build_tiny("llama")
     alone = [score_by(Entropy(), tiny, block).scores for block in blocks.split(1)]
     rounded = score_by(Entropy(accumulator="bfloat16"), tiny, blocks, batch_tokens=blocks.shape[1])
@@ -169,8 +172,16 @@ def test_state_that_costs_more_to_save_than_to_compute_is_not_saved(blocks, tmp_
     tiny = build_tiny("llama")
     weights = 3 * 3 * 48 * 32 * 4  # layers, projections, shape, float32
     monkeypatch.setattr("hfprune.scoring.saved_state.STATE_BYTES", 2 * weights)
-    score_by(Flap(), tiny, blocks, state=tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["activations.safetensors"]
-    (tmp_path / "activations.safetensors").unlink()
-    score_by(Taylor(), tiny, blocks, state=tmp_path)  # even and odd sums
-    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr("hfprune.scoring.sweep.SAVE_SECONDS", 0)
+    saved: list[int] = []
+    save = saved_state.save_tensors
+    monkeypatch.setattr(
+        saved_state,
+        "save_tensors",
+        lambda path, tensors, **more: (saved.append(int(more["done"])), save(path, tensors, **more)),
+    )
+    score_by(Flap(), tiny, blocks[:8], state=tmp_path, batch_tokens=18)
+    assert saved == [2, 4, 6, 8]
+    saved.clear()
+    score_by(Taylor(), tiny, blocks[:8], state=tmp_path, batch_tokens=18)  # even and odd sums
+    assert saved == [8], "the scores, which are small"

@@ -57,9 +57,16 @@ rule method:
         "echo {params.settings:q} > {output} 2> {log}"
 
 
+def scores_of(job):
+    """Return the files of a job's scores, without suffix; a pass over samples of the calibration makes many draws."""
+    named = f"{RESULTS}/{paths.SCORES}"
+    draws = [(method, str(draw) if job.sizes else "{seed}") for method, draw in job.each()]
+    return tuple(named.replace("{method}", method).replace("{seed}", draw) for method, draw in draws)
+
+
 sweeps = [job for job in jobs_of("score") if not job.plan]
-for number, (methods, found) in enumerate(alike(sweeps, lambda job: (*job.methods,)).items()):
-    SCORES = Jobs(f"{RESULTS}/{paths.SCORES}.safetensors".replace("{method}", methods[0]))
+for number, (scores, found) in enumerate(alike(sweeps, scores_of).items()):
+    SCORES = Jobs(f"{scores[0]}.safetensors")
 
     # A checkpoint, since Snakemake decides about nothing behind a job before it runs: with an ancient input between,
     # a changed setting of a measure would wait for the next run. After a checkpoint it looks again.
@@ -70,13 +77,9 @@ for number, (methods, found) in enumerate(alike(sweeps, lambda job: (*job.method
             SCORES.inputs,
         output:
             # Not removed before the job, which keeps finished scores: a new method is scored alone.
-            update(
-                expand(
-                    f"{RESULTS}/{paths.SCORES}{{suffix}}", method=methods, suffix=SCORED, allow_missing=True
-                )
-            ),
+            update([f"{one}{suffix}" for one in scores for suffix in SCORED]),
         log:
-            f"{LOGS}/sweeps/{{model}}/score_{number}/seed{{seed}}.log",
+            f"{LOGS}/sweeps/{{model}}/score_{number}/{Path(scores[0]).name}.log",
         wildcard_constraints:
             model=any_of(dict.fromkeys(job.model_name() for job in found)),
         conda:

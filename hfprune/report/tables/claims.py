@@ -6,7 +6,7 @@ import pandas as pd
 
 from hfprune.analysis.condition import ARITHMETIC, NOT_APPLICABLE, NOT_COMPARABLE, NOT_RUN, VERDICTS
 from hfprune.analysis.effect import Effect
-from hfprune.analysis.spread import MIN_DRAWS
+from hfprune.calibration.folds import MIN_DRAWS
 from hfprune.report.cells import counts, ratio_column, texts, words
 from hfprune.report.collected import Collected
 from hfprune.report.publication import TablePublication

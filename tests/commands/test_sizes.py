@@ -1,0 +1,85 @@
+"""Sizes by hand and in the jobs of a study: the files of every sample, and what they hold."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from command_line import failure, run
+from safetensors.torch import load_file
+from smoke import ROOT
+
+from hfprune.assets.catalogue import Catalogue
+from hfprune.calibration.blocks import save_blocks
+from hfprune.files import read_json
+from hfprune.scoring.score_files import load_resampled
+from hfprune.settings import load, validate
+from hfprune.stages.jobs import list_jobs
+from hfprune.stages.score import Score
+from hfprune.study.files import Files
+from hfprune.study.study import Study
+
+SCORE = "score --model mine --blocks many.safetensors --criterion entropy distillation --dtype float32"
+
+
+@pytest.fixture
+def many(work: Path) -> Path:
+    """64 blocks of 32 documents, beside the tiny model."""
+    blocks = torch.randint(2, 300, (64, 16), generator=torch.Generator().manual_seed(1))
+    save_blocks(work / "many.safetensors", blocks.int(), {}, [number // 2 for number in range(64)])
+    return work
+
+
+def same(one: Path, other: Path) -> bool:
+    a, b = load_file(one), load_file(other)
+    return a.keys() == b.keys() and all(torch.equal(x, b[key]) for key, x in a.items())
+
+
+def test_every_sample_has_its_files_and_a_finished_one_stays(many: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "{method}/{draw}.safetensors"
+    run(SCORE, "--seed", 5, "--resamples", 2, "--sizes", '{"8": 3, "32": 2}', "--out", out)
+    names, counts = ("entropy", "distillation"), {8: 3, 32: 2}
+    drawn = {f"{name}_{size}": range(5, 5 + n) for name in names for size, n in counts.items()}
+    for method, draws in drawn.items():
+        assert {path.name for path in (tmp_path / method).iterdir()} == {
+            f"{draw}{end}" for draw in draws for end in (".safetensors", ".json", ".resampled.safetensors")
+        }
+    about = read_json(tmp_path / "distillation_32/6.json")
+    assert about["provenance"]["settings"]["blocks"] == 32 and about["provenance"]["settings"]["sample"] == 1
+    assert (about["cell"]["method"], about["cell"]["seed"]) == ("distillation_32", 6)
+    assert [value["value"] for value in about["values"] if value["metric"] == "sequences"] == [32]
+    # Three draws of a size tell their spread.
+    found = {name: len(load_resampled(tmp_path / f"{name}/5.resampled.safetensors")) for name in drawn}
+    assert found == {"entropy_8": 0, "entropy_32": 2, "distillation_8": 0, "distillation_32": 2}
+    capsys.readouterr()
+    run(SCORE, "--seed", 5, "--resamples", 2, "--sizes", '{"8": 3, "32": 2, "64": 1}', "--out", out)
+    assert capsys.readouterr().err.count("is already there") == 10
+    run(SCORE, "--resamples", 2, "--out", tmp_path / "whole-{method}.safetensors")
+    for name in names:
+        assert same(tmp_path / f"{name}_64/5.safetensors", tmp_path / f"whole-{name}.safetensors")
+
+
+def test_sizes_that_cannot_be_are_refused(many: Path, tmp_path: Path) -> None:
+    said = failure(SCORE, "--sizes", '{"8": 9}', "--out", tmp_path / "{method}/{draw}.safetensors")
+    assert "--sizes: draw 8 of entropy_8 needs 72 blocks, but there are 64" in said
+    said = failure(SCORE, "--sizes", '{"8": 2}', "--out", tmp_path / "{method}.safetensors")
+    assert "--out must contain {draw} when there are several" in said
+
+
+def score_job(many: Path, out: Path, **calibration: object) -> Score:
+    """Return the job of a study like `table7` that scores under its first seed, here of a tiny model."""
+    raw = load(Study, ROOT / "config/studies/table7.yaml").model_dump(exclude_defaults=True)
+    it = validate(Study, raw | {"calibration": raw["calibration"] | calibration, "seeds": [100]}, "s")
+    files = Files("s", it, load(Catalogue, ROOT / "config/assets.yaml"), {}, results=out)
+    (job,) = (job for job in list_jobs(files) if job.stage == "score")
+    there = {"model": many / "mine", "blocks": many / "many.safetensors", "after": [], "cell": None}
+    return job.model_copy(update=there)
+
+
+@pytest.mark.parametrize("sizes", [[64], [16, 64], [10, 32, 64]])
+def test_a_size_of_64_is_table7s_calibration_to_the_digit(
+    sizes: list[int], many: Path, tmp_path: Path
+) -> None:
+    plain, sized = score_job(many, tmp_path / "a"), score_job(many, tmp_path / "b", sizes=sizes)
+    assert plain.run() and sized.run()
+    for method in ("entropy", "cross_entropy", "distillation"):
+        assert same(plain.file_of(method, 100), sized.file_of(f"{method}_64", 100))
