@@ -16,7 +16,8 @@ class Fisher(CrossEntropy):
 
     With the corpus's next tokens as labels it would be the "empirical Fisher". With drawn labels the expected
     gradient is zero, so the score measures the curvature of KL(dense ‖ pruned) at the dense model (Martens,
-    arXiv 1412.1193). Each position has one label; its seed depends on the sequence alone.
+    arXiv 1412.1193). Each position has one label; its seed depends on the sequence alone. With `sum_abs` it is
+    cross-entropy on drawn tokens.
     """
 
     needs_targets = False

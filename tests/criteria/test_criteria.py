@@ -1,6 +1,7 @@
 """The contract, checked on every discovered criterion: nobody lists them."""
 
 import re
+from bisect import bisect_right
 from copy import deepcopy
 from itertools import count, pairwise
 from math import hypot
@@ -76,6 +77,21 @@ def naive_loss(criterion: GradientCriterion, seed: int = 0):
 def test_agrees_with_naive_autograd(tiny, tokens, name: str) -> None:
     criterion = make_criterion(name, {"aggregation": "sum_abs"})
     assert_near(neurons_by(criterion, tiny, tokens), official_scores(tiny, tokens, naive_loss(criterion)))
+
+
+def test_fishers_first_power_is_cross_entropy_on_tokens_drawn_from_the_model(tiny, tokens) -> None:
+    """By plain autograd on tokens that are drawn here once more, one by one; every position has one."""
+    rows = iter(range(len(tokens)))
+
+    def loss(logits, block):
+        generator = torch.Generator().manual_seed(derive_seed(3, "uniform", next(rows)))
+        uniform = torch.rand(block.shape[1], generator=generator).tolist()
+        shares = logits[0].detach().double().softmax(-1).cumsum(-1).tolist()
+        drawn = [bisect_right(of, number * of[-1]) for of, number in zip(shares, uniform, strict=True)]
+        return torch.nn.functional.cross_entropy(logits[0], torch.tensor(drawn))
+
+    drawn = make_criterion("fisher", {"aggregation": "sum_abs"})
+    assert_near(neurons_by(drawn, tiny, tokens, seed=3), official_scores(tiny, tokens, loss))
 
 
 def weights_and_gradients(model, tokens, loss) -> list[list[list[tuple[torch.Tensor, torch.Tensor]]]]:
