@@ -151,7 +151,10 @@ def _plans(files: Files, cell: Cell) -> Iterator[Stage]:
     """Yield the jobs that cut the plan of a cell; one in several steps scores before each what is left."""
     method, about = files.study.methods[cell.method], [files.record(paths.METHOD, method=cell.method)]
     blocks, resamples = files.blocks(cell), files.study.calibration.resamples
-    scores = files.tensors(paths.SCORES, cell)
+    scores, coin = files.tensors(paths.SCORES, cell), dict[str, Any]()
+    if other := method.disputed_with:
+        coin = {"disputed": files.tensors(paths.SCORES, replace(cell, method=other)), "seed": cell.seed}
+        about.append(files.record(paths.METHOD, method=other))
     before: list[Path] = []
     for step in range(1, method.steps + 1):
         last = step == method.steps
@@ -169,6 +172,7 @@ def _plans(files: Files, cell: Cell) -> Iterator[Stage]:
             cell=cell,
             out=files.tensors(paths.PLAN if last else paths.STEP_PLAN, cell, step=step),
             after=[*about, *([blocks] if blocks else []), *before],
+            **coin,
         )
         yield plan
         before = [plan.out]

@@ -7,9 +7,10 @@ from pydantic import Field
 
 from hfprune.provenance import Stopwatch, is_current, provenance, recorded, stable
 from hfprune.results import Value, read_result, values_table, write_result
+from hfprune.seeds import derive_seed
 from hfprune.settings.allocation import Allocation
 from hfprune.stages import Input, Output, Stage
-from hfprune.stages.fields import CellName, DenseModel, Safetensors
+from hfprune.stages.fields import CellName, DenseModel, Safetensors, Seed
 from hfprune.stages.target import cell_of, size_values
 from hfprune.study.method import Units
 from hfprune.study.paths import RESAMPLED
@@ -33,6 +34,12 @@ class MakePlan(Stage):
         description="scores of resampled calibrations (`hfprune score --resamples`); their plans go to "
         ".resampled.safetensors beside the plan",
     )
+    disputed: Annotated[Path | None, _SCORES] = Field(
+        default=None,
+        description="scores of another method: keeps what the plans of both keep, and of what they dispute a "
+        "random choice, as many",
+    )
+    seed: Seed = 0
     ratio: float = Field(description="fraction of all parameters to remove")
     part: float = Field(
         default=1.0,
@@ -60,11 +67,13 @@ class MakePlan(Stage):
         from hfprune.models.load import load_skeleton
         from hfprune.models.units import count_parameters
         from hfprune.plans.counts import not_applicable
+        from hfprune.plans.disputed import by_coin
         from hfprune.plans.planning import Plan, apply_plan, make_plan, save_plan
         from hfprune.scoring.score_files import Scores, load_resampled, load_scores, save_resampled
 
         settings = self.model_dump(include={"ratio", "units", "allocation"})
         settings |= {"part": self.part} if self.part < 1 else {}
+        settings |= {"seed": self.seed} if self.disputed else {}
         known, path = recorded(self.scores), self.out.with_suffix(".json")
         settings["scoring"] = known.get("settings", {}) | known.get("drawn", {})
         if is_current(path, self.outputs(), self.sources(), settings):
@@ -73,11 +82,19 @@ class MakePlan(Stage):
         model = load_skeleton(self.model)
         total = count_parameters(model)
 
-        def cut(scores: Scores) -> Plan:
-            return make_plan(model, scores, self.ratio, self.units, self.allocation, self.part)
+        def cut(*scores: Scores, seed: int = self.seed) -> Plan:
+            plans = [
+                make_plan(model, one, self.ratio, self.units, self.allocation, self.part) for one in scores
+            ]
+            return by_coin(plans[0], plans[1], seed) if len(plans) > 1 else plans[0]
 
-        plan = cut(load_scores(self.scores, [*self.units]))
-        others = [cut(scores) for scores in load_resampled(self.resampled)] if self.resampled else []
+        read = [self.scores, *([self.disputed] if self.disputed else [])]
+        plan = cut(*(load_scores(scores, [*self.units]) for scores in read))
+        others = []
+        if self.resampled:
+            beside = [scores.with_suffix(RESAMPLED) for scores in read[1:]]
+            again = zip(*map(load_resampled, [self.resampled, *beside]), strict=False)
+            others = [cut(*scores, seed=derive_seed(self.seed, n)) for n, scores in enumerate(again, 1)]
         note = not_applicable(model, self.ratio, self.units, self.allocation)
         apply_plan(model, plan)
         made = provenance(watch, self.sources(), **settings)

@@ -73,6 +73,8 @@ def _differences(method: Method, study: Study) -> Iterator[str]:
     if method.units != Method().units:
         yield _units(method.units)
     yield from _allocation(method.allocation)
+    if method.disputed_with:
+        yield f"coin against {readable(method.disputed_with)}"
     if method.bias:
         yield "bias"
     if method.steps > 1:

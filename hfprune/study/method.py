@@ -5,6 +5,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
+from hfprune.calibration.sizes import sized
 from hfprune.settings import Listed, Name, Ratio, Strict
 from hfprune.settings.allocation import Allocation
 from hfprune.settings.units import UnitShares
@@ -53,6 +54,11 @@ class Method(ByCriterion):
     )
     units: Units = Field(default={"neurons": None})
     allocation: Allocation = Allocation()
+    disputed_with: Name | None = Field(
+        default=None,
+        description="another method: keep what the plans of both keep, and of what they dispute a random choice, "
+        "as many; it tells whether the choice of either is better than a coin",
+    )
     bias: bool = Field(
         default=False,
         description="put the mean of what the plan takes from a layer into its bias, as FLAP does",
@@ -86,6 +92,12 @@ class Method(ByCriterion):
     def _allocation_fits(self) -> "Method":
         if reason := self.allocation.unfit(self.units):
             raise ValueError(reason)
+        if self.disputed_with and (
+            self.steps > 1 or self.allocation != Allocation(spare=self.allocation.spare)
+        ):
+            raise ValueError(
+                "disputed_with: give neither steps nor an allocation by which layers differ in width"
+            )
         if self.bias and self.units.keys() == {"layers"}:
             raise ValueError("bias: a plan of layers alone cuts nothing that a bias could replace")
         return self
@@ -93,4 +105,5 @@ class Method(ByCriterion):
     def of_size(self, name: str, size: int) -> Self:
         """Return the method, which is called `name`, on samples of so many sequences."""
         label = self.label and f"{self.label}, {size:,} sequences"
-        return super().of_size(name, size).model_copy(update={"label": label})
+        other = self.disputed_with and sized(self.disputed_with, size)
+        return super().of_size(name, size).model_copy(update={"label": label, "disputed_with": other})

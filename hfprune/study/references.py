@@ -108,6 +108,9 @@ def check_references(study: Study, catalogue: Catalogue, where: str) -> None:
                 f"{where}: corrected_together: {name!r} has no outcomes of items, so it has no p-value; "
                 "leave it out"
             )
+    for name, method in study.methods.items():
+        if method.disputed_with:
+            _check_dispute(study, name, method.disputed_with, f"{where}: methods.{name}.disputed_with")
     calibrated = {study.calibration.corpus, *map(study.corpus_of, study.methods)}
     read = [
         (name, asset.removeprefix("corpora/"))
@@ -126,3 +129,18 @@ def check_references(study: Study, catalogue: Catalogue, where: str) -> None:
 def _overlap(a: CorpusAsset, b: CorpusAsset) -> bool:
     (start, stop), (other_start, other_stop) = (x.documents or (0, sys.maxsize) for x in (a, b))
     return a.source == b.source and max(start, other_start) < min(stop, other_stop)
+
+
+def _check_dispute(study: Study, name: str, other: str, where: str) -> None:
+    """Fail if the plans of two methods would not keep as many of the same units, from the same sequences."""
+    if other not in study.methods:
+        raise HfpruneError(f"{where}: unknown {other!r}{nearest(other, [*study.methods])}")
+    ours, theirs = study.methods[name], study.methods[other]
+    same = ("sequences", "units", "allocation", "steps", "baseline")
+    if any(getattr(ours, key) != getattr(theirs, key) for key in same) or (
+        study.corpus_of(name) != study.corpus_of(other)
+    ):
+        raise HfpruneError(f"{where}: {other!r} must have the same calibration, units and allocation")
+    for model in study.models:
+        if {name, other} & {*study.methods_of(model)} == {name}:
+            raise HfpruneError(f"{where}: {model} takes {name!r}, but not {other!r}; let it take both")
