@@ -16,9 +16,9 @@ from hfprune.errors import HfpruneError
 from hfprune.results import DENSE
 from hfprune.settings import load, validate
 from hfprune.stages.jobs import list_jobs
+from hfprune.study.cells import cells
 from hfprune.study.files import Files
 from hfprune.study.labels import labels
-from hfprune.study.paths import cells
 from hfprune.study.study import Study
 
 CATALOGUE = load(Catalogue, ROOT / "config/assets.yaml")
