@@ -69,6 +69,16 @@ def test_the_abstract_is_short_and_has_no_bracket() -> None:
     assert 100 < len(abstract.split()) <= 250 and not re.search(r"[(\[*]", abstract)
 
 
+def test_the_readme_rounds_what_the_abstract_says() -> None:
+    """Its numbers on the criterion are those of the page, whose own are checked above, in whole percent."""
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    abstract = " ".join(TEXT.partition("![")[0].split())
+    [exact] = re.findall(r"the distance is ([\d.]+) % smaller with .*? and ([\d.]+) % smaller", abstract)
+    [whole] = re.findall(r"closer to the dense model, by (\d+) to (\d+) % of the distance", readme)
+    assert whole == tuple(f"{float(number):.0f}" for number in exact)
+    assert "Qwen keeps fewer of the likeliest tokens" in readme and "Qwen keeps fewer of the 15" in abstract
+
+
 def test_every_interval_is_in_a_table() -> None:
     """Value and both ends of each are those of one row of a table, as they are or of the other side."""
     triples = set()
