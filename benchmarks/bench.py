@@ -21,6 +21,7 @@ from hfprune.calibration.sizes import samples_of
 from hfprune.criteria import Criterion
 from hfprune.criteria.cross_entropy import CrossEntropy
 from hfprune.criteria.entropy import Entropy
+from hfprune.criteria.sdmprune import SDMPrune
 from hfprune.criteria.wanda import Wanda
 from hfprune.devices.lease import default_device
 from hfprune.models.load import load_model, load_tokenizer
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 BATCH_SIZES = (1, 2, 4, 8, 16)
+SDMPRUNE = "sdmprune"  # a side of a comparison of memory
 
 
 def tokens(model: torch.nn.Module, sequences: int, length: int) -> torch.Tensor:
@@ -168,7 +170,8 @@ def peak_above_weights(model_path: Path, length: int, side: str) -> float:
     before = held()
     if side == "reference":
         return peak(lambda: official_scores(model, blocks, entropy_loss)) - before
-    return peak(lambda: score({"entropy": Entropy()}, model, blocks)) - before
+    criterion: Criterion = SDMPrune() if side == SDMPRUNE else Entropy()
+    return peak(lambda: score({side: criterion}, model, blocks)) - before
 
 
 def markdown(table: pd.DataFrame) -> str:
@@ -188,7 +191,7 @@ def main() -> None:
     parser.add_argument("--sequences", type=int, default=4)
     parser.add_argument("--length", type=int, default=1024)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--peak", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--peak", choices=(*SIDES, SDMPRUNE), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.peak:
         print(peak_above_weights(arguments.model, arguments.length, arguments.peak))
@@ -198,7 +201,10 @@ def main() -> None:
     rows += scoring(model, arguments.sequences * 4, arguments.length // 4, arguments.repeats)
     rows.append(nested(model, arguments.sequences * 8, arguments.length // 8, arguments.repeats))
     flags = ("--model", arguments.model, "--length", arguments.length)
-    rows.append(memory(f"entropy, {arguments.length} tokens", __file__, *flags))
+    task = f"entropy, {arguments.length} tokens"
+    rows.append(memory(task, __file__, *flags))
+    # Table 5's comparison; its times are the study `scoring-cost`.
+    rows.append(memory(f"{task}, beside SDMPrune", __file__, *flags, sides=(SDMPRUNE, "ours")))
     rows += linear_recovery(
         model, "SmolLM2", arguments.sequences * 4, arguments.length // 4, arguments.repeats
     )

@@ -40,10 +40,10 @@ def against(what: str, task: str, reference: Work, ours: Work, repeats: int, war
     return dict(zip(COLUMNS, row, strict=True))
 
 
-def memory(task: str, script: str, *flags: object) -> Row:
+def memory(task: str, script: str, *flags: object, sides: tuple[str, str] = SIDES) -> Row:
     """Return what `script FLAGS --peak SIDE` prints for each side, in a process of its own."""
     command = [sys.executable, script, *map(str, flags), "--peak"]
-    theirs, mine = (_printed([*command, side]) for side in SIDES)
+    theirs, mine = (_printed([*command, side]) for side in sides)
     print(f"{MEMORY:28} {task:22} {theirs / mine:.2f}x", file=sys.stderr, flush=True)
     return dict(zip(COLUMNS, [MEMORY, task, theirs, mine, *[theirs / mine] * 3], strict=True))
 

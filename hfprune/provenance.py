@@ -67,11 +67,14 @@ def _now() -> tuple[float, float]:
 
 
 def _forget_peak() -> None:
-    """Let the peak of CUDA's memory begin anew; that of a process on a CPU cannot."""
+    """Let the peak begin anew: of CUDA's memory, or of the process where the system can (Linux)."""
     if _cuda():
         import torch
 
         torch.cuda.reset_peak_memory_stats()
+    else:
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
 
 
 def _peak_memory() -> float:

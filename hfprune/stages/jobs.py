@@ -242,7 +242,7 @@ def _recover(files: Files, cell: Cell) -> Recover:
 
 
 def _measurements(files: Files) -> Iterator[MeasureCells]:
-    """Yield the jobs that measure cells, and the scoring by each method itself under the first seed."""
+    """Yield the jobs that measure cells, and the scoring by each method itself."""
     study = files.study
     for names, cells in study_cells.together(files.name, study, files.measures).items():
         for batch in study_cells.batches(cells, study, files.cells_per_job):

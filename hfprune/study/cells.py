@@ -30,11 +30,11 @@ def cells(name: str, study: Study) -> Iterator[Cell]:
 
 
 def scorings(name: str, study: Study) -> Iterator[Cell]:
-    """Yield a cell without a ratio for the scoring of each model by each criterion, under the first seed."""
+    """Yield a cell without a ratio for the scoring of each model by each criterion and seed, each a process."""
     for model in study.models:
-        for method in study.methods_of(model):
+        for method, seed in product(study.methods_of(model), study.seeds):
             if study.methods[method].baseline is None:
-                yield Cell(name, model, method, None, study.seeds[0], "none")
+                yield Cell(name, model, method, None, seed, "none")
 
 
 def solves(study: Study, cell: Cell) -> str:

@@ -82,6 +82,8 @@ def test_a_forward_pass_is_counted_exactly(model, blocks) -> None:
         ("taylor", {"aggregation": "param_first"}, 3),
         # Cross-entropy chooses what the student lacks; then teacher and student are read.
         ("distillation", {}, 5),
+        # The same, both by weights.
+        ("sdmprune", {}, 7),
         ("flap", {}, 1),
         ("magnitude", {}, 0),
     ],
