@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import binomtest, t
 from synthetic import PAPER, Study
 
-from hfprune.analysis.averages import half_width, over_seeds, spread, with_averages
+from hfprune.analysis.averages import error_column, half_width, over_seeds, with_averages
 from hfprune.analysis.tidy import Tidy
 from hfprune.errors import HfpruneError
 from hfprune.report.collected import Collected
@@ -85,7 +85,7 @@ def test_seeds_give_mean_and_deviation(study: Study, values, sd, sign, draws) ->
     rows = over_seeds(table(study))
     found = rows[["value", "sd", "stderr", "seeds", "n"]].to_numpy(float).tolist()
     assert found == [pytest.approx([20, sd, 0.5, len(values), 24], nan_ok=True)]
-    assert spread(rows) == sign
+    assert error_column(rows) == sign
     # The variances add; that over draws, of two degrees of freedom, counts 1 + 4/2 times in those of the sum.
     dof = (3 * draws + 0.25) ** 2 / ((3 * draws) ** 2 / 2 + 0.25**2 / 23)
     assert half_width(rows).tolist() == pytest.approx([t.ppf(0.975, dof) * np.sqrt(draws + 0.25)])

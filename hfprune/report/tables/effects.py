@@ -68,6 +68,9 @@ def _rows(data: Collected, effects: pd.DataFrame) -> pd.DataFrame:
     agreed = ["overlap", "rank_correlation", "near_cut"]
     agreement = agreement.reindex(columns=[*AT, "reference", "seed", *agreed])
     agreement = agreement.astype({"ratio": float, "seed": float})
+    blank = {*data.blanks[AT].itertuples(index=False, name=None)}
+    applicable = [at not in blank for at in agreement[AT].itertuples(index=False, name=None)]
+    agreement = agreement.loc[applicable]
     beside = agreement[agreement["seed"].isna()].drop(columns="seed")
     rows = wide.merge(beside, "outer", on=[*AT, "reference"]).assign(seed=float("nan"))
     again = agreement[agreement["seed"].notna()].assign(differs="seed", draws=1)
