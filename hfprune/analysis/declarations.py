@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
@@ -58,6 +59,8 @@ class Declaration:
     metric: Metric
     capability: str = "Other"
     units: str = "items"
+    text: str = ""
+    """What a measure of a text reads, by its name in the catalogue, where that tells measures of a kind apart."""
 
     @property
     def label(self) -> str:
@@ -66,7 +69,7 @@ class Declaration:
     @property
     def noun(self) -> str:
         """The label within a sentence; an abbreviation keeps its first capital."""
-        return self.label[:1].lower() + self.label[1:] if self.label[1:2].islower() else self.label
+        return _within(self.label)
 
     @property
     def neutral(self) -> float:
@@ -83,9 +86,10 @@ class Declaration:
     @property
     def heading(self) -> str:
         """The name of an effect for readers, with its unit."""
+        about = "" if self.measure == self.kind else f" on {self.text}" if self.text else f", {self.measure}"
         if self.metric.effect == "ratio":
-            return self.label.replace(self.metric.label, f"{self.metric.label} ratio", 1)
-        return f"Δ {self.noun}" + f" ({self.unit})" * bool(self.unit)
+            return f"{self.metric.label} ratio{about}"
+        return f"Δ {_within(self.metric.label)}{about}" + f" ({self.unit})" * bool(self.unit)
 
     def shown(self, effect: float) -> float:
         """Return an effect of outcomes per item as readers see it: a ratio, or a difference in the unit shown."""
@@ -170,6 +174,11 @@ class Declarations:
         return {name: row for name, row in self.outcomes().items() if (row.measure, row.metric.name) in first}
 
 
+def _within(label: str) -> str:
+    """Return a label as it stands within a sentence."""
+    return label[:1].lower() + label[1:] if label[1:2].islower() else label
+
+
 def _named(row: Declaration) -> str:
     if row.kind == "zeroshot" and row.metric.unit == "%":
         return "points"
@@ -178,7 +187,14 @@ def _named(row: Declaration) -> str:
 
 def declare(study: Study) -> Declarations:
     kinds = {name: entry.measure or name for name, entry in study.measures.items()}
-    own = [row for name, made in study.make_measures().items() for row in _declared(name, kinds[name], made)]
+    made = study.make_measures()
+    texts = {name: (kinds[name], getattr(measure, "corpus", "")) for name, measure in made.items()}
+    shared = Counter(texts.values())
+    own = [
+        replace(row, text=texts[name][1] * (shared[texts[name]] == 1))
+        for name, measure in made.items()
+        for row in _declared(name, kinds[name], measure)
+    ]
     suite = [
         Declaration(name, name, False, metric, SUITE_CAPABILITIES[name])
         for name, metrics in SUITE.items()

@@ -31,7 +31,7 @@ def _beside(name: str) -> "cached_property[pd.DataFrame]":
 
 
 class Collected(Tidy):
-    """What `collect`, `claims` and `comparison` wrote, each file read when it is first asked for.
+    """What `collect` and `effects` wrote, each file read when it is first asked for.
 
     Any of them raises an `HfpruneError` if its file cannot be read; those that are not among the first that
     `collect` writes are empty if they were not kept.

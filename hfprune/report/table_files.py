@@ -26,7 +26,9 @@ def write_tables(
 
 def made_table(name: str, data: Collected) -> Table:
     publication = TABLES.load(name)()
-    text = f"{data.folder}: the table {name} finds no {REASON} there; run `hfprune collect` and `effects` again"
+    text = (
+        f"{data.folder}: the table {name} finds no {REASON} there; run `hfprune collect` and `effects` again"
+    )
     with explained(text, KeyError):  # a method, metric or column that another file has
         table = publication.make(data)
     if table.numbers.empty:

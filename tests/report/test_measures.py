@@ -102,7 +102,7 @@ def test_comparison_has_its_primary_metric(drawn: Study, tmp_path: Path) -> None
     assert rows.loc["my_stream.perplexity_ratio", "value"] == pytest.approx(2)
     gather(drawn.config(), drawn.folder, tmp_path)
     head = rows_of(analysed(tmp_path) / "effects.md")[0]
-    assert head[-2:] == ["Δ bits per byte (bits/byte)", "Perplexity ratio, my_stream"]
+    assert head[-2:] == ["Δ bits per byte (bits/byte)", "Perplexity ratio on wikitext-2"]
     panels = [ax.get_xlabel() for ax in figure_of("effects", Collected(tmp_path, PAPER)).axes]
     assert panels[-2:] == head[-2:]
 

@@ -52,8 +52,12 @@ def write_figures(
                 made = sheet([("", [made])])
             fix_layout(made)
             if made.get_figheight() > page:
-                taller = f"{name}: {made.get_figheight():.1f} inches tall, where a page has {page:.3g}"
-                print(f"{taller}; draw a part of it by --models, --methods or --ratios")
+                taller = f"{made.get_figheight():.1f} inches tall, where a page has {page:.3g}"
+                taller += "; draw a part of it by --models, --methods or --ratios"
+                if width:  # for a page of print, on which it would not fit
+                    why[name] = taller
+                    continue
+                print(f"{name}: {taller}")
             for suffix in formats:
                 with atomic_file(out / f"{name}.{suffix}") as temporary:
                     made.savefig(temporary, format=suffix, metadata=_METADATA[suffix])

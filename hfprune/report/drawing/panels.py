@@ -1,6 +1,6 @@
 """Axes in rows with their names, and legends."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import chain, zip_longest
@@ -139,30 +139,43 @@ def say(ax: Axes, text: str) -> None:
     ax.text(0.5, 0.5, text, ha="center", va="center", color=GREY, transform=ax.transAxes)
 
 
-def handles(methods: Iterable[str], looks: Mapping[str, Look], marked: Iterable[str] = ()) -> list[Artist]:
+def handles(
+    methods: Iterable[str],
+    looks: Mapping[str, Look],
+    marked: Iterable[str] = (),
+    hollow: Collection[str] = (),
+) -> list[Artist]:
+    """Return the legend's entries of methods in the order of `looks`; the dense model is a line unless marked."""
     present = set(methods)
     return [
         Line2D([], [], label=look.label, **LEVEL)
         if method == DENSE and method not in marked
-        else Line2D(
-            [], [], color=look.colour, marker=look.marker, linestyle=look.line, label=look.label, **EDGE
-        )
+        else _sample(look, method in hollow)
         for method, look in looks.items()
         if method in present
     ]
+
+
+def _sample(look: Look, hollow: bool) -> Line2D:
+    style: dict[str, Any] = {"color": look.colour, "marker": look.marker, "linestyle": look.line, **EDGE}
+    if hollow:
+        style |= {"linestyle": "", "markerfacecolor": "white", "markeredgecolor": look.colour}
+    return Line2D([], [], label=look.label, **style)
 
 
 def _entries(charts: Iterable[Chart]) -> list[Artist]:
     levels: set[str] = set()
     groups: set[str] = set()
     looks: dict[str, Look] = {}
+    filled: set[str] = set()
     for chart in charts:
         level, marked = (chart.rows[chart.rows["place"].isna() == at] for at in (True, False))
+        filled |= {*(marked[~marked["hollow"].astype(bool)] if "hollow" in marked else marked)["group"]}
         levels |= {*level.dropna(subset="value")["group"]}
         own = {*marked["group"]}
         groups |= own if not {chart.looks[group].label for group in own} <= {*chart.names} else set()
         looks |= chart.looks
-    return handles(levels | groups, looks, groups - levels)
+    return handles(levels | groups, looks, groups - levels, groups - filled)
 
 
 def legend(figure: Figure, handles: Sequence[Artist], title: str = "", least: float = 0.0) -> None:

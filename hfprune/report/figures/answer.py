@@ -20,7 +20,7 @@ from hfprune.study import paths
 
 LOOKS = {
     BETTER: Look("Better", "#0072B2", "o"),
-    ALIKE: Look("No significant difference", GREY, "D"),
+    ALIKE: Look("Not significant after Holm's correction", GREY, "D"),
     WORSE: Look("Worse", "#D55E00", ">"),
     "": Look("No interval", GREY, "P"),
 }
@@ -66,8 +66,12 @@ class Answer(FigurePublication):
         labels = {method: look.label for method, look in data.looks.items()}
         rows = []
         for model, part in values.groupby("model"):
-            against = " or ".join(dict.fromkeys(part["reference"].map(labels)))
             chart = replace(forest(part, part, declared, data.looks, [*part["method"]]), looks=LOOKS)
+            references = dict.fromkeys(part["reference"].map(labels))
+            against = next(iter(references)) if len(references) == 1 else "the method below each name"
+            if len(references) > 1:
+                beside = zip(chart.names, part["reference"].map(labels), strict=True)
+                chart = replace(chart, names=[f"{name}\n− {other}" for name, other in beside], tall=2)
             name = f"{model}, {share_removed(focus(part))}, against {against}"
             rows.append((name, [chart]))
         return sheet(rows, "Bars: 95 % intervals. Shaded: the better side", 3.7)

@@ -37,7 +37,9 @@ class Answers(FigurePublication):
             right = values[(values["method"] == MAJORITY) & values["model"].isin(facet["model"])]
             matrix = pd.concat([right, shown]).pivot_table(index="method", columns="task", values="share")
             matrix = matrix.reindex(index=[one for one in names if one in matrix.index], columns=[*tasks])
-            matrices[f"{name}, {charts.share_removed(ratio)}"] = matrix.rename(index=names)
+            constant = (shown["share"] > 100 * data.study.constant).any()
+            heading = f"{name}, {charts.share_removed(ratio)}: share of the commonest answer, %"
+            matrices[heading + " (* constant)" * bool(constant)] = matrix.rename(index=names)
         labels = [task.short for task in tasks.values()]
         height = sum(0.18 * len(matrix) + 0.7 for matrix in matrices.values())
         figure = framed(full(), height, height)

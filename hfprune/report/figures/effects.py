@@ -78,7 +78,8 @@ class EffectsFigure(FigurePublication):
                     continue
                 cells.append(forest(part, alike, outcomes[name], data.looks, methods))
             rows.append((f"{model}, {share_removed(ratio)}, against {against}", cells))
-        return sheet(rows, "Bars: 95 % intervals. Shaded: the better side")
+        band = ". Grey band: the reference's own overlap with its other draws" * bool(len(draws))
+        return sheet(rows, f"Bars: 95 % intervals. Shaded: the better side{band}")
 
 
 def _overlaps(

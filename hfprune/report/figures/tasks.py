@@ -3,13 +3,16 @@
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from hfprune.analysis.averages import AVERAGE_WITHOUT_CROWS, MEAN
 from hfprune.assets.known_tasks import tasks_in_order
 from hfprune.report import charts
 from hfprune.report.collected import Collected
+from hfprune.report.drawing.marks import GREY
 from hfprune.report.drawing.panels import sheet
 from hfprune.report.publication import FigurePublication
+from hfprune.report.unread import GUESS, LOOKS
 from hfprune.report.values import all_values, scaled
 from hfprune.results import DENSE
 
@@ -41,4 +44,5 @@ class Tasks(FigurePublication):
                 shown = facet[facet["ratio"].isin([0.0, ratio])]
                 cells.append(charts.Chart(shown, data.looks, "Accuracy (%)", "", names, heading, tall=tall))
             rows.append(("", cells))
-        return sheet(rows, charts.meaning(values))
+        guess = [Line2D([], [], color=GREY, linewidth=0.8, label=LOOKS[GUESS].label)]
+        return sheet(rows, charts.meaning(values[values["method"] != DENSE]), entries=guess)
