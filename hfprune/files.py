@@ -140,9 +140,11 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
+    """Return what a JSON file holds; a missing or damaged file is an `OSError` or a `ValueError`."""
     return json.loads(path.read_text())
 
 
 def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal; it is read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

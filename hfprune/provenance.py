@@ -42,18 +42,22 @@ class Stopwatch:
             self.pause()
 
     def pause(self) -> None:
+        """Leave out what follows, time and memory, until `resume`."""
         self._peak = max(self._peak, _peak_memory())
         self._paused = _now()
 
     def resume(self) -> None:
+        """Count again, after `pause`."""
         for name, now, then in zip(("_start", "_busy"), _now(), self._paused, strict=True):
             setattr(self, name, getattr(self, name) + now - then)
         _forget_peak()
 
     def cpu_seconds(self) -> float:
+        """Return the CPU seconds of all threads of this process, without those of pauses."""
         return time.process_time() - self._busy
 
     def cost(self) -> dict[str, float]:
+        """Return wall `seconds` and `peak_memory_bytes`, without those of pauses."""
         peak = max(self._peak, _peak_memory())
         return {"seconds": time.perf_counter() - self._start, "peak_memory_bytes": peak}
 
@@ -129,6 +133,7 @@ def save_tensors(
 
 
 def metadata(path: Path) -> dict[str, str]:
+    """Return the metadata of a safetensors file; empty if it has none."""
     from safetensors import safe_open
 
     with safe_open(path, "np") as file:

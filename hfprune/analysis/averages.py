@@ -57,6 +57,7 @@ def _mean_over_tasks(rows: pd.DataFrame, task: str, metric: str) -> pd.DataFrame
 
 
 def without_tasks(average: str, tasks: Collection[str]) -> str:
+    """Return the name of an average that leaves these tasks out, in the order in which they are given."""
     return average + "".join(f" without {task}" for task in tasks)
 
 

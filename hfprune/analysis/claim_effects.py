@@ -82,6 +82,13 @@ def _not_above(constant: Outcomes, sides: Iterable[MeasuredSide]) -> list[str]:
 def compare_numbers(
     paper: Paper, claim: Claim, evidence: Evidence, model: str, at: float | None, metric: str
 ) -> Judged:
+    """Return the effect of a claim on single numbers: the logarithm of left / right, by `quotient`.
+
+    The number of one side alone is read where it is already the ratio (`Claim.measured_as`).
+
+    Raises:
+        NotComparableError: a side was not measured, the two have other draws, or a number is zero or less.
+    """
     measured = claim.measured_as or metric
 
     def read(cells: list[Cell]) -> dict[Draw | None, float] | None:

@@ -48,6 +48,7 @@ def _outcomes(losses: list[float], tokens: list[int]) -> Outcomes:
 
 
 def learning_curves(records: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per point of every recovery's learning curve; `curve` explains the columns `POINT`."""
     return _exploded(records, "recovery", ["model", "method", "ratio", "seed", "recovery"], POINT)
 
 

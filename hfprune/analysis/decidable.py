@@ -23,6 +23,8 @@ from hfprune.study.study import Study
 
 
 class Decidable(NamedTuple):
+    """What a study can be expected to decide about a claim; effects are in units of `unit`."""
+
     claim: str
     unit: str
     documents: int
@@ -134,6 +136,10 @@ def _decides(expected: Estimate, half: float, margin: float, published: list[flo
 
 
 def documents(measure: Measure, tasks: list[str]) -> list[int]:
+    """Return how many documents a measure reads of each of these tasks, or how many blocks of its text.
+
+    Empty for a measure of neither tasks nor text.
+    """
     if isinstance(measure, TextMeasure):
         return [measure.blocks_to_read()]
     if not isinstance(measure, TaskMeasure):

@@ -64,6 +64,7 @@ class Declaration:
 
     @property
     def label(self) -> str:
+        """The metric's label, with the measure's name where that is not the name of its class."""
         return self.metric.label + f", {self.measure}" * (self.measure != self.kind)
 
     @property
@@ -97,6 +98,8 @@ class Declaration:
 
 
 class Declarations:
+    """The declarations of a study: every metric that its measures and the suite itself may report."""
+
     def __init__(self, rows: Iterable[Declaration]) -> None:
         self.rows = [*rows]
         self._found = {(row.measure, row.metric.name): row for row in self.rows}
@@ -111,12 +114,15 @@ class Declarations:
         return found + [kind for kind in kinds if kind not in self.kinds.values()]
 
     def first(self, kind: str) -> str:
+        """Return the measure of a kind that has the kind's own name, else the first of the kind."""
         return kind if self.kinds.get(kind) == kind else self.of_kind(kind)[0]
 
     def of_paper(self) -> list[str]:
+        """Return the measures that the paper's own tables show, by their names in the study."""
         return [*self.of_kind(*ALL_SHOWN), *map(self.first, FIRST_SHOWN), "size", "recovery"]
 
     def kind(self, measure: str) -> str:
+        """Return the name of a measure's class; an undeclared measure is of its own name."""
         return self.kinds.get(measure, measure)
 
     def find(self, measure: str, metric: str) -> Declaration:
@@ -142,6 +148,7 @@ class Declarations:
         return labels.get(metric, metric.replace("_", " "))
 
     def primary(self) -> Iterator[Declaration]:
+        """Yield the first metric of each measure, which stands for it."""
         for _, rows in groupby(self.rows, lambda row: row.measure):
             yield next(rows)
 
@@ -186,6 +193,7 @@ def _named(row: Declaration) -> str:
 
 
 def declare(study: Study) -> Declarations:
+    """Return the declarations of a study: of its own measures, then of cost, size and recovery (`SUITE`)."""
     kinds = {name: entry.measure or name for name, entry in study.measures.items()}
     made = study.make_measures()
     texts = {name: (kinds[name], getattr(measure, "corpus", "")) for name, measure in made.items()}

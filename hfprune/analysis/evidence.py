@@ -35,6 +35,8 @@ class MeasuredSide(NamedTuple):
 
 
 class Evidence(Tidy):
+    """A study as `collect` wrote it, with its cells, and the outcomes of items by which they are compared."""
+
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         if not (folder / ITEMS).exists():
@@ -92,6 +94,7 @@ class Evidence(Tidy):
         return f": {reason}" if reason else ""
 
     def tasks(self, measure: str) -> list[str]:
+        """Return a measure's values of the column `task`: tasks, or a corpus; none if the study lacks it."""
         return [*self._measures[measure].by_task()] if measure in self._measures else []
 
     def outcomes(
@@ -154,6 +157,13 @@ class Evidence(Tidy):
     def numbers(
         self, cells: list[Cell], ratio: float | None, measure: str, metric: str
     ) -> dict[Draw | None, float]:
+        """Return a metric's value by draw, here by seed alone; None stands for the dense model.
+
+        Without a ratio, it is the number of the method before any cut, such as the cost of scoring.
+
+        Raises:
+            NotMeasuredError: there is no such number.
+        """
         first, rows = cells[0], self.tidy
         rows = rows[(rows["measure"] == measure) & (rows["metric"] == metric)]
         rows = rows[(rows["model"] == first.model) & (rows["method"] == first.method)]

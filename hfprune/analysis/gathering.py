@@ -143,6 +143,10 @@ def _items(path: Path, result: dict[str, Any]) -> pd.DataFrame:
 
 
 def record(result: dict[str, Any]) -> dict[str, Any]:
+    """Return a result as a row of records.parquet (`RECORD`).
+
+    Its provenance is JSON in the columns `PARTS`, and in `more` what has no column of its own.
+    """
     made = result["provenance"]
     rest = {key: value for key, value in made.items() if key not in (*PARTS, *WORDS, "curve")}
     return {

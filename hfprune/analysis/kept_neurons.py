@@ -44,6 +44,11 @@ def read_layers(path: Path) -> ByLayer:
 
 
 def overlaps(plans: PlansByLayer, scored: ScoresByLayer) -> pd.DataFrame:
+    """Return a row of `OVERLAP` for every two methods of a model, ratio and seed, and every layer.
+
+    `jaccard` is that of the neurons that they keep, `expected` that of two random choices of as many; it is
+    missing where no scores tell the layer's width.
+    """
     widths = {
         (model, layer): len(scores)
         for (model, _, _), layers in scored.items()
@@ -63,11 +68,14 @@ def overlaps(plans: PlansByLayer, scored: ScoresByLayer) -> pd.DataFrame:
 
 
 def jaccard(a: np.ndarray, b: np.ndarray) -> float:
+    """Return |a ∩ b| / |a ∪ b| of two vectors of kept neurons, each without repeats."""
     both = len(np.intersect1d(a, b, assume_unique=True))
     return both / (len(a) + len(b) - both)
 
 
 class KeptNeurons:
+    """The scores and plans of a study's pruned cells without recovery, as far as their files are there."""
+
     def __init__(self, study: Study, name: str, folder: Path) -> None:
         self._study = study
         self._cells = [
@@ -88,6 +96,7 @@ class KeptNeurons:
                 at[cell.method] = read_layers(plan)
 
     def by_layer(self) -> pd.DataFrame:
+        """Return the `overlaps` of all plans that are there."""
         return overlaps(self._plans, self._scores)
 
     def with_reference(self) -> pd.DataFrame:

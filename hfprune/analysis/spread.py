@@ -56,10 +56,12 @@ class Spread(NamedTuple):
 
     @property
     def variance(self) -> float:
+        """The variance of the mean effect: the sum of its three parts."""
         return self.draws + self.items + self.both
 
     @property
     def dof(self) -> float:
+        """Satterthwaite's degrees of freedom of the variance; `both` counts as one over items."""
         items = self.items + self.both
         return float(draws_and_items(self.draws, items, self.draws_dof, self.items_dof))
 
@@ -78,6 +80,7 @@ class Spread(NamedTuple):
         return round(self.items_dof, 6) < MIN_DOCUMENTS - 1
 
     def with_more(self, draws: float = 1, items: float = 1) -> "Spread":
+        """Return the spread to expect of so many times the draws and the items."""
         return Spread(
             draws=self.draws / draws,
             items=self.items / items,

@@ -62,10 +62,12 @@ class Estimate:
 
     @property
     def middle(self) -> float:
+        """The value that the interval is of: `center` where that is given, else the effect itself."""
         return self.value if self.center is None else self.center
 
     @property
     def known(self) -> bool:
+        """Whether there is an interval."""
         return not np.isnan(self.low)
 
     def within(self, variance: float, dof: float, skewness: float = 0.0) -> "Estimate":
@@ -90,6 +92,7 @@ class Estimate:
         return min(1.0, float(2 * t.sf(np.sign(x) * np.array([x, transformed]), self.dof).max()))
 
     def minimum(self) -> float:
+        """Return the minimum detectable effect, which `POWER` of repetitions would show, or NaN."""
         from scipy.stats import t
 
         if not self.known or not self.stderr:

@@ -43,19 +43,26 @@ class Tidy:
 
     @cached_property
     def study(self) -> Study:
+        """The study whose numbers these are, from the copy of its file."""
         with readable(self.folder / STUDY):
             return load(Study, self.folder / STUDY)
 
     @cached_property
     def declared(self) -> Declarations:
+        """What the numbers mean: the study's declarations."""
         return declare(self.study)
 
     @cached_property
     def labels(self) -> dict[str, Label]:
+        """Name and colour of every method for readers, by its name in the study."""
         return labels(self.study)
 
     @cached_property
     def whole(self) -> pd.DataFrame:
+        """All of results.csv: values of single seeds, and levels, which have no seed.
+
+        An `HfpruneError` says that it is missing, damaged, or lacks a result that records.parquet has.
+        """
         path = self.folder / RESULTS
         numbers = [column for column, dtype in DTYPES.items() if dtype != "str"]
         missing = {column: [""] for column in numbers}
@@ -76,14 +83,21 @@ class Tidy:
             raise HfpruneError(f"{self.folder / RESULTS}: {what}; is it truncated? Copy it again, or {AGAIN}")
 
     def check_results(self) -> None:
+        """Fail if results.csv has no row.
+
+        Raises:
+            HfpruneError: it has none.
+        """
         if self.whole.empty:
             raise HfpruneError(f"{self.folder}: {RESULTS} holds no result; run `hfprune collect` first")
 
     def kept(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows that are read; a subclass may leave some out."""
         return rows
 
     @cached_property
     def tidy(self) -> pd.DataFrame:
+        """The values of single seeds, those of cells that are not applicable included."""
         rows = self.kept(self.whole)
         return rows[rows["seed"].notna()].astype({"seed": "int64"}).reset_index(drop=True)
 
@@ -102,28 +116,38 @@ class Tidy:
 
     @cached_property
     def results(self) -> pd.DataFrame:
+        """The values of single seeds of applicable cells."""
         return self._applicable(self.tidy)
 
     @cached_property
     def levels(self) -> pd.DataFrame:
+        """The levels over seeds of applicable cells, as `hfprune.analysis.averages.levels` returns them."""
         rows = self.kept(self.whole)
         return self._applicable(rows[rows["seed"].isna()].drop(columns="seed").reset_index(drop=True))
 
     @cached_property
     def blanks(self) -> pd.DataFrame:
+        """Model, method, ratio and recovery of the cells that are not applicable, each once."""
         rows = self.tidy.drop(self.results.index)
         return rows[["model", "method", "ratio", "recovery"]].drop_duplicates()
 
     @cached_property
     def records(self) -> pd.DataFrame:
+        """One row per result with its provenance: records.parquet."""
         return read_union(self.folder / RECORDS)
 
     def items(self, measure: str) -> pd.DataFrame:
+        """Return a measure's outcomes, a row per item, without the columns of other measures."""
         rows = read_union(self.folder / ITEMS, measure=measure)
         return rows.dropna(axis="columns", how="all") if len(rows) else rows
 
 
 def read_csv(path: Path, *columns: str) -> pd.DataFrame:
+    """Read a table that a command wrote, and check that it has these columns.
+
+    Raises:
+        HfpruneError: it is missing or damaged, or lacks one of them.
+    """
     with readable(path, OSError, ValueError):
         rows = pd.read_csv(path)
     require_columns(rows, path, columns)
@@ -139,6 +163,7 @@ def require_columns(rows: pd.DataFrame, path: Path, columns: Iterable[str], fill
 
 
 def write_csv(rows: pd.DataFrame, path: Path, digits: int | None = None) -> None:
+    """Write a table as CSV, atomically; numbers have so many significant digits, by default all."""
     with atomic_file(path) as temporary:
         rows.to_csv(temporary, index=False, float_format=digits and f"%.{digits}g", lineterminator="\n")
 
@@ -156,6 +181,11 @@ def write_union(parts: Iterable[pd.DataFrame], path: Path) -> None:
 
 
 def read_union(path: Path, **equal: str) -> pd.DataFrame:
+    """Read a Parquet file, or of it the rows in which these columns have these values.
+
+    Raises:
+        HfpruneError: it is missing or damaged.
+    """
     filters = [(column, "=", value) for column, value in equal.items()] or None
     with readable(path, OSError, ValueError, pa.ArrowException):
         return pq.read_table(path, filters=filters).to_pandas()
@@ -163,6 +193,11 @@ def read_union(path: Path, **equal: str) -> pd.DataFrame:
 
 @contextmanager
 def readable(path: Path, *kinds: type[Exception]) -> Iterator[None]:
+    """Let errors of these kinds in the block, which reads the file `path`, name it and the remedy.
+
+    Raises:
+        HfpruneError: the file is missing, or the block failed so.
+    """
     remedy = "run `hfprune collect` first"
     if not path.exists():
         raise HfpruneError(f"{path}: is not there; {remedy}")

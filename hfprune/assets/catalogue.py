@@ -41,6 +41,8 @@ class JoinedSource(Strict):
 
 
 class HubSource(Strict):
+    """Files of a repository on the Hugging Face hub, at a commit or a branch."""
+
     provider: Literal["hub"]
     repo: str
     revision: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")] = Field(
@@ -61,6 +63,8 @@ class HubSource(Strict):
 
 
 class LocalSource(Strict):
+    """A file or folder of this machine: nothing pins it, so it is read anew at each fetch."""
+
     provider: Literal["local"]
     path: Annotated[Path, AfterValidator(Path.expanduser)]
 

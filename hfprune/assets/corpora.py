@@ -37,6 +37,11 @@ def write_corpus(name: str, asset: CorpusAsset, files: list[Path], folder: Path)
 
 
 def read_corpus(folder: Path) -> list[str]:
+    """Return the documents of a fetched corpus, in order.
+
+    Raises:
+        HfpruneError: the folder holds none.
+    """
     return read_fetched("corpora", folder)["text"].to_pylist()
 
 

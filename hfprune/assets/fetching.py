@@ -21,6 +21,8 @@ from hfprune.files import atomic_directory
 
 
 class Kind(NamedTuple):
+    """A kind of asset: its word in `asset.json`, and the function that writes it."""
+
     word: str
     write: Callable[[str, Any, list[Path], Path], dict[str, Any]]
     """Writes what the files hold, by name and catalogue entry, into a folder; returns facts for `asset.json`."""

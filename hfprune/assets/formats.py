@@ -70,6 +70,7 @@ def read_text(path: Path) -> str:
 
 
 def read_lines(path: Path) -> list[str]:
+    """Read the lines of a UTF-8 file without LF or CRLF; after a last one comes an empty line."""
     # Not `splitlines`, which also breaks at U+0085, U+2028 and other characters found inside web text.
     return [line.removesuffix("\r") for line in read_text(path).split("\n")]
 
@@ -109,6 +110,11 @@ def read_fetched(kind: str, folder: Path) -> pa.Table:
 
 
 def require_rows(what: str, wanted: int, found: int) -> None:
+    """Fail unless `what` has as many documents as the catalogue says.
+
+    Raises:
+        HfpruneError: it has more or fewer.
+    """
     if found != wanted:
         raise HfpruneError(
             f"{what}: expected {wanted} documents but found {found}; "

@@ -58,6 +58,7 @@ def pending(source: HubSource, repo_type: RepoType, patterns: Sequence[str]) -> 
 
 
 def repo_type(asset: Strict) -> RepoType:
+    """Return the hub's type of an asset's repository: all but models are data sets."""
     return "model" if isinstance(asset, ModelAsset) else "dataset"
 
 

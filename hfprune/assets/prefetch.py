@@ -50,6 +50,7 @@ def pinned(asset: Asset, folder: Path) -> Asset:
 
 
 def to_download(asset: Asset, downloads: Path) -> Sizes:
+    """Return the bytes of each file that fetching would read, without wheels and hub files that are there."""
     match asset.source:
         case HubSource() as source:
             return hub.pending(source, hub.repo_type(asset), wanted_files(asset))

@@ -39,10 +39,12 @@ def downloads_folder() -> Path:
 
 
 def parts(source: PypiSource | JoinedSource) -> list[PypiSource]:
+    """Return the wheels of a source: a single one, or those of the pieces of a joined file, in order."""
     return source.parts if isinstance(source, JoinedSource) else [source]
 
 
 def downloaded(source: PypiSource, downloads: Path) -> list[Path]:
+    """Return the wheels of this package and version in a folder; their hashes are not checked."""
     wheels = sorted(downloads.glob(f"*-{source.version}-*.whl"))
     wanted = canonicalize_name(source.package)
     return [wheel for wheel in wheels if canonicalize_name(wheel.name.split("-")[0]) == wanted]

@@ -9,6 +9,8 @@ _HUB = re.compile(r"(?P<repo>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[\w.-]+))?(/(?P<
 
 
 class Form(NamedTuple):
+    """How assets of a kind may be spelt besides by their names: folders, files and names on the hub."""
+
     word: str
     marker: str
     """A folder that holds this file is one."""
@@ -18,6 +20,7 @@ class Form(NamedTuple):
     """How it is spelt on the hub; empty: not at all."""
 
     def ways(self) -> str:
+        """Return the spellings as a phrase, for help and messages."""
         *others, last = [*self.formats] or [""]
         files = f"{', '.join(others)} or {last}" if others else last
         ways = [

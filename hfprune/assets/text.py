@@ -11,6 +11,8 @@ Sampling = Literal["crop", "pack", "shuffle"]
 
 
 class Blocks(Strict):
+    """Number, length and sampling of blocks of tokens, whatever the text."""
+
     sequences: PositiveInt = Field(description="number of blocks; fewer if the corpus is smaller")
     length: int = Field(gt=1, description="tokens per block; the first has nothing to be predicted from")
     sampling: Sampling = Field(
@@ -21,6 +23,8 @@ class Blocks(Strict):
 
 
 class Text(Blocks):
+    """Blocks of tokens from a corpus that is named."""
+
     corpus: str = Field(
         min_length=1,
         description=f"a name in config/assets.yaml; on the command line also {FORMS['corpora'].ways()}",

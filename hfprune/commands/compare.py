@@ -24,6 +24,8 @@ MEASURED = Path("compared")
 
 
 class CompareTwo(Command, Computing):
+    """The models or outputs of lm-eval to compare, and the margin of non-inferiority."""
+
     example: ClassVar = "hfprune compare output-of-a output-of-b --margin 1"
 
     a: Annotated[Path, Positional("A")] = Field(description="output folder of lm-eval, or a model as --model")

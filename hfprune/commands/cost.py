@@ -21,6 +21,8 @@ LIKE = Path("recovery")
 
 
 class PrintCost(Command):
+    """The study and the device whose costs are predicted."""
+
     example: ClassVar = "hfprune cost --study config/studies/paper.yaml --device a100-80"
 
     study: StudyFile
@@ -34,6 +36,11 @@ class PrintCost(Command):
     resources: Resources = Path("resources")
 
     def run(self) -> None:
+        """Print the predicted cost by stage and in all and, by an earlier study, which claims can be decided.
+
+        Raises:
+            HfpruneError: the device is unknown, or the earlier study has no outcomes of items here.
+        """
         from hfprune.assets.catalogue import Catalogue
         from hfprune.cost.choice import costs_of
         from hfprune.cost.listing import summary, table

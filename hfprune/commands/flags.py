@@ -51,6 +51,7 @@ def add_fields(parser: argparse.ArgumentParser, kind: type[Strict], required: bo
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add `--settings` to a parser; its value is a dictionary, from a JSON object or a file of one."""
     text = "the flags as a JSON object, or a file that holds one, as the workflow gives them"
     parser.add_argument(SETTINGS, metavar="JSON|FILE", type=_settings, help=text, default=argparse.SUPPRESS)
 
@@ -144,6 +145,7 @@ def _line(kind: type[Strict], error: ValidationError) -> str:
 
 
 def flag(name: str) -> str:
+    """Return the flag of a field: `--batch-tokens` for `batch_tokens`."""
     return "--" + name.replace("_", "-")
 
 

@@ -19,12 +19,16 @@ from hfprune.stages.measure import CellFiles, MeasureCells, ScoredBy, ToMeasure
 
 
 class One(Computing, Placement):
+    """The flags of `hfprune measure` that belong neither to the cell nor to the measure."""
+
     model: DenseModel
     resources: Resources = Path("resources")
     name: Name | None = Field(default=None, description="name of the measure in its results (MEASURE)")
 
 
 class MeasureOne(MeasureCells):
+    """The results of one measure on one model, whose flags depend on the measure."""
+
     example: ClassVar = (
         "hfprune measure perplexity --model resources/models/smollm2-135m-instruct-q4 --plan plan.safetensors "
         "--corpus wikipedia-sample --sequences 24 --length 256 --out by-hand"
@@ -32,6 +36,7 @@ class MeasureOne(MeasureCells):
 
     @staticmethod
     def add_flags(parser: argparse.ArgumentParser) -> None:
+        """Add the flags of model and cell, and the settings of the measure that the command line names."""
         parser.usage = "hfprune measure MEASURE [flags]"  # its settings are known once the measure is
         parser.add_argument("measure", metavar="MEASURE", help=", ".join(sorted(MEASURES.sources())))
         add_fields(parser, One)
@@ -45,6 +50,11 @@ class MeasureOne(MeasureCells):
 
     @staticmethod
     def read(namespace: argparse.Namespace) -> MeasureCells:
+        """Return the job that measures one cell, as the flags say.
+
+        Raises:
+            HfpruneError: a setting that the measure refuses; the line starts with the flag.
+        """
         kind = MEASURES.load(namespace.measure)
         one, cell = read_fields(One, namespace), read_fields(CellFiles, namespace)
         scored = read_fields(ScoredBy, namespace) if kind.needs == "criterion" else None

@@ -11,9 +11,12 @@ from hfprune.stages import Command
 
 
 class ListMethods(Command):
+    """The criteria and measures that are found here, those of other packages included."""
+
     example: ClassVar = "hfprune methods"
 
     def run(self) -> None:
+        """Print two tables, of criteria with their options and of measures with their settings."""
         from hfprune.criteria import CRITERIA
         from hfprune.measurement import MEASURES
 

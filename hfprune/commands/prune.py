@@ -12,9 +12,12 @@ from hfprune.stages import Command
 
 
 class Prune(Command, Pruning):
+    """One call from a dense model to a checkpoint, with the flags of `Pruning`."""
+
     example: ClassVar = "hfprune prune --model smollm2-135m-instruct-q4 --ratio 0.2 --out pruned"
 
     def run(self) -> None:
+        """Prune, and print the comparison with the dense model; errors are those of `prune` in `hfprune`."""
         from tabulate import tabulate
 
         from hfprune.pruning.folder import MODEL, REPORT

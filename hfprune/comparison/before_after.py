@@ -41,6 +41,7 @@ Sides = dict[str, dict[tuple[str, str], Side]]
 
 
 def step_of(recovery: str) -> str:
+    """Return the last step that a recovery takes; `none` takes none but pruning."""
     return RECOVERED if "lora" in recovery else RECONSTRUCTED if "linear" in recovery else PRUNED
 
 
@@ -65,6 +66,8 @@ def read_sides(results: Mapping[Path, dict[str, Any]]) -> Sides:
 
 
 class BeforeAfter(NamedTuple):
+    """The comparison of a pruned model with its dense model."""
+
     rows: list[Row]
     exported: str
     """The step whose model is exported."""
@@ -74,9 +77,11 @@ class BeforeAfter(NamedTuple):
     """A `prompt`, and what the dense and the exported model say, `before` and `after`; empty if not measured."""
 
     def headers(self) -> list[str]:
+        """Return the headings of the columns that `Row.words` fills."""
         return ["", "dense", *self.rows[0].steps, "n", f"change, {self.exported} (95 % interval)"]
 
     def sampled(self) -> list[str]:
+        """Return a line per side with the prompt and its continuation; empty if none was measured."""
         prompt = self.sample.get("prompt", "")
         return [f"{side:>6}: {prompt}{self.sample[side]!r}" for side in ("before", "after") if prompt]
 
@@ -232,4 +237,5 @@ def _speeds(sides: Sides) -> Iterator[Row]:
 
 
 def weight_bytes(folder: Path) -> int:
+    """Return the bytes of all safetensors files of a folder."""
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))

@@ -32,6 +32,8 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Row:
+    """One number of the dense model and of the pruned one, after each step, and its change."""
+
     kind: Kind
     task: str
     """The text, capability or task that was measured; "" where there is none."""

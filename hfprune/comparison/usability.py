@@ -15,6 +15,8 @@ from hfprune.rounding import percent
 
 
 class Bounds(NamedTuple):
+    """Two bounds of a loss: a share of perplexity, or points of repeated 4-grams."""
+
     usable: float
     """A model is usable where the high end of the 95 % interval of its loss is below this."""
     lost: float

@@ -54,6 +54,8 @@ class Work:
 
 @dataclass(frozen=True)
 class JobCost:
+    """What one job of a study takes: wall seconds, peak bytes and its share of the device."""
+
     stage: str
     about: str
     """The model, and the cell where there is one."""
@@ -73,6 +75,8 @@ class JobCost:
 
 
 class Costs:
+    """The predicted cost of a study's jobs on a device."""
+
     def __init__(self, files: Files, jobs: Iterable[Stage], device: Device) -> None:
         """Find the sizes of the models, in the folder of fetched assets too; unknown ones count as `LARGEST`."""
         self.files, self.study, self.jobs, self.device = files, files.study, [*jobs], device
@@ -91,17 +95,21 @@ class Costs:
 
     @cached_property
     def each(self) -> list[JobCost]:
+        """The cost of every job, in the order of `jobs`."""
         return [*map(self.of, self.jobs)]
 
     @property
     def longest(self) -> JobCost:
+        """The cost of the job that takes the most seconds."""
         return max(self.each, key=lambda cost: cost.seconds)
 
     @property
     def largest(self) -> JobCost:
+        """The cost of the job that takes the most memory of the device."""
         return max(self.each, key=self.memory)
 
     def memory(self, cost: JobCost) -> float:
+        """Return the bytes that a job takes of the device's memory: of a GPU's, else of main memory."""
         return cost.gpu_memory if self.device.on_gpu else cost.main_memory
 
     def hours(self, devices: int = 1) -> float:

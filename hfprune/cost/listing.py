@@ -36,6 +36,7 @@ def summary(costs: Costs, devices: int = 1) -> list[str]:
 
 
 def table(costs: Costs) -> str:
+    """Return jobs, hours, minutes of the longest job and GB by stage, and in all, as a table in Markdown."""
     import pandas as pd
     from tabulate import tabulate
 
@@ -51,9 +52,11 @@ def table(costs: Costs) -> str:
 
 
 def named(device: Device, devices: int = 1) -> str:
+    """Return the name of so many devices; that of a CPU says how many cores it has."""
     name = device.name if device.on_gpu else f"{device.cores} cores of {device.name}"
     return name if devices == 1 else f"{devices} × {name}"
 
 
 def hours(x: float) -> str:
+    """Return hours for readers: as minutes below one hour, without decimals from 100 on."""
     return f"{60 * x:.0f} minutes" if x < 1 else f"{x:.1f} hours" if x < 100 else f"{x:,.0f} hours"

@@ -22,6 +22,8 @@ CPUINFO = Path("/proc/cpuinfo")
 
 @dataclass(frozen=True)
 class Device:
+    """A device by its memory and its peak in operations a second, as the table or the driver has them."""
+
     name: str
     memory: float
     """Bytes."""
@@ -34,9 +36,11 @@ class Device:
 
     @property
     def on_gpu(self) -> bool:
+        """Whether it is a GPU, which the table gives no cores."""
         return not self.cores
 
     def peak(self, dtype: str) -> float:
+        """Return the peak in operations a second for a dtype; float16 counts as bfloat16."""
         return self.float32 if dtype == "float32" else self.bfloat16
 
 
@@ -81,6 +85,7 @@ def named_device(name: str, memory: float) -> Device:
 
 
 def slowest_gpu() -> Device:
+    """Return the GPU of the table with the lowest peak in bfloat16."""
     return min((one for one in known_devices().values() if one.on_gpu), key=lambda one: one.bfloat16)
 
 

@@ -15,6 +15,8 @@ from hfprune.errors import HfpruneError
 
 
 class Gpu(NamedTuple):
+    """A GPU, or a MIG slice of one, as the driver reports it."""
+
     name: str
     memory: float
     """Bytes."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 
 class DrawnBlocks(NamedTuple):
+    """Blocks of tokens, and the documents that they are from."""
+
     tokens: "Tensor"
     """int32 [blocks, length]."""
     documents: list[int]
@@ -32,6 +34,8 @@ class DrawnBlocks(NamedTuple):
 
 
 class ToScore(NamedTuple):
+    """What a measure of scoring scores, and from what."""
+
     criterion: "Criterion"
     blocks: "Tensor | None"
     """Calibration blocks [sequences, length]; none for weight criteria."""
@@ -84,6 +88,7 @@ class Subject:
 
     @cached_property
     def model(self) -> "PreTrainedModel":
+        """The model to measure; where `change` makes it of the dense model, it takes that one's memory."""
         if self._change:
             before, self._before = self._before, None
             return self._change(_loaded(self._dense) if before is None else before)
@@ -92,6 +97,7 @@ class Subject:
 
     @property
     def has_dense(self) -> bool:
+        """Whether there is a dense model beside the measured one."""
         return self._dense is not None
 
     @cached_property
@@ -153,6 +159,7 @@ class Subject:
 
     @cached_property
     def tokenizer(self) -> "PreTrainedTokenizerBase":
+        """The tokenizer of both models; an `HfpruneError` if the subject was given none."""
         if self._tokenizer is None:
             raise HfpruneError("this measure reads text: give the subject a tokenizer")
         loaded = hasattr(self._tokenizer, "vocab_size")

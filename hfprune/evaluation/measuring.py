@@ -20,6 +20,8 @@ from hfprune.results import BY_HAND, Cell, write_result
 
 
 class CellToMeasure(NamedTuple):
+    """A cell, what is measured of it, and where its results go."""
+
     subject: Subject
     cell: Cell
     """Written into the results."""

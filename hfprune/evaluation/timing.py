@@ -31,6 +31,7 @@ class Timed:
         self.first, self.cache = prefill(model, prompts)
 
     def times(self, new_tokens: int) -> dict[str, float]:
+        """Return the seconds of a prefill of one prompt, and the tokens a second of decoding all of them."""
         prefill_seconds, _ = timed(lambda: prefill(self.model, self.prompt))
         cache = deepcopy(self.cache)
         decode_seconds, tokens = timed(lambda: decode(self.model, self.first, cache, new_tokens))
@@ -54,6 +55,7 @@ def _synchronize() -> None:
 
 @torch.inference_mode()
 def prefill(model: "PreTrainedModel", tokens: Tensor) -> tuple[Tensor, DynamicCache]:
+    """Return the likeliest next token [batch, 1] of prompts [batch, length], and their KV cache."""
     cache = DynamicCache(config=model.config)
     return _next_token(model, tokens, cache), cache
 

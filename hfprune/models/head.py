@@ -25,6 +25,7 @@ class Head(NamedTuple):
 
     @classmethod
     def of(cls, model: "PreTrainedModel") -> Self:
+        """Return the head of a model that may go: the same weights, frozen, without accelerate's hooks."""
         head: Module = copy(model.lm_head)
         head._parameters = {
             name: None if weight is None else Parameter(weight.detach(), requires_grad=False)
@@ -90,6 +91,7 @@ def pieces(found: Tensor) -> Iterator[slice]:
 
 
 def head_chunk(model: "PreTrainedModel | Head") -> int:
+    """Return how many positions go through the head at a time, by its vocabulary and device."""
     return head_positions(model.lm_head.out_features, on_gpu=model.device.type == "cuda")
 
 

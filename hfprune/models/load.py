@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
 
 def default_batch_tokens() -> int:
+    """Return the tokens of a forward pass on the kind of device that is visible."""
     return batch_tokens(on_gpu=visible_gpus() > 0)
 
 
 def default_training_tokens() -> int:
+    """Return the tokens of a forward pass of training on the kind of device that is visible."""
     return training_tokens(on_gpu=visible_gpus() > 0)
 
 

@@ -20,6 +20,8 @@ BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 @dataclass(frozen=True)
 class Shape:
+    """The dimensions of a decoder with gated MLPs that count in parameters, operations and memory."""
+
     layers: int
     hidden: int
     neurons: float
@@ -53,10 +55,12 @@ class Shape:
 
     @property
     def attention_weights(self) -> float:
+        """Weights of one layer's q, k, v and o projections."""
         return self.hidden * self.head_dim * 2 * (self.heads + self.kv_heads)
 
     @property
     def mlp_weights(self) -> float:
+        """Weights of one layer's gate, up and down projections."""
         return 3 * self.hidden * self.neurons
 
     @property
@@ -83,9 +87,11 @@ class Shape:
         return tokens * (2 * self.products + 4 * length * self.layers * self.heads * self.head_dim)
 
     def weights(self, dtype: str) -> float:
+        """Return the bytes of all weights, tied ones once."""
         return self.parameters * BYTES[dtype]
 
     def logits(self, *, on_gpu: bool) -> float:
+        """Return the bytes of one float32 copy of the logits that go through the head at a time."""
         return 4 * head_positions(self.vocabulary, on_gpu=on_gpu) * self.vocabulary
 
     def reading(self, dtype: str, *, on_gpu: bool) -> float:
@@ -121,6 +127,7 @@ def known_configs() -> dict[str, dict[str, Any]]:
 
 @cache
 def known_shapes() -> dict[str, Shape]:
+    """Return the shapes of the models in `shapes.yaml`, by name."""
     return {name: Shape.of_config(fields, name) for name, fields in known_configs().items()}
 
 

@@ -9,6 +9,7 @@ _FOLDER = Path(__file__).parent
 
 
 def template(name: str) -> Template:
+    """Return a template of this folder: values are escaped, and one that is missing is an error."""
     return Environment(
         loader=FileSystemLoader(_FOLDER),
         autoescape=True,
@@ -19,4 +20,5 @@ def template(name: str) -> Template:
 
 
 def text(name: str) -> Markup:
+    """Return a style sheet or a script of this folder, which templates do not escape."""
     return Markup((_FOLDER / name).read_text(encoding="utf-8"))

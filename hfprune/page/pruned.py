@@ -20,6 +20,16 @@ def write_pruned_page(
     seconds: dict[str, float],
     sweep: dict[str, Any] | None = None,
 ) -> None:
+    """Write the page of one pruned model, atomically.
+
+    Args:
+        path: the HTML file.
+        model: folder of the exported model; the page names it.
+        outcome: the comparison, of which the page draws the capabilities as bars.
+        settings: all settings of the call; those that are None are left out.
+        seconds: wall time of each job by its title.
+        sweep: what was tried to find the ratio, from `hfprune.pruning.sweep.shown`; None if it was given.
+    """
     bars = [row for row in outcome.rows if row.kind is Kind.CAPABILITY]
     page = template("pruned.html.j2").render(
         name=settings["model"],

@@ -13,6 +13,7 @@ from hfprune.study import paths
 
 
 def facts(study: StudyResults) -> dict[str, Any]:
+    """Return `facts` on what ran, where and how long, as words by heading, and links to its `files`."""
     data, made = study.data, study.provenance
     tidy = data.results
     pruned = tidy[tidy["method"] != DENSE]

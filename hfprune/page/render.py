@@ -22,6 +22,11 @@ OWN_PART = ("claims",)  # tables with a part of the page to themselves
 
 
 def write_page(folders: Sequence[Path], paper: Path, out: Path) -> None:
+    """Write the page of the studies in these results folders to `out`, atomically.
+
+    Raises:
+        HfpruneError: a folder cannot be read or has no result, or two are of one study.
+    """
     studies = [read_study(folder, paper, out.parent) for folder in folders]
     names = [study.name for study in studies]
     if repeated := {name for name in names if names.count(name) > 1}:
@@ -44,6 +49,10 @@ def write_page(folders: Sequence[Path], paper: Path, out: Path) -> None:
 
 
 def figures_of(study: StudyResults) -> dict[str, dict[str, Any]]:
+    """Return by name what the page shows of each figure with values: caption, SVG, and the values as texts.
+
+    A figure whose files are not there is left out, and so are the values of one with more than `MOST` rows.
+    """
     found = {}
     without = absent("figures", study.data.folder)
     for name in [name for name in publication_names("figures") if name not in without]:
@@ -72,6 +81,7 @@ def _texts(values: pd.DataFrame, study: StudyResults) -> list[list[str]]:
 
 
 def tables_of(study: StudyResults) -> Iterator[dict[str, Any]]:
+    """Yield what the page shows of each table whose files are there, but for those in `OWN_PART`."""
     without = {*absent("tables", study.data.folder), *OWN_PART}
     for name in [name for name in publication_names("tables") if name not in without]:
         table = made_table(name, study.data)

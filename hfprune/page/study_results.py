@@ -21,12 +21,16 @@ from hfprune.rounding import written
 
 
 class Quantity(NamedTuple):
+    """What a number of a cell is of; the task of a text measure is the corpus."""
+
     measure: str
     metric: str
     task: str
 
 
 class Meaning(NamedTuple):
+    """What the page says of a quantity: its name, heading, better direction, format and kind of axis."""
+
     name: str
     capability: str
     better: str
@@ -38,6 +42,8 @@ class Meaning(NamedTuple):
 
 @dataclass(frozen=True)
 class StudyResults:
+    """A study with its numbers in the units that readers see, and what these mean."""
+
     name: str
     link: str
     """From the page's folder to the results."""
@@ -72,6 +78,11 @@ class StudyResults:
 
 
 def read_study(folder: Path, paper: Path, base: Path) -> StudyResults:
+    """Read a results folder; links to its files are from the folder `base`.
+
+    Raises:
+        HfpruneError: it has no result, or a file cannot be read.
+    """
     data = Collected(folder, paper)
     data.check_results()
     link = Path(os.path.relpath(folder.resolve(), base.resolve())).as_posix()

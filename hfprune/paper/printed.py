@@ -33,6 +33,7 @@ def read_tables(folder: Path) -> pd.DataFrame:
 
 
 def line_name_of(row: Any) -> str:
+    """Return model, ratio, method and recovery of a printed row as readers see them."""
     ratio = [] if pd.isna(row.ratio) else [percent(row.ratio)]
     return " ".join([row.model, *ratio, f"{row.method}, {row.recovery}"])
 
@@ -62,6 +63,11 @@ def _read_table(path: Path) -> pd.DataFrame:
 
 
 def read_rows(path: Path, columns: list[str]) -> pd.DataFrame:
+    """Read a CSV as texts, of which an empty one is "".
+
+    Raises:
+        HfpruneError: it is missing or damaged, or lacks one of these columns.
+    """
     with reading(path), explained(f"{path}: not valid CSV: {REASON}", ValueError):
         rows = pd.read_csv(path, dtype=str, keep_default_na=False)
     missing = [column for column in columns if column not in rows]

@@ -36,9 +36,11 @@ class Side(Strict):
     )
 
     def in_print(self) -> "Side":
+        """Return the side with its method as the published tables name it."""
         return self.model_copy(update={"methods": [self.published]}) if self.published else self
 
     def alternatives(self, ratio: float | None) -> list[tuple[str, float | None, str]]:
+        """Return method, ratio and recovery of each alternative, the preferred first."""
         pairs = product(self.methods, self.recoveries)
         return [(method, 0.0 if method == DENSE else ratio, recovery) for method, recovery in pairs]
 
@@ -118,16 +120,19 @@ class Claim(Strict):
 
     @property
     def neutral(self) -> float:
+        """What no effect is: 1 for left / right, else 0."""
         return float(self.effect == "ratio")
 
     @property
     def compares(self) -> str:
+        """The effect as a formula for readers."""
         left, right = (" or ".join(side.methods) for side in (self.left, self.right))
         beyond = "" if self.beyond is None else f", less the same at {percent(self.beyond)}"
         return f"{left} {'-' if self.effect == 'difference' else '/'} {right}, {self.metric}{beyond}"
 
     @property
     def condition(self) -> str:
+        """When the claim holds, with its threshold and margin, as a clause for readers."""
         margin = self.margin and (percent(self.margin) if self.effect == "ratio" else f"{self.margin:g}")
         threshold = self.neutral if self.threshold is None else self.threshold
         than = "the published effect" if threshold == "published" else f"{threshold:g}"
@@ -147,6 +152,8 @@ class Claim(Strict):
 
 
 class Claims(Strict):
+    """The contents of `paper/claims.yaml`."""
+
     models: dict[Name, str] = Field(
         description="a model's name in studies → its name in the published tables"
     )
@@ -192,6 +199,7 @@ class Paper:
         return cls(claims.models, claims.claims, numbers, anomalies)
 
     def model(self, names: pd.Series) -> pd.Series:
+        """Return the paper's name of each model, given the study's; one that it lacks keeps its own."""
         return names.map(self.models).fillna(names)
 
     def scores(self) -> pd.DataFrame:
@@ -206,21 +214,26 @@ class Paper:
         return rows.drop_duplicates(["model", "method", "ratio", "recovery", "task"], ignore_index=True)
 
     def about(self, table: int) -> dict[str, str]:
+        """Return what is wrong with a published table: for each anomaly its claim, by id."""
         concerned = [str(table) in re.findall(r"\d+", tables) for tables in self.anomalies["table"]]
         found = self.anomalies[concerned]
         return dict(zip(found["id"], found["claim"], strict=True))
 
     def of(self, claim: Claim) -> pd.DataFrame:
+        """Return the numbers of the published tables that a claim names."""
         return self.numbers[self.numbers["table"].isin(claim.tables)]
 
     def tasks(self, claim: Claim) -> list[str]:
+        """Return the tasks, sorted and without averages, of the published tables that a claim names."""
         return sorted(set(self.of(claim)["task"]) - {"", AVERAGE})
 
     @property
     def crows(self) -> set[str]:
+        """The tasks whose metric is the share of stereotypes: CrowS-Pairs."""
         return set(self.numbers.loc[self.numbers["metric"] == CROWS, "task"])
 
     def effect(self, claim: Claim, model: str, ratio: float | None, metric: str) -> PublishedEffect | None:
+        """Return the published effect for a model by the paper's name; None if a side is not in print."""
         terms = claim.terms(ratio)
         sides = [
             self._number(claim, side.in_print().alternatives(at), model, metric) for _, side, at in terms

@@ -20,6 +20,7 @@ def keep_highest(scores: Tensor, count: int) -> Tensor:
 
 
 def kept_mask(kept: Tensor, count: int) -> Tensor:
+    """Return a bool mask [count] that is true at the indices `kept`, on their device."""
     mask = torch.zeros(count, dtype=torch.bool, device=kept.device)
     mask[kept] = True
     return mask

@@ -11,11 +11,14 @@ if TYPE_CHECKING:
 
 
 class Mask:
+    """The switch of a plan that masks a dense model."""
+
     def __init__(self) -> None:
         self.on = True
 
     @contextmanager
     def off(self) -> Iterator[None]:
+        """Let the model give the dense outputs for as long as the block runs."""
         self.on = False
         try:
             yield

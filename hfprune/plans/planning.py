@@ -159,6 +159,7 @@ def _order(name: str) -> tuple[Kind, int]:
 
 
 def same_plan(a: Plan, b: Plan) -> bool:
+    """Tell whether two plans keep the same units of the same names."""
     return a.keys() == b.keys() and all(torch.equal(kept, b[name]) for name, kept in a.items())
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Outline:
+    """The docstring of a module, and what its classes set to literals."""
+
     doc: str
     """Its docstring."""
     constants: dict[str, Any]

@@ -126,4 +126,5 @@ def origin(source: EntryPoint) -> str:
 
 
 def source_file(item: Strict) -> Path:
+    """Return the file that defines an instance's class."""
     return Path(str(sys.modules[type(item).__module__].__file__))

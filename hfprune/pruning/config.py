@@ -28,6 +28,8 @@ def _words(given: Any) -> Any:
 
 
 class Pruning(Strict):
+    """All that `hfprune prune` takes: a model, how far and how to prune it, and what to compare."""
+
     model: str = Field(description=f"the model: a name in config/assets.yaml, {FORMS['models'].ways()}")
     ratio: Annotated[Removed | None, Auto, Percent] = Field(
         default=None, description="fraction of all parameters to remove; auto: by one of the next three"

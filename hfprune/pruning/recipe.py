@@ -10,6 +10,8 @@ from hfprune.settings.allocation import Allocation
 
 
 class PruningRecipe(NamedTuple):
+    """What decides which units stay, and whether the weights that read them are solved again."""
+
     criterion: str
     options: dict[str, Any]
     allocation: Allocation

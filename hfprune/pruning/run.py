@@ -46,6 +46,7 @@ def prune(
 
 
 def pruned(asked: Pruning) -> "BeforeAfter":
+    """Prune as asked, page included, and return the comparison; errors are those of `prune`."""
     from hfprune.comparison.before_after import step_of
     from hfprune.comparison.usability import worth_taking
     from hfprune.page.pruned import write_pruned_page

@@ -19,6 +19,8 @@ CONTINUED = 64
 
 
 class Sample(Stage, Pruned):
+    """What both models write: continuations of a prompt and of beginnings of documents."""
+
     text: ExistingPath = Field(description="text whose documents are continued, too")
     out: Annotated[Path, Output()] = Field(description="JSON file")
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 def save_adapter(adapted: PeftModel, folder: Path) -> None:
+    """Write the adapters of a model into a folder, in peft's format, readable by all."""
     config = cast(LoraConfig, adapted.peft_config["default"])
     config.target_modules = sorted(config.target_modules or ())  # a set, whose order changes from run to run
     adapted.save_pretrained(str(folder), save_embedding_layers=False)

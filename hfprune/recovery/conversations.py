@@ -26,6 +26,7 @@ Pair = tuple[list[int], list[int]]
 
 
 def prompt(pair: dict[str, str]) -> str:
+    """Return Alpaca's prompt for a pair: its `instruction` and, unless that is empty, its `input`."""
     context = f"### Input:\n{pair['input']}\n\n" if pair["input"] else ""
     return PROMPT.format(more=MORE if context else "", instruction=pair["instruction"], input=context)
 

@@ -23,6 +23,7 @@ class Distiller(Trainer):
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
+        """Return the sum of a batch's divergences in nats, divided by the tokens of the optimizer step."""
         with self.accelerator.autocast():
             found = divergences(model, self.teacher, inputs, inputs["labels"] != IGNORED)
         return found.sum() / num_items_in_batch

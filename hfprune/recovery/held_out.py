@@ -27,6 +27,7 @@ KEY = "held_out"
 
 
 def response_tokens(packed: Packed) -> list[int]:
+    """Return how many response tokens of each sequence are predicted: all but one at its very start."""
     return (packed.labels[:, 1:] != IGNORED).sum(1).tolist()
 
 
@@ -70,6 +71,11 @@ def sequence_losses(
 
 
 def check_finite(loss: float, step: int) -> None:
+    """Fail if the loss at a step is infinite or NaN.
+
+    Raises:
+        HfpruneError: it is; names the step.
+    """
     if not math.isfinite(loss):
         raise HfpruneError(
             f"the loss is {loss} at step {step}; choose a lower learning_rate or another dtype"
@@ -89,10 +95,12 @@ class Curve(TrainerCallback):
         self.tokens = response_tokens(held_out)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Measure before the first step, unless the run resumes."""
         if state.global_step == 0:  # a run that resumes has this point
             self._measure(state, kwargs["model"])
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Measure after the steps of `measured_steps`."""
         if state.global_step in measured_steps(state.max_steps):
             self._measure(state, kwargs["model"])
 
@@ -108,6 +116,7 @@ class Curve(TrainerCallback):
 
 
 def curve_of(log: list[dict[str, Any]]) -> dict[int, list[float]]:
+    """Return the held-out losses of sequences by step, from the Trainer's log."""
     return {entry["step"]: entry[KEY] for entry in log if KEY in entry}
 
 

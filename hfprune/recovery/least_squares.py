@@ -35,7 +35,7 @@ SUMS, FACTOR = 8, 1024
 
 
 class SingularError(HfpruneError):
-    pass
+    """Says that the inputs that stay are linearly dependent, so that they determine no weights."""
 
 
 class Lost(NamedTuple):
@@ -50,6 +50,13 @@ class Lost(NamedTuple):
 
 
 def lost(weight: Tensor, dense: Moments, kept: Tensor) -> Lost:
+    """Return the sums that determine the change, where both x and d come from the dense inputs.
+
+    Args:
+        weight: W [outputs, inputs].
+        dense: the moments of all inputs.
+        kept: indices of S, the inputs that stay.
+    """
     away = torch.ones(weight.shape[1], device=kept.device).index_fill(0, kept, 0).nonzero().squeeze(1)
     removed = weight[:, away].to(dense.gram)
     cross = removed @ dense.gram[away]

@@ -37,6 +37,8 @@ BEST = "best.safetensors"
 
 
 class Course(NamedTuple):
+    """The losses of a training, step by step."""
+
     losses: list[float]
     """The loss of each optimizer step, in nats per response token."""
     curve: dict[int, list[float]]

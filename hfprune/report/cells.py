@@ -13,10 +13,12 @@ PAPER, OURS = "paper", "ours"  # the sources of numbers
 
 
 def texts(values: Iterable[float], form: str, scale: float = 1) -> list[str]:
+    """Return numbers, times `scale`, as text; a missing one is `MISSING`."""
     return [MISSING if pd.isna(value) else form.format(scale * value) for value in values]
 
 
 def with_errors(values: pd.Series, errors: pd.Series, form: str) -> list[str]:
+    """Return values as text, each with ± and its error where that is known, rounded to the error."""
     return [
         MISSING
         if pd.isna(value)
@@ -34,6 +36,10 @@ def with_intervals(
     ratio: bool | Sequence[bool] = False,
     between: str = "[{}, {}]",
 ) -> tuple[list[str], list[str]]:
+    """Return values and their 95 % intervals as text, by `rounded_interval`; what is missing is `MISSING`.
+
+    `form`, `neutral` and `ratio` are one for all values, or one for each; `between` is an interval's form.
+    """
     found = []
     columns = [
         [one] * len(values) if isinstance(one, str | float | int) else one for one in (form, neutral, ratio)
@@ -46,6 +52,7 @@ def with_intervals(
 
 
 def together(values: Iterable[str], intervals: Iterable[str]) -> list[str]:
+    """Return each value followed by its interval, without those that are `MISSING`."""
     return [
         " ".join(part for part in pair if part != MISSING) or MISSING
         for pair in zip(values, intervals, strict=True)
@@ -53,6 +60,7 @@ def together(values: Iterable[str], intervals: Iterable[str]) -> list[str]:
 
 
 def counts(values: Iterable[float]) -> list[str]:
+    """Return whole numbers as text, with commas between thousands; zero is `MISSING`."""
     return [f"{count:,.0f}" if count else MISSING for count in values]
 
 
@@ -62,10 +70,12 @@ def words(values: Iterable[str]) -> list[str]:
 
 
 def ratio_column(rows: pd.DataFrame) -> Column:
+    """Return the column of the ratios in percent; a row without one has `MISSING`."""
     return Column("Ratio", [percent(ratio) or MISSING for ratio in rows["ratio"]], words=True)
 
 
 def head_columns(rows: pd.DataFrame, looks: Mapping[str, Look]) -> list[Column]:
+    """Return the columns that come first in a table: the ratio, and the method with its recovery."""
     recoveries = rows["recovery"] if "recovery" in rows else ["none"] * len(rows)
     pairs = zip(rows["method"], recoveries, strict=True)
     methods = [method_label(looks[method], recovery) for method, recovery in pairs]
@@ -91,4 +101,5 @@ def in_order(
 
 
 def present(columns: Iterable[Column]) -> list[Column]:
+    """Return the columns, but for those of which every cell is `MISSING`."""
     return [column for column in columns if {*column.cells} != {MISSING}]

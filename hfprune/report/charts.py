@@ -69,23 +69,28 @@ def facets(values: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def pruned(values: pd.DataFrame, looks: Mapping[str, Look]) -> list[str]:
+    """Return the methods among the values, without the dense model, in the order of `looks`."""
     return [method for method in looks if method != DENSE and method in set(values["method"])]
 
 
 def ratios(values: pd.DataFrame) -> list[float]:
+    """Return the ratios in ascending order, without the dense model's 0 unless there is no other."""
     ratios = sorted(set(values["ratio"]))
     return [ratio for ratio in ratios if ratio > 0] or ratios
 
 
 def focus(values: pd.DataFrame) -> float:
+    """Return the ratio nearest to `FOCUS`."""
     return min(ratios(values), key=lambda ratio: abs(ratio - FOCUS))
 
 
 def share_removed(ratio: float) -> str:
+    """Return the part of a heading that says the ratio, as `20 % removed`."""
     return f"{percent(ratio)} removed"
 
 
 def meaning(values: pd.DataFrame, units: str = "items") -> str:
+    """Return what a legend says of bars, band and recovery; `units` are what items are called."""
     over = f"draws and {units}" if error_column(values) == "sd" else f"{units} of one draw"
     known = values["low"].notna()
     band = ", and the dense model's band" if (known & (values["method"] == DENSE)).any() else ""
@@ -172,6 +177,7 @@ def dodge(count: int, width: float) -> np.ndarray:
 
 
 def shared_ends(charts: Sequence[Chart]) -> tuple[float, float]:
+    """Return the ends of one axis for charts that are compared by eye, each about its own level or median."""
     found = []
     for chart in charts:
         levels = chart.rows.loc[chart.rows["place"].isna(), "value"]

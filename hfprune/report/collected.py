@@ -50,6 +50,7 @@ class Collected(Tidy):
             self._out[column] = there - {*wanted}
 
     def kept(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of models, methods and ratios that are read; of a pair, both must be."""
         for column, out in self._out.items():
             for name in (column, f"{column}_a", f"{column}_b"):
                 rows = rows[~rows[name].isin(out)] if name in rows else rows
@@ -77,6 +78,7 @@ class Collected(Tidy):
 
     @cached_property
     def overlap(self) -> pd.DataFrame:
+        """Overlaps of kept neurons by layer (`OVERLAP`); empty, with these columns, if they were not kept."""
         path = self.folder / LAYERS
         rows = read_union(path) if path.exists() else pd.DataFrame(columns=OVERLAP)
         require_columns(rows, path, OVERLAP, filled="method_a")
@@ -84,18 +86,22 @@ class Collected(Tidy):
 
     @cached_property
     def distributions(self) -> pd.DataFrame:
+        """The next-token distributions that a study shows: the items of the measure `distributions`."""
         return self.kept(self.items(self.declared.first(DISTRIBUTIONS)))
 
     @cached_property
     def marks(self) -> pd.DataFrame:
+        """One row per mark of every scoring: see `hfprune.analysis.curves.marks`."""
         return self.kept(marks(self.records, self.study))
 
     @cached_property
     def curves(self) -> pd.DataFrame:
+        """One row per point of every recovery: see `hfprune.analysis.curves.learning_curves`."""
         return self.kept(learning_curves(self.records))
 
     @cached_property
     def printed(self) -> Paper:
+        """The paper's claims and published numbers."""
         return Paper.read(self.paper / "claims.yaml")
 
     @cached_property
@@ -106,6 +112,7 @@ class Collected(Tidy):
 
     @cached_property
     def looks(self) -> dict[str, Look]:
+        """The look of every method in the results, the overlaps or the published scores."""
         tables = (self.whole["method"], self.overlap["method_a"], self.overlap["method_b"])
         methods = {method for column in tables for method in column}
         return looks({*methods, *self.published["method"]}, self.labels)

@@ -102,6 +102,7 @@ class PaperTable(TablePublication):
     notes: ClassVar[tuple[str, ...]] = ()
 
     def make(self, data: Collected) -> Table:
+        """Make the table of the published rows and ours, with notes on sources, errors and anomalies."""
         published, declared = data.printed, data.declared
         theirs = published.numbers[published.numbers["table"] == self.order]
         theirs = theirs.assign(key=theirs["column"], source=PAPER).drop(columns="label")

@@ -69,6 +69,7 @@ def publication_names(kind: Kind) -> list[str]:
 
 
 def possible(kind: Kind, kinds: Collection[str]) -> list[str]:
+    """Return the names, in order, of the tables or figures that show some of these kinds, or ask for none."""
     found = _registry(kind).outlines()
     shows = {name: str(outline.constants.get("shows", "")).split() for name, outline in found.items()}
     return [name for name in publication_names(kind) if not shows[name] or {*shows[name]} & {*kinds}]
@@ -80,6 +81,11 @@ def caption(kind: Kind, name: str) -> str:
 
 
 def known(kind: Kind, names: list[str]) -> list[str]:
+    """Return these names, all of which must be of tables or figures that there are.
+
+    Raises:
+        ValueError: one is not; names the nearest.
+    """
     of = publication_names(kind)
     for name in names:
         if name not in of:

@@ -10,6 +10,8 @@ from hfprune.study.study import Study
 
 
 class Publications(NamedTuple):
+    """The files of a study by what makes them; paths are from the working folder."""
+
     measured: list[str]
     """Results, and the outcomes of single items beside them."""
     cuts: list[str]
@@ -21,6 +23,7 @@ class Publications(NamedTuple):
     figures: dict[str, str]
 
     def forms(self, kind: str) -> list[str]:
+        """Return the files of `tables` or `figures`, in every format."""
         stems = getattr(self, kind).values()
         suffixes = ("csv", "md", "tex") if kind == "tables" else ("svg", "pdf", "png")
         return [f"{stem}.{suffix}" for stem in stems for suffix in suffixes]

@@ -103,12 +103,14 @@ def _text(
 
 
 def footnotes_of(cells: pd.DataFrame) -> dict[str, str]:
+    """Return a mark for each doubt that the published numbers among the cells carry."""
     confidences = cells.loc[cells["source"] == PAPER, "confidence"].dropna().drop_duplicates()
     doubts = confidences[confidences != CONFIDENT]
     return {confidence: mark(i) for i, confidence in enumerate(doubts)}
 
 
 def with_blanks(ours: pd.DataFrame, blanks: pd.DataFrame, keys: Collection[str]) -> pd.DataFrame:
+    """Return our cells, with an empty number under the first key shown for each that is not applicable."""
     shown = [key for key in keys if key in {*ours["key"]}]
     if not shown or blanks.empty:
         return ours
@@ -116,6 +118,7 @@ def with_blanks(ours: pd.DataFrame, blanks: pd.DataFrame, keys: Collection[str])
 
 
 def source_notes(columns: list[Column], cells: pd.DataFrame, names: dict[str, str]) -> list[str]:
+    """Return notes on where rows come from and what ours lack, then those of `mark_notes`."""
     ours = cells[cells["source"] == OURS]
     legend = ["Source: paper, as printed there; ours, measured in this study. Never mixed."]
     present = set(ours["model"])
@@ -128,6 +131,7 @@ def source_notes(columns: list[Column], cells: pd.DataFrame, names: dict[str, st
 
 
 def mark_notes(columns: list[Column], ours: pd.DataFrame) -> list[str]:
+    """Return notes that explain ±, bold and `MISSING`, each only if a column has it."""
     legend = []
     text = " ".join(cell for column in columns for cell in column.cells)
     if "±" in text:
@@ -149,6 +153,7 @@ def mark_notes(columns: list[Column], ours: pd.DataFrame) -> list[str]:
 
 
 def averages(ours: pd.DataFrame, theirs: pd.DataFrame, published: Paper, zeroshot: str) -> list[str]:
+    """Return notes on the items and tasks of averages, and on what prevents a comparison with the paper's."""
     notes = []
     scores = ours[(ours["measure"] == zeroshot) & (ours["metric"] != AVERAGE)]
     if len(scores):
@@ -175,6 +180,7 @@ def averages(ours: pd.DataFrame, theirs: pd.DataFrame, published: Paper, zerosho
 
 
 def corpora(texts: pd.DataFrame) -> list[str]:
+    """Return a note with the number of items, n, for each measure of texts and its corpus."""
     return [
         f"{measure.capitalize()} on {corpus} in ours: n = {span(n)}."
         for (measure, corpus), n in texts.groupby(["measure", "task"])["n"]
@@ -182,6 +188,7 @@ def corpora(texts: pd.DataFrame) -> list[str]:
 
 
 def span(numbers: pd.Series) -> str:
+    """Return the least and the greatest of some counts as text, one alone if they are equal."""
     low, high = numbers.min(), numbers.max()
     if pd.isna(low):
         return "unknown"

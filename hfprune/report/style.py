@@ -120,9 +120,11 @@ def looks(methods: Iterable[str], own: Mapping[str, Label] | None = None) -> dic
 
 
 def method_label(look: Look, recovery: str) -> str:
+    """Return the label of a method, with its recovery if it has one."""
     recovered = RECOVERIES.get(recovery, recovery)
     return f"{look.label} + {recovered}" if recovered else look.label
 
 
 def recovery_label(recovery: str) -> str:
+    """Return the label of a recovery; that of `none` is `no recovery`."""
     return RECOVERIES.get(recovery, recovery) or "no recovery"

@@ -25,6 +25,11 @@ def write_tables(
 
 
 def made_table(name: str, data: Collected) -> Table:
+    """Make a table with its caption; one without rows has the columns of its head and a note.
+
+    Raises:
+        HfpruneError: the results lack a method, metric or column that it needs.
+    """
     publication = TABLES.load(name)()
     text = (
         f"{data.folder}: the table {name} finds no {REASON} there; run `hfprune collect` and `effects` again"

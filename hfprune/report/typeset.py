@@ -47,6 +47,7 @@ class Table:
 
 
 def markdown(table: Table) -> str:
+    """Return a table as Markdown: caption, a table for each section, notes, and the tables that follow."""
     widths = [max(map(len, [column.heading, *column.cells])) for column in table.columns]
     if table.columns[-1].words:
         widths[-1] = 3  # A last column of long words needs no padding.
@@ -149,6 +150,7 @@ def _latex_row(texts: Sequence[str]) -> str:
 
 
 def write_table(out: Path, name: str, table: Table) -> None:
+    """Write `<name>.csv` with all numbers to eight digits, and `<name>.md` and `.tex`, each atomically."""
     csv = table.numbers.to_csv(index=False, float_format="%.8g", lineterminator="\n")
     for suffix, text in {"csv": csv, "md": markdown(table), "tex": latex(table, name)}.items():
         with atomic_file(out / f"{name}.{suffix}") as temporary:
@@ -156,6 +158,7 @@ def write_table(out: Path, name: str, table: Table) -> None:
 
 
 def mark(index: int) -> str:
+    """Return the mark of a footnote, counted from 0: a raised letter, doubled after the last."""
     return _MARKS[index % len(_MARKS)] * (index // len(_MARKS) + 1)
 
 

@@ -27,10 +27,12 @@ def all_values(levels: pd.DataFrame, declared: Declarations, measures: Iterable[
 
 
 def measures_in_order(levels: pd.DataFrame, declared: Declarations) -> list[str]:
+    """Return the measures in the order of the declarations, then the undeclared by name."""
     return [*dict.fromkeys([*declared.kinds, *sorted(set(levels["measure"]))])]
 
 
 def other_values(levels: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
+    """Return `all_values` of measures outside the paper's tables, without the averages that lack CrowS."""
     shown = declared.of_paper()
     others = [measure for measure in measures_in_order(levels, declared) if measure not in shown]
     values = all_values(levels, declared, others)
@@ -66,6 +68,7 @@ def _parts(
 
 
 def dotted(place: Iterable[str]) -> str:
+    """Return measure, metric and task as one key, joined by dots; empty ones are left out."""
     return ".".join(filter(None, place))
 
 

@@ -57,6 +57,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Value:
+    """One number of a result in the metric's own unit, with standard error and n, of items or repeats."""
+
     metric: str
     value: float
     stderr: float | None = None
@@ -136,4 +138,5 @@ def _shown(number: float | None) -> str:
 
 
 def read_result(path: Path) -> dict[str, Any]:
+    """Return a result as `write_result` wrote it; its content is not checked."""
     return read_json(path)

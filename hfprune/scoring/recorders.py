@@ -36,6 +36,7 @@ class ActivationRecorder:
 
     @contextmanager
     def recording(self) -> Iterator[None]:
+        """Hook the model for as long as the block runs: the scorers get the shares of every batch."""
         kinds = set().union(*(scorer.kinds for scorer in self.scorers))
         with ExitStack() as stack:
             for units in units_of(self.model, kinds - {"layers"}).values():

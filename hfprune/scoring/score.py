@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 
 class Scored(NamedTuple):
+    """The scores of one criterion from a sample, and how far its sequences determine them."""
+
     scores: Scores
     curve: Curve
     """One entry per mark (`Scorer.mark`); empty for weight criteria."""

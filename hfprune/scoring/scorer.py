@@ -190,6 +190,7 @@ class Scorer:
         return [(sample.numbers, sample.resampled_folds) for sample in self.samples]
 
     def add_layer(self, layer: int, rows: Tensor) -> None:
+        """Keep the shares [sequences] of a decoder layer until `flush` adds those of all layers together."""
         self._layers[layer] = rows
 
     def flush(self, first: int) -> None:

@@ -39,6 +39,7 @@ WEIGHT_FORMS = {
 
 
 def stacked_weights(units: Units) -> Tensor:
+    """Return the weights w of units, float32 [vectors, units, hidden], as `WeightForm` reads them."""
     *readers, writer = units.linears
     return by_unit([*(linear.weight for linear in readers), writer.weight.T], units.count).float()
 

@@ -44,6 +44,7 @@ class Allocation(Strict):
         return self
 
     def spared(self, layers: int) -> set[int]:
+        """Return the numbers of the first and last layers that lose nothing, of a model of so many."""
         first, last = self.spare
         return {number for number in range(layers) if number < first or number >= layers - last}
 

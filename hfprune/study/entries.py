@@ -42,6 +42,7 @@ class Chosen(Strict):
         return self
 
     def takes(self, method: str) -> bool:
+        """Tell whether a method of the study is taken."""
         return method not in self.without if self.methods is None else method in self.methods
 
 
@@ -60,6 +61,8 @@ class ChosenCells(Chosen):
 
 
 class StudyModel(Chosen):
+    """A model of a study: its source, and in what it departs from the study's lists."""
+
     source: str | None = Field(
         default=None,
         description="a folder, a file or a place on the hub, if the catalogue lacks the model",

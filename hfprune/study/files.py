@@ -22,6 +22,8 @@ Made = Literal["plan", "checkpoint"]
 
 @dataclass(frozen=True)
 class Files:
+    """A study and the places of its files, which need not be there."""
+
     name: str
     study: Study
     catalogue: Catalogue
@@ -38,10 +40,12 @@ class Files:
 
     @cached_property
     def criteria(self) -> dict[str, Criterion]:
+        """`criteria_of` the study."""
         return criteria_of(self.study)
 
     @cached_property
     def measures(self) -> dict[str, Measure]:
+        """The measures with their settings, by their names in the study."""
         return self.study.make_measures()
 
     def file(self, pattern: str, cell: Cell | None = None, **at: Any) -> Path:
@@ -50,15 +54,19 @@ class Files:
         return (self.results if self.results.name else Path("results", self.name)) / filled
 
     def tensors(self, pattern: str, cell: Cell | None = None, **at: Any) -> Path:
+        """Return a file of the study that holds tensors: blocks, scores, plans."""
         return self.file(f"{pattern}.safetensors", cell, **at)
 
     def record(self, pattern: str, cell: Cell | None = None, **at: Any) -> Path:
+        """Return a file of the study that holds JSON."""
         return self.file(f"{pattern}.json", cell, **at)
 
     def asset(self, kind: str, name: str) -> Path:
+        """Return the folder of an asset: outside if `elsewhere` has it, else below `resources`."""
         return self.elsewhere.get(f"{kind}/{name}", self.resources / kind / name)
 
     def reading(self, model: str) -> dict[str, Any]:
+        """Return the settings of a job that loads a dense model."""
         return {"model": self.asset("models", model), "dtype": self.study.dtype}
 
     def blocks(self, cell: Cell) -> Path | None:
@@ -68,6 +76,7 @@ class Files:
         return self.drawn(cell)
 
     def drawn(self, cell: Cell) -> Path:
+        """Return the calibration blocks of a cell's draw, which samples under one seed share."""
         seed = self.study.seed_of(cell.seed)
         return self.tensors(
             paths.BLOCKS, model=cell.model, corpus=self.study.corpus_of(cell.method), seed=seed

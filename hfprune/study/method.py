@@ -19,6 +19,11 @@ def _fit_for_print(label: str) -> str:
 
 
 def hexadecimal(colour: str) -> str:
+    """Return a colour that is spelt `#RRGGBB`.
+
+    Raises:
+        ValueError: it is spelt otherwise.
+    """
     if not re.fullmatch("#[0-9A-Fa-f]{6}", colour):
         raise ValueError(f"{colour!r} is no colour: give one as '#0072B2', in quotes")
     return colour
@@ -34,6 +39,8 @@ Units = Annotated[
 
 
 class ByCriterion(Strict):
+    """A criterion with its options, and how many calibration sequences it reads."""
+
     criterion: Name | None = Field(default=None, description="defaults to the method's own name")
     options: dict[str, Any] = Field(default={})
     sequences: PositiveInt | None = Field(

@@ -265,9 +265,11 @@ class Study(Placement):
         return resamples_of(self.samples_of(model, method), self.calibration.resamples)
 
     def ratios_of(self, model: str) -> list[float]:
+        """Return the ratios of a model: its own, else the study's."""
         return self.models[model].ratios or self.ratios
 
     def recoveries_of(self, model: str) -> list[RecoveryKind]:
+        """Return the recoveries of a model: its own, else the study's."""
         return self.models[model].recoveries or self.recoveries
 
     def trains(self, model: str) -> bool:
@@ -275,6 +277,7 @@ class Study(Placement):
         return any("lora" in recovery for recovery in self.recoveries_of(model))
 
     def methods_of(self, model: str) -> list[str]:
+        """Return the methods that a model takes, without those of sizes that it has not."""
         others = self.calibration.sizes.keys() - self.sizes_of(model).keys()
         return [
             name
@@ -291,4 +294,5 @@ class Study(Placement):
         return {name: entry.make(name, f"{where}: measures.{name}") for name, entry in self.measures.items()}
 
     def corpus_of(self, method: str) -> str:
+        """Return the corpus that a method is calibrated on: its own, else the study's."""
         return self.methods[method].corpus or self.calibration.corpus

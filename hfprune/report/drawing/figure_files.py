@@ -65,6 +65,7 @@ def write_figures(
 
 
 def made_figure(name: str, data: Collected) -> Figure | str:
+    """Return a figure in the style that is in force, or the sentence that takes its place without values."""
     publication = FIGURES.load(name)()
     values = publication.values(data)
     return publication.empty if values.empty else publication.draw(values, data)

@@ -135,6 +135,7 @@ def log(ax: Axes, which: str, most: int = 5, room: float = np.inf) -> None:
 
 
 def log_ticks(low: float, high: float, most: int) -> list[float]:
+    """Return at most `most` round numbers between the ends of a logarithmic axis, both positive."""
     if high < 5 * low:
         found = MaxNLocator(most, steps=[1, 2, 5, 10]).tick_values(low, high)
     else:
@@ -162,4 +163,5 @@ def inches(text: str, size: float | str = "small") -> float:
 
 
 def points_of(size: float | str) -> float:
+    """Return a font size in points; words such as `small` are relative to the style's."""
     return FontProperties(size=size).get_size_in_points()

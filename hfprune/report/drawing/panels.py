@@ -28,6 +28,7 @@ NAMED, UNNAMED = 0.8, 1.5  # inches that a panel needs, with lines by name or wi
 
 
 def theme(over: Mapping[str, Any] | None = None) -> AbstractContextManager[None]:
+    """Return a context with the suite's style, over which `over` wins; a user's matplotlibrc has no part."""
     # Defaults first: a user's matplotlibrc must not change the figures.
     return style.context(["default", THEME, dict(over or {})])
 
@@ -135,6 +136,7 @@ def _height(cell: Chart | str, height: float, most: float = np.inf) -> float:
 
 
 def say(ax: Axes, text: str) -> None:
+    """Set a sentence in the middle of axes that are not drawn."""
     ax.set_axis_off()
     ax.text(0.5, 0.5, text, ha="center", va="center", color=GREY, transform=ax.transAxes)
 
@@ -179,6 +181,7 @@ def _entries(charts: Iterable[Chart]) -> list[Artist]:
 
 
 def legend(figure: Figure, handles: Sequence[Artist], title: str = "", least: float = 0.0) -> None:
+    """Set a legend below the axes; the figure grows by its height, beyond a page only to keep `least`."""
     if not handles and not title:
         return
     room, size = 0.95 * figure.get_figwidth(), points_of(rcParams["legend.fontsize"])

@@ -21,6 +21,8 @@ from hfprune.report.values import all_values, scaled
 
 
 class Accuracy(FigurePublication):
+    """Averages over tasks, ours and published, in a panel per model and recovery."""
+
     order = 1
     shows = "zeroshot"
     empty = "Zero-shot accuracy: not measured"

@@ -19,6 +19,8 @@ LOOK = {"vmin": 0, "vmax": 100, "cmap": "Blues", "cbar": False, "annot_kws": {"f
 
 
 class Answers(FigurePublication):
+    """A matrix of percentages by method and task per model and recovery, at the ratio `focus` chooses."""
+
     order = 6
     reads = ("answers.csv",)
     shows = "zeroshot"

@@ -11,6 +11,8 @@ from hfprune.report.publication import FigurePublication
 
 
 class CalibrationFigure(FigurePublication):
+    """Means over seeds in a panel per model, against a logarithmic number of sequences."""
+
     order = 11
     empty = "Agreement of calibration halves: not measured"
 

@@ -22,6 +22,8 @@ LOOKS = VERDICT_LOOKS | {
 
 
 class ClaimsFigure(FigurePublication):
+    """A panel per claim with a line for each model and ratio; points tell the verdicts."""
+
     order = 13
     reads = ("claims.csv",)
     empty = "Claims: not measured"

@@ -22,6 +22,8 @@ DRAWN = {method: METHODS[method] for method in ("cross_entropy", "entropy")}
 
 
 class DistributionsFigure(FigurePublication):
+    """A panel per model and entropy: bars are probabilities, points derivatives by the logit."""
+
     order = 10
     shows = "distributions"
     reads = ("items.parquet",)

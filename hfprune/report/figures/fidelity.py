@@ -17,6 +17,8 @@ KINDS = ("js_distance", "jaccard", "perplexity")  # ends of the metrics' names; 
 
 
 class FidelityFigure(FigurePublication):
+    """A panel per metric and text, of the metrics in `KINDS` where there are any."""
+
     order = 3
     shows = "fidelity perplexity"
     empty = "Fidelity: not measured"

@@ -17,6 +17,8 @@ MOST_TASKS = 8  # for a measure with more tasks, their mean is drawn
 
 
 class MeasuresFigure(FigurePublication):
+    """A panel per measure and task by the first metric, or of the mean over more than `MOST_TASKS`."""
+
     order = 5
     empty = "Other measures: not measured"
 

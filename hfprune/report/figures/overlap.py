@@ -15,6 +15,8 @@ from hfprune.report.style import Look
 
 
 class Overlap(FigurePublication):
+    """Means over seeds of the Jaccard index, in a panel per model and ratio."""
+
     order = 6
     reads = ("layers.parquet",)
     empty = "Overlap of kept neurons: not measured"

@@ -18,6 +18,8 @@ from hfprune.results import DENSE
 
 
 class Tasks(FigurePublication):
+    """Panels by model, recovery and ratio with a line for each task; more than six methods lack intervals."""
+
     order = 4
     shows = "zeroshot"
     empty = "Zero-shot accuracy: not measured"

@@ -19,6 +19,8 @@ from hfprune.results import DENSE
 
 
 class TradeoffFigure(FigurePublication):
+    """Panels by model and quality, and by gain: speed-ups, and parameters kept on a reversed axis."""
+
     order = 15
     shows = "latency"
     empty = "Quality against speed: not measured"

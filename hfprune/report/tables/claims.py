@@ -15,6 +15,8 @@ from hfprune.study import paths
 
 
 class ClaimsTable(TablePublication):
+    """Counts of verdicts by claim, followed by a table for each claim with its comparisons."""
+
     order = 13
     reads = (paths.CLAIMS,)
     empty = "The paper has no claims."

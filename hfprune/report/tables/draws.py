@@ -8,6 +8,8 @@ from hfprune.study import paths
 
 
 class Draws(TablePublication):
+    """Standard deviations over draws and over resamples, by method or difference, and outcome."""
+
     order = 16
     reads = (paths.DRAWS,)
     empty = "No method was calibrated twice, on samples or resamples."

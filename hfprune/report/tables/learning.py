@@ -9,6 +9,8 @@ _CURVE = ["model", "ratio", "method", "seed", "recovery"]
 
 
 class LearningTable(TablePublication):
+    """One row per recovery: the end of its curve, beside the loss before."""
+
     order = 11
     empty = "No recovery was measured as it trained."
 

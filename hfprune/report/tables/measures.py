@@ -12,6 +12,8 @@ from hfprune.report.values import dotted, headings, other_values, scaled
 
 
 class MeasuresTable(TablePublication):
+    """A column for each metric and task, as the measure declares it."""
+
     order = 9
     empty = "Nothing else was measured."
 

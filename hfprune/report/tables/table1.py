@@ -4,6 +4,8 @@ from hfprune.report.papers import ACCURACY, WITH_RECOVERY, PaperTable
 
 
 class Table1(PaperTable):
+    """Every task and the averages, of the dense model and of recovered ones."""
+
     order = 1
     keys = ACCURACY
     ours = WITH_RECOVERY

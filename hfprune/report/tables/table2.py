@@ -4,6 +4,8 @@ from hfprune.report.papers import AVERAGES, WITH_RECOVERY, PaperTable
 
 
 class Table2(PaperTable):
+    """Parameters and averages alone, of the dense model and of recovered ones."""
+
     order = 2
     keys = ("parameters", *AVERAGES)
     ours = WITH_RECOVERY

@@ -5,6 +5,8 @@ from hfprune.report.papers import PaperTable
 
 
 class Table4(PaperTable):
+    """Times and operations with and without recovery, and their ratios to the dense model's."""
+
     order = 4
     keys = (
         *("parameters", AVERAGE, "prefill_latency", "prefill_speedup"),

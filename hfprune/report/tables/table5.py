@@ -4,6 +4,8 @@ from hfprune.report.papers import PaperTable
 
 
 class Table5(PaperTable):
+    """Costs of scoring, before any cut, and their ratios to entropy's."""
+
     order = 5
     keys = (
         *("seconds", "seconds_to_entropy", "peak_memory", "memory_to_entropy"),

@@ -4,6 +4,8 @@ from hfprune.report.papers import ACCURACY, PaperTable
 
 
 class Table6(PaperTable):
+    """Every task and the averages, of models without recovery."""
+
     order = 6
     keys = ACCURACY
     ours = "recovery == 'none'"

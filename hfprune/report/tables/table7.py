@@ -4,5 +4,7 @@ from hfprune.report.papers import OUTPUTS, PaperTable
 
 
 class Table7(PaperTable):
+    """A column for each distance or perplexity and text, with and without recovery."""
+
     order = 7
     keys = (OUTPUTS,)

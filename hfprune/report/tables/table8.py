@@ -9,6 +9,8 @@ from hfprune.results import DENSE
 
 
 class Table8(PaperTable):
+    """Every task but TruthfulQA and the averages, of the dense model, entropy and entropy_attention."""
+
     order = 8
     keys = ACCURACY
     ours = f"method in ['{DENSE}', 'entropy', 'entropy_attention']"

@@ -12,6 +12,8 @@ _THEORY_LABELS = {"prefill_by_flops": "by FLOPs", "decode_by_parameters": "by pa
 
 
 class TradeoffTable(TablePublication):
+    """One row per cell: qualities, sizes, and speed-ups beside the theoretical ones."""
+
     order = 12
     empty = "No latency was measured."
 
