@@ -3,8 +3,10 @@
 from importlib import import_module
 from typing import Any
 
-# The Python API for pruning one's own model: each name with its module, which is imported on first use.
+# The Python API for pruning one's own model: each name with its module, which is imported on first use, and its
+# name there, if that is another.
 _HOMES = {
+    "load": "hfprune.models.load:load_model",
     "load_model": "hfprune.models.load",
     "load_tokenizer": "hfprune.models.load",
     "sample_blocks": "hfprune.calibration.blocks",
@@ -26,7 +28,8 @@ def __getattr__(name: str) -> Any:
 
         return version("hfprune")
     if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+        module, _, own_name = _HOMES[name].partition(":")
+        return getattr(import_module(module), own_name or name)
     raise AttributeError(f"module 'hfprune' has no attribute {name!r}")
 
 

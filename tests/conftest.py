@@ -67,10 +67,10 @@ def peaked(config: PretrainedConfig, seed: int = 7) -> PreTrainedModel:
 
 
 def generates_the_same_without_cache(
-    model: PreTrainedModel, plain: PreTrainedModel, tokens: torch.Tensor
+    model: PreTrainedModel, plain: PreTrainedModel, tokens: torch.Tensor, **settings: object
 ) -> bool:
     """Tell whether `model`, with a KV cache, continues tokens as `plain` does, which reads them all again."""
-    ends = {"pad_token_id": 0, "eos_token_id": None}
+    ends = {"pad_token_id": 0, "eos_token_id": None} | settings
     mask = torch.ones_like(tokens)
     found = model.generate(tokens, attention_mask=mask, max_new_tokens=3, do_sample=False, **ends)
     for _ in range(3):

@@ -1,5 +1,7 @@
 """Tiny models of all families, to be cut to any widths."""
 
+from collections.abc import Sequence
+
 import torch
 from conftest import SHAPE, peaked
 from transformers import AutoConfig, PreTrainedModel
@@ -66,8 +68,9 @@ def build(family: str, **changes: object) -> PreTrainedModel:
     return model
 
 
-def cut(model: PreTrainedModel, widths: list[int]) -> PreTrainedModel:
-    apply_plan(model, {f"mlp.{layer}": torch.arange(width) for layer, width in enumerate(widths)})
+def cut(model: PreTrainedModel, widths: list[int], groups: Sequence[int] = ()) -> PreTrainedModel:
+    plan = {f"mlp.{layer}": torch.arange(width) for layer, width in enumerate(widths)}
+    apply_plan(model, plan | {f"attention.{layer}": torch.arange(n) for layer, n in enumerate(groups)})
     return model
 
 

@@ -10,6 +10,7 @@ from hfprune.evaluation.lm_tasks import HFLM
 from hfprune.evaluation.prefix_tree import PrefixTree, batches, by_window, pack
 from hfprune.models.head import chunks, hidden_states
 from hfprune.models.load import check_model, default_batch_tokens
+from hfprune.models.shape import Shape
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -68,11 +69,9 @@ class PrefixTreeLM(HFLM):
 
     def _costs(self) -> tuple[float, float]:
         """Return the floating-point operations per token and per attended pair of tokens."""
-        config = self.model.config
-        layers = self.model.model.layers
-        weights = sum(parameter.numel() for parameter in layers.parameters())
-        head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        return 2.0 * weights, 4.0 * len(layers) * config.num_attention_heads * head_dim
+        weights = sum(parameter.numel() for parameter in self.model.model.layers.parameters())
+        shape = Shape.of_config(self.model.config.to_dict())
+        return 2.0 * weights, 4.0 * shape.layers * shape.heads * shape.head_dim
 
     def _answer(self, batch: list[PrefixTree], targets: list[list[int]]) -> dict[int, tuple[float, bool]]:
         hidden = self._read(batch)

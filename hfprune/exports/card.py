@@ -1,5 +1,6 @@
 """The model card of an export, from what is known: the asset, the plan, what was measured; nothing else."""
 
+from inspect import getsource
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hfprune.comparison.rows import Kind
 from hfprune.exports.export_folder import CARD
 from hfprune.files import read_json
 from hfprune.models.load import load_skeleton
+from hfprune.models.shape import own_sizes
 from hfprune.models.units import LISTS_OF_LAYERS, count_parameters
 from hfprune.provenance import hardware, recorded
 from hfprune.rounding import percent
@@ -25,6 +27,18 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 model = AutoModelForCausalLM.from_pretrained("THIS_FOLDER")
 tokenizer = AutoTokenizer.from_pretrained("THIS_FOLDER")
 ```"""
+_COMPACT = """Its layers differ in size, as `per_layer_config` in `config.json` says, by which `from_pretrained` of
+transformers 5.24 does not build this architecture yet. `hfprune.load("THIS_FOLDER")` loads it, and so does this
+function, which needs transformers alone:
+
+```python
+{function}
+
+model = load("THIS_FOLDER")
+tokenizer = transformers.AutoTokenizer.from_pretrained("THIS_FOLDER")
+```
+
+Other engines take a padded export (`hfprune export --plain`)."""
 
 
 def save_card(
@@ -48,7 +62,7 @@ def save_card(
         f"# {name}, pruned": " ".join([base, _sizes(source, made), *reordered(folder, source)]),
         "## Method": _method(folder, made),
         "## Measured": _measured(comparison) if comparison else "Nothing was measured for this card.",
-        "## Load with transformers 4 or 5": _LOAD,
+        "## Load with transformers 4 or 5": _loading(folder),
         "## Reproduce": _reproduce("BASE" if local else name, folder, made),
     }
     sections = "\n\n".join(f"{title}\n\n{text}" for title, text in parts.items())
@@ -65,6 +79,15 @@ def reordered(folder: Path, source: Path) -> list[str]:
         for key in LISTS_OF_LAYERS
         if kept.get(key) and dense.get(key) and kept[key] != dense[key][: len(kept[key])]
     ]
+
+
+def _loading(folder: Path) -> str:
+    if not own_sizes(read_json(folder / "config.json")):
+        return _LOAD
+    from hfprune.models import compact
+
+    _, _, function = getsource(compact).partition('"""\n\n')  # without the docstring
+    return _COMPACT.format(function=function.strip())
 
 
 def _licence(source: Path, asset: dict[str, Any]) -> dict[str, Any]:
@@ -123,6 +146,7 @@ def _reproduce(model: str, folder: Path, made: dict[str, Any]) -> str:
     if (folder / PLAN).is_file() and not {"linear", "adapter"} & made.get("inputs", {}).keys():
         flags = {key: settings.get(key) for key in ("align", "dtype")}
         more = "".join(f" --{key} {value}" for key, value in flags.items() if value not in (None, 1))
+        more += " --plain" * bool(settings.get("plain"))
         command = f"hfprune export --model {model} --plan {PLAN}{more} --out pruned"
     elif command:
         said += " This command makes it again; where another dtype is faster, a few other units may stay:"

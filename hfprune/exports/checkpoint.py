@@ -1,6 +1,5 @@
-"""A pruned model as a checkpoint that plain `from_pretrained` of transformers 4 and 5 loads."""
+"""A pruned model as a folder of safetensors that transformers 4 and 5 load."""
 
-import math
 import os
 import shutil
 import sys
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from hfprune.assets.models import LICENCES, TOKENIZER_FILES
@@ -20,7 +19,9 @@ from hfprune.exports.export_folder import CARD, PROVENANCE, export_folder
 from hfprune.files import read_json, write_json
 from hfprune.models.fused import joined, separate
 from hfprune.models.load import load_tokenizer
-from hfprune.models.units import count_parameters, gated_mlps
+from hfprune.models.shape import Sizes
+from hfprune.models.sizes import describe, largest, layer_sizes, own_config, resize
+from hfprune.models.units import count_parameters
 from hfprune.plans.planning import save_plan
 
 if TYPE_CHECKING:
@@ -39,35 +40,43 @@ def export(
     made: dict[str, Any] | None = None,
     *,
     align: int = 1,
+    plain: bool = False,
     plan: Path | None = None,
 ) -> int:
-    """Write a pruned model and the tokenizer of `source` as a checkpoint that plain `from_pretrained` loads.
+    """Write a pruned model and the tokenizer of `source` as a folder of safetensors.
 
-    All layers get the width of the widest, rounded up to a multiple of `align`, and the heads of the largest, by
-    zero weights: more on disk, and the same function. `README.md` is a model card, `provenance.json` holds both
-    parameter counts, `made`, and the size of every file.
+    Where all layers are equally wide, plain `from_pretrained` loads it. Where they differ, the folder is compact:
+    `config.json` has the sizes of every layer, and `hfprune.load` or the function in the model card loads it; or,
+    if `plain`, layers are padded by zero weights: more on disk, the same function, and `from_pretrained` loads it.
+    `README.md` is the model card, `provenance.json` holds both parameter counts, `made`, and the size of every
+    file.
 
     Args:
         model: the pruned model.
         source: folder of the dense model.
         out: folder to write.
         made: from `hfprune.provenance.provenance`; the card of a model that was pruned in memory takes `settings`.
-        align: e.g. 256, for quantisers that need whole blocks in a row.
+        align: widths are rounded up to a multiple by zero weights, e.g. 256, for quantisers that need whole blocks
+            in a row.
+        plain: give all layers the width of the widest and the heads of the largest, for programs that know no
+            others.
         plan: file of the plan that made the model, to be kept beside it; by default the plan that was applied.
 
     Returns:
-        The number of parameters in the checkpoint.
+        The number of parameters in the files.
 
     Raises:
         HfpruneError: no config can describe the model, or `out` holds something other than an earlier export.
     """
     made = made or {}
     with export_folder(out, source) as (folder, about):
-        twin = loadable(model, align)
+        sizes = _sizes(model, align, plain)
+        twin = _loadable(model, sizes)
         written = count_parameters(twin)
         about |= made | {"parameters": count_parameters(model), "parameters_on_disk": written}
         twin.save_pretrained(folder)
         spell_twice(folder / "config.json")
+        list_sizes(folder / "config.json", sizes)
         copy_files(source, folder)
         applied = vars(model).get("kept_units")
         if plan or applied:
@@ -99,23 +108,33 @@ def _link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def loadable(model: "PreTrainedModel", align: int = 1) -> "PreTrainedModel":
-    """Return the model, or an equivalent one whose checkpoint `from_pretrained` loads.
+def _sizes(model: "PreTrainedModel", align: int, plain: bool) -> Sizes:
+    """Return the sizes of an export's layers: widths are multiples of `align`; if `plain`, the largest for all."""
+    sizes = layer_sizes(model)
+    for own in sizes.values():
+        own["intermediate_size"] += -own["intermediate_size"] % align
+    return dict.fromkeys(sizes, largest(sizes)) if plain else sizes
 
-    A config has one MLP width and one number of heads, so smaller layers get neurons and heads of zero weight,
-    which change no output. transformers refuses a LLaMA config whose number of heads does not divide the hidden
-    size, whatever its `head_dim`; such a model becomes a Mistral without sliding window, which computes the same.
-    Weights are shared where possible; buffers that no checkpoint holds stay on the meta device.
+
+def _loadable(model: "PreTrainedModel", sizes: Sizes) -> "PreTrainedModel":
+    """Return an equivalent model whose layers have these sizes, with the weights and the config of an export.
+
+    Larger layers get neurons and heads of zero weight, which change no output. transformers refuses a LLaMA config
+    whose number of heads does not divide the hidden size, whatever its `head_dim`; such a model becomes a Mistral
+    without sliding window, which computes the same. Weights are shared where possible; buffers that no checkpoint
+    holds stay on the meta device. The config has one number for all layers: see `list_sizes`.
 
     Raises:
         HfpruneError: no config of transformers describes the model.
     """
-    odd = model.config.model_type == "llama" and model.config.hidden_size % model.config.num_attention_heads
-    kind, config = _mistral(model.config) if odd else (type(model), deepcopy(model.config))
-    config.intermediate_size = math.ceil(max(mlp.count for mlp in gated_mlps(model)) / align) * align
+    config = deepcopy(model.config)
+    describe(config, sizes, own=False)
+    odd = config.model_type == "llama" and config.hidden_size % config.num_attention_heads
+    kind, config = _mistral(config) if odd else (type(model), config)
     with torch.device("meta"):
         twin, parts = kind(config), kind(config)
     separate(parts)
+    resize(parts, sizes)
     shapes = {name: tensor.shape for name, tensor in parts.state_dict().items()}
     state = model.state_dict()
     if extra := [name for name in state if name not in shapes]:
@@ -124,7 +143,9 @@ def loadable(model: "PreTrainedModel", align: int = 1) -> "PreTrainedModel":
             "measure with --plan and --linear, or solve without the bias"
         )
     state = {name: _padded(tensor, shapes[name]) for name, tensor in state.items()}
-    twin.load_state_dict(joined(state, twin.state_dict()), assign=True)
+    for name, tensor in joined(state, twin.state_dict()).items():
+        owner, _, last = name.rpartition(".")
+        setattr(twin.get_submodule(owner), last, nn.Parameter(tensor, requires_grad=False))
     twin.tie_weights()
     twin.generation_config = model.generation_config
     return twin
@@ -149,6 +170,20 @@ def _mistral(llama: Any) -> tuple[type["PreTrainedModel"], Any]:
     ours = llama.to_dict()
     shared = MistralConfig().to_dict().keys() & ours.keys() - {"model_type", "architectures"}
     return MistralForCausalLM, MistralConfig(sliding_window=None, **{key: ours[key] for key in shared})
+
+
+def list_sizes(config: Path, sizes: Sizes) -> None:
+    """Add to a `config.json` how layers differ, as transformers 5.14 and later read it.
+
+    Version 5.24 builds Gemma 4 by it and a few others, but each layer of a LLaMA, a Qwen or a Gemma 3 by one width
+    for all. So its `from_pretrained` raises `AmbiguousGlobalPerLayerAttributeError`, or, where the number of heads
+    may be read, finds weights that do not fit.
+    """
+    found = own_config(sizes)
+    if listed := found.get("per_layer_config"):
+        digits = len(str(max(listed)))  # as many for all, for the order in the file
+        found["per_layer_config"] = {f"{number:0{digits}}": own for number, own in listed.items()}
+        write_json(config, read_json(config) | found)
 
 
 def spell_twice(config: Path) -> None:

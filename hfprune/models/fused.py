@@ -24,7 +24,8 @@ def separate(model: "PreTrainedModel") -> None:
             fused = getattr(module, name, None)
             if not isinstance(fused, nn.Linear):
                 continue
-            rest = model.config.num_key_value_heads * module.head_dim if name == "qkv_proj" else None
+            own: Any = module
+            rest = own.num_key_value_heads * own.head_dim if name == "qkv_proj" else None
             rows = [fused.out_features - 2 * rest, rest, rest] if rest else [fused.out_features // 2] * 2
             delattr(module, name)
             for part, weight in zip(parts, fused.weight.split(rows), strict=True):

@@ -1,5 +1,6 @@
 """Loading of models and tokenizers from folders, and default batch sizes."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,8 +10,11 @@ from hfprune.devices.batches import batch_tokens, training_tokens
 from hfprune.devices.lease import default_device, lease_all
 from hfprune.devices.visible import visible_gpus
 from hfprune.errors import KIND, REASON, HfpruneError, explained
+from hfprune.files import read_json
 from hfprune.models.fused import separate
 from hfprune.models.head import hidden_states, logits
+from hfprune.models.shape import own_sizes
+from hfprune.models.sizes import describe, layer_sizes, resize
 from hfprune.models.units import SUPPORTED, gated_mlps
 
 if TYPE_CHECKING:
@@ -28,16 +32,17 @@ def default_training_tokens() -> int:
 
 
 def load_model(
-    path: Path,
+    path: str | os.PathLike[str],
     dtype: str | None = None,
     device: torch.device | None = None,
     *,
     device_map: Literal["auto"] | None = None,
 ) -> "PreTrainedModel":
-    """Load a dense model from a folder for inference: frozen weights, `eval` mode.
+    """Load a model from a folder for inference, dense, pruned or compact: frozen weights, `eval` mode.
 
     Args:
-        path: folder with `config.json` and safetensors, as `hfprune fetch` or `save_pretrained` writes it.
+        path: folder with `config.json` and safetensors, as `hfprune fetch`, `hfprune export` or `save_pretrained`
+            writes it.
         dtype: `float32`, `bfloat16` or `float16`; by default the checkpoint's.
         device: by default `default_device()`.
         device_map: `auto` instead of one device: all GPUs, which this process then leases.
@@ -46,25 +51,21 @@ def load_model(
         HfpruneError: there is no such model, its weights are damaged, its architecture or head is not
             supported, or it does not fit the devices of a `device_map`.
     """
-    from transformers import AutoModelForCausalLM
-
+    path = Path(path)
     _require_model(path)
     sum_exactly()
     if device_map:
         lease_all()
     # Whatever a foreign folder makes transformers or safetensors raise.
     with explained(f"{path}: cannot load the model ({KIND}: {REASON})", Exception, most=300):
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
+        model, lacking = _loaded(
             path,
             dtype="auto" if dtype is None else getattr(torch, dtype),
             device_map=device_map or {"": device or default_device()},
             use_safetensors=True,
-            trust_remote_code=False,
             local_files_only=True,
-            output_loading_info=True,
         )
-    model, loading = loaded
-    if lacking := sorted(loading["missing_keys"]):
+    if lacking:
         # transformers would fill them with random numbers and a warning.
         raise HfpruneError(f"{path}: its safetensors lack {len(lacking)} weights, the first is {lacking[0]}")
     if any(parameter.is_meta for parameter in model.parameters()):
@@ -73,6 +74,20 @@ def load_model(
     separate(model)
     check_model(model)
     return model
+
+
+def _loaded(path: Path, **options: Any) -> tuple[Any, list[str]]:
+    """Return a model and the names of the weights that its files lack."""
+    from transformers import AutoModelForCausalLM
+
+    if own_sizes(read_json(path / "config.json")):
+        from hfprune.models.compact import load
+
+        return load(path, **options), []
+    found: Any = AutoModelForCausalLM.from_pretrained(
+        path, trust_remote_code=False, output_loading_info=True, **options
+    )
+    return found[0], sorted(found[1]["missing_keys"])
 
 
 def sum_exactly() -> None:
@@ -124,11 +139,20 @@ def load_skeleton(path: Path) -> "PreTrainedModel":
     # Whatever a foreign config.json makes transformers raise.
     text = f"{path}: config.json is not of a language model that loads ({REASON})"
     with explained(text, Exception, most=300):
-        config = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+        settings = read_json(path / "config.json")
+        if sizes := own_sizes(settings):
+            del settings["per_layer_config"]
+            config = AutoConfig.for_model(**settings)
+        else:
+            config = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config)
     separate(model)
     gated_mlps(model)
+    if sizes:
+        with explained(text, LookupError):  # of a layer that there is not
+            resize(model, sizes)
+        describe(model.config, layer_sizes(model))
     return model
 
 
@@ -157,7 +181,7 @@ def check_model(model: "PreTrainedModel") -> None:
         )
 
 
-def load_tokenizer(path: Path) -> "PreTrainedTokenizerBase":
+def load_tokenizer(path: str | os.PathLike[str]) -> "PreTrainedTokenizerBase":
     """Load the tokenizer of a model folder.
 
     Raises:
@@ -165,6 +189,7 @@ def load_tokenizer(path: Path) -> "PreTrainedTokenizerBase":
     """
     from transformers import AutoTokenizer
 
+    path = Path(path)
     if path.is_dir() and not any(path.glob("token*")) and not any(path.glob("vocab*")):
         raise HfpruneError(
             f"{path}: cannot load the tokenizer: there is no tokenizer.json; copy the model's there"

@@ -17,6 +17,20 @@ from hfprune.files import read_json
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
+# The sizes that layers have of their own, by the layers' numbers and their names in a config.
+Sizes = dict[int, dict[str, int]]
+OWN = {"intermediate_size", "num_attention_heads", "num_key_value_heads"}
+
+
+def own_sizes(config: Mapping[str, Any]) -> Sizes:
+    """Return the sizes of layers that differ, by the fields of a `config.json`; empty where all are alike.
+
+    Architectures whose layers transformers builds by `per_layer_config` itself have other names in it.
+    """
+    listed = config.get("per_layer_config") or {}
+    sizes = {int(number): {**own} for number, own in listed.items()}
+    return sizes if all(own.keys() <= OWN for own in sizes.values()) else {}
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -26,8 +40,9 @@ class Shape:
     hidden: int
     neurons: float
     """Hidden neurons of a layer's MLP; of a pruned model the mean over its layers."""
-    heads: int
-    kv_heads: int
+    heads: float
+    """Query heads of a layer, or their mean."""
+    kv_heads: float
     head_dim: int
     vocabulary: int
     tied: bool
@@ -42,12 +57,18 @@ class Shape:
         """
         with explained(f"{where}: lacks {REASON}, which the count needs", KeyError):
             hidden, heads = config["hidden_size"], config["num_attention_heads"]
+            layers, own = config["num_hidden_layers"], own_sizes(config).values()
+
+            def mean(name: str, of_all: int) -> float:
+                found = [each.get(name, of_all) for each in own]
+                return (sum(found) + of_all * (layers - len(found))) / layers if found else of_all
+
             return cls(
-                layers=config["num_hidden_layers"],
+                layers=layers,
                 hidden=hidden,
-                neurons=config["intermediate_size"],
-                heads=heads,
-                kv_heads=config.get("num_key_value_heads") or heads,
+                neurons=mean("intermediate_size", config["intermediate_size"]),
+                heads=mean("num_attention_heads", heads),
+                kv_heads=mean("num_key_value_heads", config.get("num_key_value_heads") or heads),
                 head_dim=config.get("head_dim") or hidden // heads,
                 vocabulary=config["vocab_size"],
                 tied=config.get("tie_word_embeddings", config.get("model_type", "").startswith("gemma")),

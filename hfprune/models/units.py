@@ -169,6 +169,7 @@ class KeyValueGroups(Units):
         cut(self.o, queries, 1)
         if hasattr(self.module, "num_key_value_heads"):  # Phi-3, which reads both numbers in its forward pass
             own: Any = copy(self.module.config)  # layers may differ
+            own.per_layer_config = None  # and this one's numbers are to be read
             own.num_attention_heads = len(queries) // self.head_dim
             self.module.config, self.module.num_key_value_heads = own, len(kept)  # type: ignore[assignment]
 

@@ -6,7 +6,8 @@ from typing import Any
 import hfprune
 from hfprune.comparison.before_after import BeforeAfter
 from hfprune.comparison.rows import Kind
-from hfprune.files import atomic_file
+from hfprune.files import atomic_file, read_json
+from hfprune.models.shape import own_sizes
 from hfprune.page.html import template, text
 from hfprune.provenance import hardware
 from hfprune.settings import plain
@@ -45,6 +46,7 @@ def write_pruned_page(
         hardware=hardware(),
         version=hfprune.__version__,
         folder=model.name,
+        compact=own_sizes(read_json(model / "config.json")),
         style=text("page.css"),
     )
     with atomic_file(path) as temporary:

@@ -1,6 +1,7 @@
 """Allocation: how many units each layer keeps, and which, by their scores."""
 
 from collections.abc import Sequence
+from statistics import mean
 
 import torch
 from torch import Tensor
@@ -26,30 +27,45 @@ def kept_mask(kept: Tensor, count: int) -> Tensor:
     return mask
 
 
-def keep_uniformly(scores: Sequence[Tensor], count: int, align: int = 1) -> list[Tensor]:
-    """Return the sorted indices of the `count` highest scores of each layer.
+def keep_uniformly(scores: Sequence[Tensor], count: float, align: int = 1) -> list[Tensor]:
+    """Return the sorted indices of the `count` highest scores of each layer; of unlike layers, of the same share.
 
-    With `align` = N each layer keeps the largest multiple of N up to `count`. The layers whose next N scores
+    With `align` = N each layer keeps the largest multiple of N up to that. The layers whose next N scores
     have the highest sums keep those, too, until the total is the multiple of N nearest to the unaligned
     total.
 
+    Args:
+        scores: one vector [units] for each layer.
+        count: how many stay in a layer, of unlike layers on average.
+        align: N.
+
     Raises:
-        HfpruneError: no such widths exist between N and the dense width.
+        HfpruneError: no such widths exist between N and the layers' own.
     """
-    base, total, width = count // align, count * len(scores), len(scores[0])
-    extra = round(total / align) - base * len(scores)
-    chunks = [base] * len(scores)
-    if extra and (base + 1) * align <= width:
-        ranked = torch.stack([layer.sort(descending=True).values for layer in scores])
-        sums = ranked[:, : width // align * align].unflatten(1, (-1, align)).sum(2)
-        for index in keep_highest(sums[:, base], extra).tolist():
+    width, total = mean(map(len, scores)), count * len(scores)
+    # A layer keeps its last neuron, whatever its share is.
+    chunks = [max(int(count * (len(layer) / width) // align), align == 1) for layer in scores]
+    extra = round(total / align) - sum(chunks)
+    if extra > 0:
+        following = torch.stack(
+            [_next_sum(layer, number, align) for layer, number in zip(scores, chunks, strict=True)]
+        )
+        able = sum((n + 1) * align <= len(layer) for layer, n in zip(scores, chunks, strict=True))
+        for index in keep_highest(following, min(extra, able)).tolist():
             chunks[index] += 1
-    if min(chunks) < 1 or abs(sum(chunks) * align - total) > align / 2:
+    tolerance = align / 2 if align > 1 else len(scores) / 2
+    if min(chunks) < 1 or abs(sum(chunks) * align - total) > tolerance:
         raise HfpruneError(
-            f"align {align}: {len(scores)} layers of {width:,} neurons cannot keep {total:,} of them in multiples "
-            f"of {align}, at least {align:,} in each: choose a smaller alignment"
+            f"align {align}: {len(scores)} layers of {width:,.0f} neurons cannot keep {total:,.0f} of them in "
+            f"multiples of {align}, at least {align:,} in each: choose a smaller alignment"
         )
     return [keep_highest(layer, number * align) for layer, number in zip(scores, chunks, strict=True)]
+
+
+def _next_sum(layer: Tensor, number: int, align: int) -> Tensor:
+    """Return the sum of the `align` scores that follow the highest `number` · `align`, or -inf without so many."""
+    whole = layer.sort(descending=True).values[: len(layer) // align * align].unflatten(0, (-1, align)).sum(1)
+    return whole[number] if number < len(whole) else whole.new_tensor(-torch.inf)
 
 
 def keep_globally(scores: Sequence[Tensor], count: int, standardize: bool = False) -> list[Tensor]:
@@ -107,7 +123,7 @@ def keep_jointly(units: dict[str, Units], scores: dict[str, Tensor], goal: float
         if left[name] > 1 and removed + weight <= goal + tolerance:
             left[name] -= 1
             removed += weight
-    if abs(goal - removed) > tolerance:
+    if not abs(goal - removed) <= tolerance:
         raise HfpruneError(
             f"joint removes {removed:,} parameters where the ratio asks for {goal:,.0f}: lower the ratio"
         )

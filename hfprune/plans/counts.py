@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from itertools import product
 from math import sqrt
+from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
 from hfprune.errors import HfpruneError
@@ -25,33 +26,40 @@ NEURONS: UnitShares = {"neurons": None}
 
 
 class Sizes(NamedTuple):
-    """The units of one kind in a dense model, whose layers are all alike."""
+    """The units of one kind in a model, whose layers are alike, or differ in their neurons alone."""
 
-    units: int
-    """Number of units in a layer; of layers, in the model."""
+    units: float
+    """Number of units in a layer, or their mean; of layers, in the model. Whole where layers are alike."""
     parameters: int
     """Parameters of one unit."""
     layers: int
     """Number of layers that have them: the depth of the model, or 1 for the layers themselves."""
+
+    def rounded(self, number: float) -> float:
+        """Return the nearest number of units that all layers can have: of unlike layers, any mean."""
+        return round(number) if isinstance(self.units, int) else number
 
 
 def unit_sizes(model: "PreTrainedModel", kinds: Iterable[Kind]) -> dict[Kind, Sizes]:
     """Return the sizes of the units of each kind, coarse kinds first.
 
     Raises:
-        HfpruneError: layers differ, so one number cannot describe them all; or the architecture is not
-            supported.
+        HfpruneError: layers differ in other units than neurons, as those of a pruned model may; or the
+            architecture is not supported.
     """
     found: dict[Kind, Sizes] = {}
     for kind in sorted(kinds, key=ORDER.index):
-        units = units_of(model, [kind]).values()
-        alike = {(unit.count, unit.parameters) for unit in units}
-        if len(alike) > 1:
-            counts = sorted({count for count, _ in alike})
+        units = [*units_of(model, [kind]).values()]
+        counts, parameters = [unit.count for unit in units], {unit.parameters for unit in units}
+        if kind == "layers":
+            parameters = {count_parameters(layer) for layer in model.model.layers}
+        unlike = len({*counts}) > 1
+        if len(parameters) > 1 or (unlike and kind != "neurons"):
             raise HfpruneError(
-                f"{type(model).__name__}: layers differ in their {kind} ({counts}): this is no dense model"
+                f"{type(model).__name__}: its layers differ, as those of a pruned model may, so that one number "
+                f"cannot be that of the {kind} that stay: prune neurons alone, or by allocation joint"
             )
-        found[kind] = Sizes(*alike.pop(), len(units))
+        found[kind] = Sizes(fmean(counts) if unlike else counts[0], parameters.pop(), len(units))
     return found
 
 
@@ -61,7 +69,7 @@ def kept_units(
     units: UnitShares = NEURONS,
     part: float = 1.0,
     spared: int = 0,
-) -> dict[Kind, int]:
+) -> dict[Kind, float]:
     """Return the number of units that stay in every layer, so that `ratio` of all parameters is removed.
 
     All layers that stay, but those that are spared, keep the same numbers, as in the paper (Sec. 4.3). Without
@@ -71,8 +79,11 @@ def kept_units(
     and groups are few, so their number is the nearest one that leaves a feasible rest to the finest kind, which
     takes it: with neurons, the total is exact to half a neuron per layer.
 
+    Of a model whose layers differ in width, such as a pruned one, every layer keeps the same share of its neurons;
+    their number is then the mean over layers, and need not be whole.
+
     Args:
-        model: a dense model; may be on the meta device.
+        model: a dense or a pruned model; may be on the meta device.
         ratio: fraction of all parameters, not of neurons (paper, Tables 1, 2, 4).
         units: the kinds to prune, with their shares or `None`.
         part: of the way to the ratio, for pruning in steps: this fraction of the units of every kind that the
@@ -90,18 +101,20 @@ def kept_units(
     depth = len(model.model.layers) - spared
     if depth < 1:
         raise HfpruneError(f"the allocation spares all {len(model.model.layers)} layers; spare fewer")
+    if spared and not all(isinstance(size.units, int) for size in sizes.values()):
+        raise HfpruneError("the allocation spares layers of a model whose layers differ in width: spare none")
     if spared:
         sizes = {kind: size._replace(layers=depth) for kind, size in sizes.items()}
     *coarse, finest = sizes
     fraction = _equal_fraction(sizes, goal)
 
-    def weight(kind: Kind, kept: dict[Kind, int]) -> int:
+    def weight(kind: Kind, kept: dict[Kind, float]) -> float:
         return sizes[kind].parameters * (1 if kind == "layers" else kept.get("layers", depth))
 
-    def removed(kept: dict[Kind, int]) -> int:
+    def removed(kept: dict[Kind, float]) -> float:
         return sum((sizes[kind].units - number) * weight(kind, kept) for kind, number in kept.items())
 
-    def distances(kept: dict[Kind, int]) -> list[float]:
+    def distances(kept: dict[Kind, float]) -> list[float]:
         """Return the distance of each coarse kind from its part of the budget, the coarsest first."""
         found = []
         for kind in coarse:
@@ -110,11 +123,12 @@ def kept_units(
             found.append(abs(kept[kind] - ideal))
         return found
 
-    choices = [range(1, sizes[kind].units + 1) for kind in coarse]
+    choices = [range(1, int(sizes[kind].units) + 1) for kind in coarse]
     reachable = []
     for numbers in product(*choices) if 0 < ratio < 1 else ():
-        kept = dict(zip(coarse, numbers, strict=True))
-        kept[finest] = round(sizes[finest].units - (goal - removed(kept)) / weight(finest, kept))
+        kept: dict[Kind, float] = dict(zip(coarse, numbers, strict=True))
+        left = sizes[finest].units - (goal - removed(kept)) / weight(finest, kept)
+        kept[finest] = sizes[finest].rounded(left)
         # A tiny ratio may round to no neuron; where only coarse units are pruned, at least one must go.
         if 1 <= kept[finest] <= sizes[finest].units and (finest == "neurons" or removed(kept)):
             reachable.append(kept)
@@ -123,7 +137,9 @@ def kept_units(
         most = removed(dict.fromkeys(sizes, 1)) / total
         raise HfpruneError(_unreachable(type(model).__name__, ratio, [*sizes], least, most))
     whole = min(reachable, key=distances)
-    return {kind: sizes[kind].units - round(part * (sizes[kind].units - n)) for kind, n in whole.items()}
+    return {
+        kind: size.units - size.rounded(part * (size.units - whole[kind])) for kind, size in sizes.items()
+    }
 
 
 def _equal_fraction(sizes: dict[Kind, Sizes], goal: float) -> float:

@@ -10,7 +10,8 @@ from safetensors import safe_open
 from torch import Tensor
 
 from hfprune.errors import HfpruneError, explained
-from hfprune.models.units import KeyValueGroups, Kind, Neurons, Units, count_parameters, units_of
+from hfprune.models.sizes import describe, layer_sizes
+from hfprune.models.units import KeyValueGroups, Kind, Units, count_parameters, units_of
 from hfprune.plans.allocation import keep_globally, keep_highest, keep_jointly, keep_uniformly
 from hfprune.plans.counts import kept_units
 from hfprune.provenance import save_tensors
@@ -64,11 +65,11 @@ def make_plan(
                 "the scores belong to another model or to other units"
             )
     spared = allocation.spared(len(model.model.layers))
-    counts = kept_units(model, ratio, units, part, len(spared))
     if allocation.rule == "joint":
         plan = keep_jointly(found, scores, part * ratio * count_parameters(model))
     else:
-        plan = {"layers": keep_highest(scores["layers"], counts["layers"])} if "layers" in counts else {}
+        counts = kept_units(model, ratio, units, part, len(spared))
+        plan = {"layers": keep_highest(scores["layers"], int(counts["layers"]))} if "layers" in counts else {}
         staying = [name for name in found if name != "layers" and layer_of(name) in _layers(plan, model)]
         plan |= {name: torch.arange(found[name].count) for name in staying if layer_of(name) in spared}
         staying = [name for name in staying if layer_of(name) not in spared]
@@ -76,13 +77,13 @@ def make_plan(
         if neurons:
             rows, count = [scores[name] for name in neurons], counts["neurons"]
             by_layer = (
-                keep_globally(rows, count * len(rows), allocation.standardize)
+                keep_globally(rows, round(count * len(rows)), allocation.standardize)
                 if allocation.rule == "global"
                 else keep_uniformly(rows, count, allocation.align)
             )
             plan |= dict(zip(neurons, by_layer, strict=True))
         groups = [name for name in staying if kind_of(name) == "key_value_groups"]
-        plan |= {name: keep_highest(scores[name], counts["key_value_groups"]) for name in groups}
+        plan |= {name: keep_highest(scores[name], int(counts["key_value_groups"])) for name in groups}
     for name, kept in plan.items():
         if (scores[name][kept] == -torch.inf).any():
             raise HfpruneError(
@@ -219,13 +220,7 @@ def apply_plan(model: "PreTrainedModel", plan: Plan) -> None:
     # Layers last: until then, layers have their numbers in the dense model.
     for name in sorted(plan, key=lambda name: name == "layers"):
         found[name].keep(plan[name])
-    left = [found[name] for name in plan]
-    config = model.config
-    widths = {unit.count for unit in left if isinstance(unit, Neurons)}
-    if len(widths) == 1:
-        config.intermediate_size = widths.pop()
-    if attention := [unit for unit in left if isinstance(unit, KeyValueGroups)]:
-        most = max(attention, key=lambda unit: unit.count)
-        config.head_dim = most.head_dim  # else it would follow from the number of heads
-        config.num_attention_heads = most.o.in_features // most.head_dim
-        config.num_key_value_heads = most.count
+    for name in plan:
+        if isinstance(unit := found[name], KeyValueGroups):
+            model.config.head_dim = unit.head_dim  # else it would follow from the number of heads
+    describe(model.config, layer_sizes(model))

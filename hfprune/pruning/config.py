@@ -59,6 +59,10 @@ class Pruning(Strict):
     align: PositiveInt | None = Field(
         default=None, description="widths are multiples of this, at the same size, e.g. 32 for quantisers"
     )
+    plain: bool = Field(
+        default=False,
+        description="pad layers of unequal widths in the export, so that other programs than transformers load it",
+    )
     recover: Annotated[str | None, Alone("coqa")] = Field(
         default=None,
         description="train a LoRA adapter for a few steps, and merge it; alone: on coqa; or on your own pairs: a "

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -16,8 +16,8 @@ from hfprune.devices.known import nominal_cpu, visible_device
 from hfprune.errors import REASON, HfpruneError, explained
 from hfprune.models.load import load_skeleton
 from hfprune.models.units import count_parameters, gated_mlps, units_of
-from hfprune.plans.counts import kept_units, not_applicable
-from hfprune.plans.planning import apply_plan, make_plan
+from hfprune.plans.counts import not_applicable
+from hfprune.plans.planning import Plan, apply_plan, make_plan
 from hfprune.pruning.beside_dense import HELDOUT
 from hfprune.pruning.config import Pruning
 from hfprune.pruning.folder import MODEL, WORK
@@ -35,6 +35,9 @@ from hfprune.study import cells as study_cells
 from hfprune.study.files import Files
 from hfprune.study.study import Study
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 # Blocks of the calibration: a gradient costs more than a Gram matrix, and solved weights gain more from many.
 SCORED, SOLVED = 32, 64
 # What a sweep tries: close together where a small loss is decided. One pass serves all.
@@ -49,10 +52,20 @@ def fewest_blocks(asked: Pruning, recipe: PruningRecipe, model: Path) -> int:
     """Return the fewest blocks that linear recovery takes, or 0 without it; fail at a ratio that cannot be."""
     dense = load_skeleton(model)
     if ratio := asked.ratio:
-        kept_units(dense, ratio, asked.units, spared=sum(recipe.allocation.spare))
+        _plan_without_scores(dense, asked, recipe, ratio)
         if note := not_applicable(dense, ratio, asked.units, recipe.allocation):
             raise HfpruneError(f"ratio {ratio:g}: the method {note}; choose another ratio or other --units")
-    return fewest_sequences(gated_mlps(dense)[0].count, asked.length) if recipe.linear else 0
+    widest = max(mlp.count for mlp in gated_mlps(dense))
+    return fewest_sequences(widest, asked.length) if recipe.linear else 0
+
+
+def _plan_without_scores(
+    model: "PreTrainedModel", asked: Pruning, recipe: PruningRecipe, ratio: float
+) -> Plan:
+    """Return a plan of the size that one by scores will have, to half a neuron in the ranking `joint`."""
+    units = units_of(model, [*asked.units])
+    scores = {name: torch.zeros(each.count) for name, each in units.items()}
+    return make_plan(model, scores, ratio, asked.units, recipe.allocation)
 
 
 def _ratios(asked: Pruning, recipe: PruningRecipe, model: Path) -> list[float]:
@@ -69,21 +82,26 @@ def ratio_within(asked: Pruning, recipe: PruningRecipe, source: Path) -> float:
     """Return the ratio of the largest pruned model within `params` or `size`."""
     model = load_skeleton(source)
     total, units = count_parameters(model), units_of(model, [*asked.units])
+    finest = min(each.parameters for each in units.values())
     wide = (model.dtype if asked.dtype == "auto" else getattr(torch, asked.dtype)).itemsize
     # A file of safetensors says up to 200 bytes about a tensor.
     most = asked.params or ((asked.size or 0) - 200 * len(model.state_dict())) / wide
     flag = "--params" if asked.params else f"--size, at {wide} bytes a parameter"
-    if asked.size and recipe.allocation != Allocation():
-        raise HfpruneError("--size: layers of unequal widths are padded on disk; give --params instead")
+    if asked.size and asked.plain and recipe.allocation != Allocation():
+        raise HfpruneError(
+            "--size: --plain pads layers of unequal widths on disk; give --params, or no --plain"
+        )
     if most >= total:
         raise HfpruneError(f"{flag}: the model has {total:,} parameters, so that nothing has to go")
-    scores = {name: torch.zeros(each.count) for name, each in units.items()}
-    # Units of all layers go together, and their number is the nearest one: the next lies half of them further.
-    ratio, half = 1 - most / total, len(units) * min(each.parameters for each in units.values()) / total / 2
+    # Units of all layers go together, and their number is the nearest one: the next lies half of them further. In
+    # the ranking `joint` scores decide whether half a neuron more or less goes.
+    joint = recipe.allocation.rule == "joint"
+    half = (1 if joint else len(units)) * finest / total / 2
+    ratio = 1 - most / total + half * joint
     with explained(f"{flag}: too little: {REASON}", HfpruneError):
         while count_parameters(model) > most:
             ratio, model = ceil(1e6 * ratio) / 1e6, load_skeleton(source)
-            apply_plan(model, make_plan(model, scores, ratio, asked.units, recipe.allocation))
+            apply_plan(model, _plan_without_scores(model, asked, recipe, ratio))
             ratio += half
     return round(ratio - half, 6)
 
@@ -157,7 +175,7 @@ def jobs_of(files: Files, asked: Pruning, recovery: str) -> dict[str, Stage]:
     pruned = files.reading(cell.model) | files.changes(cell)
     # Weights stay as they were saved, unless a precision is asked for.
     dtype = {"dtype": None if asked.dtype == "auto" else asked.dtype}
-    more = {"align": asked.align or 1, "command": asked.again()}
+    more = {"align": asked.align or 1, "plain": asked.plain, "command": asked.again()}
     export = Export(**pruned | dtype | more, out=asked.out / MODEL)
     measured: dict[str, Stage] = {}
     # All that is measured of a model at once, for nothing else runs; times last, which keep both models.

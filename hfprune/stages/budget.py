@@ -56,14 +56,14 @@ class Budget(Stage):
             HfpruneError: a ratio cannot be reached.
         """
         from hfprune.models.load import load_skeleton
-        from hfprune.models.units import count_parameters, gated_mlps
+        from hfprune.models.units import count_parameters
         from hfprune.plans.counts import kept_units, not_applicable, unit_sizes
 
         inputs, settings = self.sources(), self.model_dump(include={"ratios", "units", "spare"})
         if self.out and is_current(self.out, [], inputs, settings):
             return False
         model = load_skeleton(self.model)
-        total, width = count_parameters(model), gated_mlps(model)[0].count
+        total, width = count_parameters(model), unit_sizes(model, ["neurons"])["neurons"].units
         kept: dict[str, Any] = {}
         for units, spared in zip_longest(self.units, self.spare, fillvalue=0):
             assert isinstance(units, dict) and isinstance(spared, int)
@@ -73,7 +73,7 @@ class Budget(Stage):
             for ratio in self.ratios:
                 counts = kept[label][spelt_ratio(ratio)] = kept_units(model, ratio, units, spared=spared)
                 said = ", ".join(
-                    f"{count:,} of {sizes[kind].units:,} {kind}" for kind, count in counts.items()
+                    f"{count:,g} of {sizes[kind].units:,g} {kind}" for kind, count in counts.items()
                 )
                 note = (
                     "; not applicable: no units of a kind can go"

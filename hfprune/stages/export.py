@@ -1,4 +1,4 @@
-"""Write a pruned or recovered model as a checkpoint that plain `from_pretrained` loads."""
+"""Write a pruned or recovered model as a folder of safetensors, compact where its layers differ in size."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -25,6 +25,11 @@ class Export(Stage, Pruned):
         description="pad every width to a multiple of this with zeros, e.g. 256 for llama.cpp's K-quants; "
         "a plan whose allocation has the same align needs no padding",
     )
+    plain: bool = Field(
+        default=False,
+        description="where layers differ in size, pad them with zeros to the largest, so that programs which know "
+        "one size for all layers load the model",
+    )
     command: str | None = Field(
         default=None,
         description="for the card of a repaired model: the command that makes it again (none)",
@@ -36,18 +41,23 @@ class Export(Stage, Pruned):
         self.require_change()
 
         from hfprune.exports.checkpoint import export
+        from hfprune.models.shape import own_sizes
         from hfprune.models.units import count_parameters
 
         require_replaceable(self.out, self.model)
         inputs = {"model": self.model} | self.change_inputs()
-        chosen = {"dtype": self.dtype, "align": self.align}
+        chosen = {"dtype": self.dtype, "align": self.align, "plain": self.plain}
         made = stable(origin(inputs, chosen | ({"command": self.command} if self.command else {})))
         record = self.out / PROVENANCE
         if record.is_file() and read_json(record) | made == read_json(record):
             return False
         model = self.load()
-        written = export(model, self.model, self.out, made, align=self.align, plan=self.plan)
+        written = export(
+            model, self.model, self.out, made, align=self.align, plain=self.plain, plan=self.plan
+        )
         left = count_parameters(model)
         padding = f", {written - left:,} of them zeros that pad narrower layers" if written > left else ""
-        print(f"export: {self.out} has {written:,} parameters{padding}")
+        compact = own_sizes(read_json(self.out / "config.json"))
+        how = "; its layers differ in size: `hfprune.load`, or the function in its card, loads it"
+        print(f"export: {self.out} has {written:,} parameters{padding}{how if compact else ''}")
         return True

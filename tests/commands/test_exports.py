@@ -24,7 +24,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 def test_attention_and_one_ranking_over_all_layers(work: Path, tmp_path: Path, capsys) -> None:
-    """Both parts by one sweep; as many parameters as pruning neurons alone; the export says what pads it."""
+    """Both parts by one sweep; as many parameters as pruning neurons alone; a plain export says what pads it."""
     both = '["neurons", "key_value_groups"]'
     scores, plan = tmp_path / "scores.safetensors", tmp_path / "plan.safetensors"
     run("budget --model mine --ratios 0.25 --units neurons", both, "--out", tmp_path / "budget.json")
@@ -38,12 +38,21 @@ def test_attention_and_one_ranking_over_all_layers(work: Path, tmp_path: Path, c
     assert (result["cell"]["method"], result["cell"]["ratio"]) == ("pruned", 0.25)
     values = {value["metric"]: value["value"] for value in result["values"]}
     assert values["parameter_ratio"] == pytest.approx(0.25, abs=0.005)
-    run("export --model mine --plan", plan, "--out", tmp_path / "out")
+    export = f"export --model mine --plan {plan} --out {tmp_path}/out"
+    run(export)
+    assert "its layers differ in size: `hfprune.load`, or the function in its card" in capsys.readouterr().out
+    sizes = read_json(tmp_path / "out/provenance.json")
+    assert sizes["parameters"] == values["parameters"] == sizes["parameters_on_disk"]
+    assert sizes["inputs"].keys() == {"model", "plan"}
+    run(f"{export} --plain")
     assert "zeros that pad narrower layers" in capsys.readouterr().out
     sizes = read_json(tmp_path / "out/provenance.json")
     assert sizes["parameters"] == values["parameters"] < sizes["parameters_on_disk"]
-    assert sizes["inputs"].keys() == {"model", "plan"}
     assert reload(tmp_path / "out").config.num_key_value_heads == 1
+    assert " --plain --out pruned" in (tmp_path / "out/README.md").read_text()
+    run(export)
+    again = read_json(tmp_path / "out/provenance.json")
+    assert again["parameters_on_disk"] == values["parameters"], "the other form is not taken for this one"
 
 
 def test_only_an_untouched_export_is_replaced(work: Path, pruned: Path) -> None:

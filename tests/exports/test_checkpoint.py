@@ -1,4 +1,4 @@
-"""Exports are read by transformers 4 and 5, in processes of their own."""
+"""Exports are read by transformers 4 and 5, in processes of their own, by what stands in their cards."""
 
 import json
 import os
@@ -10,58 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import reload
-from families import FAMILIES, TEXT, WIDTHS, build, cut
-from smoke import build_tokenizer
-from tokenizers import Regex, pre_tokenizers
-from transformers import AutoTokenizer, PreTrainedModel
-from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
+from families import TEXT, WIDTHS, build, cut
+from transformers import AutoTokenizer
 
 from hfprune.exports.checkpoint import export
 from hfprune.models.load import load_model
 from hfprune.models.units import count_parameters, gated_mlps
 from hfprune.plans.planning import apply_plan
-
-OLD = ("transformers==4.57.6", "tokenizers==0.22.2", "huggingface_hub==0.36.2")
-
-
-@pytest.fixture(scope="session")
-def dense(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The folder of a family's dense model, as transformers 5 saves it."""
-    root = tmp_path_factory.mktemp("dense")
-    tokenizer = build_tokenizer()
-    # transformers 5 splits text so in every Qwen2, whatever its files say.
-    words = pre_tokenizers.Split(Regex(PRETOKENIZE_REGEX), "isolated")
-    letters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, letters])
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<s>"]})
-
-    def folder(family: str) -> Path:
-        if not (root / family).exists():
-            build(family).save_pretrained(root / family)
-            tokenizer.save_pretrained(root / family)
-        return root / family
-
-    return folder
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory, dense) -> dict[Path, PreTrainedModel]:
-    """The exports of all families in both shapes, and the models in memory."""
-    root, found = tmp_path_factory.mktemp("exported"), {}
-    for family in FAMILIES:
-        for shape, widths in WIDTHS.items():
-            model = found[root / f"{family}-{shape}"] = cut(build(family), widths)
-            export(model, dense(family), root / f"{family}-{shape}")
-    return found
-
-
-@pytest.fixture(scope="session")
-def transformers_4(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with transformers 4, to be put before this environment, which has torch."""
-    target = tmp_path_factory.mktemp("transformers4")
-    flags = ("--quiet", "--no-deps", "--no-compile", "--target", target)
-    subprocess.run([sys.executable, "-m", "pip", "install", *flags, *OLD], check=True)
-    return target
 
 
 @pytest.mark.parametrize("version", [4, 5])
@@ -88,12 +43,13 @@ def test_both_versions_give_the_same_logits_and_tokens(
         torch.testing.assert_close(torch.tensor(found[str(folder)]["logits"]), logits, rtol=1e-4, atol=1e-4)
 
 
-def test_widths_are_rounded_up_where_asked(dense: Callable[[str], Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("plain", "widths"), [(False, [64, 32, 32]), (True, [64, 64, 64])])
+def test_widths_are_rounded_up_where_asked(dense, tmp_path: Path, plain: bool, widths: list[int]) -> None:
     model = cut(build("qwen2"), WIDTHS["unequal"])
-    written = export(model, dense("qwen2"), tmp_path / "out", align=32)
+    written = export(model, dense("qwen2"), tmp_path / "out", align=32, plain=plain)
     tokens = torch.arange(30).unsqueeze(0)
     again = load_model(tmp_path / "out", device=torch.device("cpu"))
-    assert [mlp.count for mlp in gated_mlps(again)] == [64, 64, 64]
+    assert [mlp.count for mlp in gated_mlps(again)] == widths
     assert count_parameters(again) == written > count_parameters(model)
     torch.testing.assert_close(again(tokens).logits, model(tokens).logits)
 

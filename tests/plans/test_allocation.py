@@ -67,7 +67,7 @@ def test_a_layer_of_equal_scores_has_a_scale_and_each_keeps_a_floor() -> None:
 
 
 def test_global_plan_has_the_parameters_of_the_uniform_one(tiny, tokens, tmp_path, tokenizer: Path) -> None:
-    """And its export, padded with zeros to the widest layer, loads plainly as the same function.
+    """And its plain export, padded with zeros to the widest layer, loads as the same function.
 
     In float64, since a sum over more terms, zeros though they be, is rounded otherwise.
     """
@@ -84,7 +84,7 @@ def test_global_plan_has_the_parameters_of_the_uniform_one(tiny, tokens, tmp_pat
     assert torch.equal(down, dense["model.layers.1.mlp.down_proj.weight"][:, plan["mlp.1"]])
 
     logits, parameters = tiny(tokens).logits, count_parameters(tiny)
-    on_disk = export(tiny, tokenizer, tmp_path / "out", {"settings": {"dtype": None}})
+    on_disk = export(tiny, tokenizer, tmp_path / "out", {"settings": {"dtype": None}}, plain=True)
     assert count_parameters(tiny) == parameters, "the model in memory is left alone"
     loaded = reload(tmp_path / "out")
     torch.testing.assert_close(loaded(tokens).logits, logits, rtol=1e-12, atol=1e-12)

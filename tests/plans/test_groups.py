@@ -44,7 +44,7 @@ def test_generation_evaluation_and_eager_attention_see_the_same_model(model, tok
 
 
 def test_layers_with_other_numbers_of_groups(model, tokens, tmp_path: Path, tokenizer: Path) -> None:
-    """In memory each layer has its own; on disk all have those of the largest, by heads of zero weight."""
+    """In memory each layer has its own; on disk too, or those of the largest, by heads of zero weight."""
     model.double()
     other = {"attention.0": torch.arange(4), "attention.2": torch.tensor([1])}
     dense, plan = deepcopy(model), plan_of(model) | other
@@ -54,7 +54,12 @@ def test_layers_with_other_numbers_of_groups(model, tokens, tmp_path: Path, toke
         torch.testing.assert_close(dense(tokens).logits, logits, rtol=1e-10, atol=1e-10)
     assert [units.count for units in attentions(model)] == [4, 3, 1]
     assert generates_the_same_without_cache(model, model, tokens)
-    export(model, tokenizer, tmp_path / "out")
+    export(model, tokenizer, tmp_path / "compact")
+    compact = load_model(tmp_path / "compact", device=torch.device("cpu"))
+    torch.testing.assert_close(compact(tokens).logits, logits, rtol=1e-12, atol=1e-12)
+    assert [units.count for units in attentions(compact)] == [4, 3, 1]
+    assert generates_the_same_without_cache(compact, model, tokens)
+    export(model, tokenizer, tmp_path / "out", plain=True)
     loaded = reload(tmp_path / "out")
     torch.testing.assert_close(loaded(tokens).logits, logits, rtol=1e-12, atol=1e-12)
     assert type(loaded) is type(model), "as many heads as the dense model"

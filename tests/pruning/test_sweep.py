@@ -75,16 +75,26 @@ def test_a_sweep_exports_what_it_chose_and_goes_on_after_a_kill(
     assert all(torch.equal(ours[name], theirs[name]) for name in ours.keys() | theirs.keys())
 
 
-@pytest.mark.parametrize(("dtype", "wide"), [("float32", 4), ("bfloat16", 2)])
+UNIFORM, GLOBAL = "--criterion magnitude", "--criterion magnitude --allocation global"
+JOINT = """--criterion random --units '["neurons", "key_value_groups"]' --allocation joint"""
+# Of a ranking of neurons and groups, the total is exact to one neuron.
+CUTS = [(UNIFORM, 3, "float32"), (UNIFORM, 3, "bfloat16"), (GLOBAL, 3, "float32"), (JOINT, 1, "float32")]
+
+
+@pytest.mark.parametrize(("how", "neurons", "dtype"), CUTS)
 def test_with_one_neuron_more_in_each_layer_it_would_be_too_large(
-    dtype: str, wide: int, call: str, project: Path, tmp_path: Path
+    how: str, neurons: int, dtype: str, call: str, project: Path, tmp_path: Path
 ) -> None:
     dense = load_model(project / "models/mine", device=torch.device("cpu"))
-    total, step = count_parameters(dense), sum(mlp.parameters for mlp in gated_mlps(dense))
-    call = call.replace("--ratio 0.15", "--criterion magnitude --no-compare").replace("float32", dtype)
+    total, step, wide = count_parameters(dense), neurons * gated_mlps(dense)[0].parameters, 4
+    call = call.replace("--ratio 0.15", f"{how} --no-compare")
+    if dtype != "float32":
+        call, wide = call.replace("float32", dtype), 2
     limit, size = round(0.8123 * total), round(0.85 * total * wide)
     run(f"{call} --params {limit / 1000}k --out {tmp_path}/a")
-    assert limit - step < count_parameters(reload(tmp_path / "a/model")) <= limit
+    pruned = load_model(tmp_path / "a/model")
+    assert limit - step < count_parameters(pruned) <= limit
+    assert (len({mlp.count for mlp in gated_mlps(pruned)}) > 1) == ("--allocation" in how)
     run(f"{call} --ratio auto --size {size / 1000}kB --out {tmp_path}/b")
     (file,) = (tmp_path / "b/model").glob("*.safetensors")
     assert size - step * wide - 200 * len(dense.state_dict()) < file.stat().st_size <= size
@@ -96,7 +106,7 @@ REFUSED = {
     "--size 5": r"^--size, at 4 bytes a parameter: too little: ratio .* at most 0\.",
     "--size 90MB": r"^--size, at 4 bytes a parameter: the model has [\d,]+ parameters",
     "--params 1B": r"^--params: the model has [\d,]+ parameters, so that nothing has to go",
-    "--size 1MB --allocation global": "padded on disk; give --params",
+    "--size 100kB --allocation global --plain": "pads layers of unequal widths on disk; give --params",
     "--ratio auto": "^give a number as --ratio, or one of --max-loss, --params and --size",
     "--ratio 0.2 --params 1k": "^give a number as --ratio, or one of",
     "--max-loss 5% --text wikipedia-sample": "calibrate on another text",
