@@ -263,7 +263,7 @@ def _neurons(name: str, index: int, layer: nn.Module) -> Neurons:
     if hasattr(mlp, "experts"):
         reason = "is a mixture of experts"
     elif hasattr(mlp, "gate_up_proj"):
-        reason = "fuses gate and up projection; load it with `hfprune.load_model`"
+        reason = "fuses gate and up projection; load it with `hfprune.load`"
     else:
         reason = "has no gated MLP of three linear layers"
     raise HfpruneError(f"{name}: layer {index} {reason}; supported: {SUPPORTED}")

@@ -57,11 +57,12 @@ class Pruning(Strict):
         description="uniform, global or joint; or JSON, with standardize, align and spare (the recipe's)",
     )
     align: PositiveInt | None = Field(
-        default=None, description="widths are multiples of this, at the same size, e.g. 32 for quantisers"
+        default=None,
+        description="widths are multiples of this, at the same size, e.g. 32 for quantisers, which need --plain",
     )
     plain: bool = Field(
         default=False,
-        description="pad layers of unequal widths in the export, so that other programs than transformers load it",
+        description="pad layers of unequal widths in the export with zeros, for other engines (docs/exports.md)",
     )
     recover: Annotated[str | None, Alone("coqa")] = Field(
         default=None,

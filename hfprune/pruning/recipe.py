@@ -22,7 +22,7 @@ class PruningRecipe(NamedTuple):
 
 RECIPES: dict[RecipeName, PruningRecipe] = {
     # By the studies `recipe` and `recipe-confirm`, where layers stay equally wide and nothing needs a gradient.
-    # Fisher ranked over all layers loses less, but plain checkpoints store every layer as wide as the widest.
+    # Fisher ranked over all layers loses less, but engines other than transformers load no unequal widths.
     "best": PruningRecipe(
         "wanda",
         {},

@@ -27,8 +27,7 @@ class Export(Stage, Pruned):
     )
     plain: bool = Field(
         default=False,
-        description="where layers differ in size, pad them with zeros to the largest, so that programs which know "
-        "one size for all layers load the model",
+        description="pad layers of unequal widths with zeros to the widest, for other engines (docs/exports.md)",
     )
     command: str | None = Field(
         default=None,

@@ -36,7 +36,13 @@ MODELS = {
     # Its heads are wider than the hidden size, as where groups were removed.
     "Qwen2, other heads": (QWEN, QWEN2, 0.03, {}),
     "Gemma 3": (SMOLLM2, GEMMA, 0.1, {}),
-    "unequal widths": (SMOLLM2, {"model_type": "llama"}, 0.1, {"allocation": {"rule": "global"}}),
+    "unequal widths, compact": (SMOLLM2, {"model_type": "llama"}, 0.1, {"allocation": "global"}),
+    "unequal widths, padded": (
+        SMOLLM2,
+        {"model_type": "llama"},
+        0.1,
+        {"allocation": "global", "plain": True},
+    ),
     "fewer groups": (SMOLLM2, {"model_type": "llama"}, 0.1, GROUPS),
 }
 TEXTS = [
@@ -58,6 +64,8 @@ LLAMA = ("build/engines/llama/bin/python", "llama_cpp")
 ENGINES = [
     Engine("transformers 4.57.6", "build/engines/transformers4/bin/python", "transformers"),
     Engine("transformers 5.24.0", sys.executable, "transformers"),
+    Engine("the card's code, transformers 4.57.6", "build/engines/transformers4/bin/python", "card"),
+    Engine("the card's code, transformers 5.24.0", sys.executable, "card"),
     Engine("mlx-lm 0.32.2, CPU", "build/engines/mlx/bin/python", "mlx_lm"),
     Engine("vLLM 0.32.0, CPU", "build/engines/vllm/bin/python", "vllm"),
     Engine("llama.cpp b11739, F32", *LLAMA, kind="F32"),

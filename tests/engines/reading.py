@@ -6,6 +6,7 @@ and the greedy continuation; or the engine's error.
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,14 @@ def transformers(folder: str, texts: list[str]) -> Iterator[Read]:
     model, loading = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
     assert not any(loading.values()), loading
     yield from by_torch(model.float().eval(), AutoTokenizer.from_pretrained(folder), texts)
+
+
+def card(folder: str, texts: list[str]) -> Iterator[Read]:
+    """Load the model by the code in its card."""
+    (code,) = re.findall(r"```python\n(.*?)```", Path(folder, "README.md").read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code.replace("THIS_FOLDER", folder), names)
+    yield from by_torch(names["model"].float().eval(), names["tokenizer"], texts)
 
 
 def by_torch(model: Any, tokenizer: Any, texts: list[str]) -> Iterator[Read]:

@@ -63,7 +63,7 @@ REFUSED = {
         lambda folder: load_model(saved(MixtralForCausalLM, MIXTRAL, folder)),
     "GPT2LMHeadModel.*not a decoder.*supported: LLaMA, Qwen2":
         lambda folder: load_model(saved(GPT2LMHeadModel, GPT2, folder)),
-    r"fuses gate and up projection; load it with `hfprune\.load_model`":
+    r"fuses gate and up projection; load it with `hfprune\.load`":
         lambda _: gated_mlps(Phi3ForCausalLM(PHI)),
     "not a model folder": load_model,
     "cannot load the model": lambda folder: load_model(damaged(folder)),

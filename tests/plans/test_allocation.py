@@ -121,6 +121,29 @@ def test_uniform_widths_in_pairs_by_hand(count: int, kept: list[list[int]]) -> N
     assert [layer.tolist() for layer in keep_uniformly(SEVEN, count, 2)] == kept
 
 
+# Unlike layers, of 8, 4 and 12 neurons: a pruned model's.
+UNLIKE = [torch.arange(8.0), torch.arange(4.0) / 4, torch.arange(12.0) * 2]
+
+
+@pytest.mark.parametrize(
+    ("count", "align", "widths"),
+    [
+        (6, 1, [6, 3, 9]),
+        # 5, 2.5 and 7.5: the neuron that is over goes to the last layer, whose next score is 8, and not to 0.25.
+        (5, 1, [5, 2, 8]),
+        (4.6, 1, [5, 2, 7]),
+        # In pairs 4.6 of 8, 2.3 of 4 and 6.9 of 12: 13.8 in all are seven pairs.
+        (4.6, 2, [4, 2, 8]),
+        (1, 1, [1, 1, 1]),
+    ],
+)
+def test_unlike_layers_keep_the_same_share_by_hand(count: float, align: int, widths: list[int]) -> None:
+    kept = keep_uniformly(UNLIKE, count, align)
+    assert [len(layer) for layer in kept] == widths
+    for layer, scores in zip(kept, UNLIKE, strict=True):
+        assert layer.tolist() == [*range(len(scores) - len(layer), len(scores))], "the highest"
+
+
 def test_an_alignment_that_cannot_be_is_one_line(tiny) -> None:
     scores = by_place(scores_of_unequal_layers())
     for align in (64, 48):
