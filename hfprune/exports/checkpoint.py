@@ -19,7 +19,7 @@ from hfprune.exports.export_folder import CARD, PROVENANCE, export_folder
 from hfprune.files import read_json, write_json
 from hfprune.models.fused import joined, separate
 from hfprune.models.load import load_tokenizer
-from hfprune.models.shape import Sizes
+from hfprune.models.shape import LayerSizes
 from hfprune.models.sizes import describe, largest, layer_sizes, own_config, resize
 from hfprune.models.units import count_parameters
 from hfprune.plans.planning import save_plan
@@ -108,7 +108,7 @@ def _link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def _sizes(model: "PreTrainedModel", align: int, plain: bool) -> Sizes:
+def _sizes(model: "PreTrainedModel", align: int, plain: bool) -> LayerSizes:
     """Return the sizes of an export's layers: widths are multiples of `align`; if `plain`, the largest for all."""
     sizes = layer_sizes(model)
     for own in sizes.values():
@@ -116,7 +116,7 @@ def _sizes(model: "PreTrainedModel", align: int, plain: bool) -> Sizes:
     return dict.fromkeys(sizes, largest(sizes)) if plain else sizes
 
 
-def _loadable(model: "PreTrainedModel", sizes: Sizes) -> "PreTrainedModel":
+def _loadable(model: "PreTrainedModel", sizes: LayerSizes) -> "PreTrainedModel":
     """Return an equivalent model whose layers have these sizes, with the weights and the config of an export.
 
     Larger layers get neurons and heads of zero weight, which change no output. transformers refuses a LLaMA config
@@ -172,7 +172,7 @@ def _mistral(llama: Any) -> tuple[type["PreTrainedModel"], Any]:
     return MistralForCausalLM, MistralConfig(sliding_window=None, **{key: ours[key] for key in shared})
 
 
-def list_sizes(config: Path, sizes: Sizes) -> None:
+def list_sizes(config: Path, sizes: LayerSizes) -> None:
     """Add to a `config.json` how layers differ, as transformers 5.14 and later read it.
 
     Version 5.24 builds Gemma 4 by it and a few others, but each layer of a LLaMA, a Qwen or a Gemma 3 by one width

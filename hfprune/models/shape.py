@@ -18,11 +18,11 @@ from hfprune.files import read_json
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 # The sizes that layers have of their own, by the layers' numbers and their names in a config.
-Sizes = dict[int, dict[str, int]]
+LayerSizes = dict[int, dict[str, int]]
 OWN = {"intermediate_size", "num_attention_heads", "num_key_value_heads"}
 
 
-def own_sizes(config: Mapping[str, Any]) -> Sizes:
+def own_sizes(config: Mapping[str, Any]) -> LayerSizes:
     """Return the sizes of layers that differ, by the fields of a `config.json`; empty where all are alike.
 
     Architectures whose layers transformers builds by `per_layer_config` itself have other names in it.

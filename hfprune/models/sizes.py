@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from hfprune.errors import HfpruneError
-from hfprune.models.shape import Sizes
+from hfprune.models.shape import LayerSizes
 from hfprune.models.units import attentions, gated_mlps, units_of
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 READ = "allow_global_per_layer_attribute_access"
 
 
-def layer_sizes(model: "PreTrainedModel") -> Sizes:
+def layer_sizes(model: "PreTrainedModel") -> LayerSizes:
     """Return the sizes of every decoder layer by their names in a config.
 
     Heads are left out where they cannot be cut, so that they are those of the config.
@@ -29,17 +29,17 @@ def layer_sizes(model: "PreTrainedModel") -> Sizes:
     return found
 
 
-def unlike(sizes: Sizes) -> Sizes:
+def unlike(sizes: LayerSizes) -> LayerSizes:
     """Return those sizes of every layer that are not the same in all; empty if all are."""
     names = [name for name in sizes[0] if len({own[name] for own in sizes.values()}) > 1]
     return {number: {name: own[name] for name in names} for number, own in sizes.items()} if names else {}
 
 
-def largest(sizes: Sizes) -> dict[str, int]:
+def largest(sizes: LayerSizes) -> dict[str, int]:
     return {name: max(own[name] for own in sizes.values()) for name in sizes[0]}
 
 
-def own_config(sizes: Sizes) -> dict[str, Any]:
+def own_config(sizes: LayerSizes) -> dict[str, Any]:
     """Return the fields of a config that say how layers differ; empty where all are alike.
 
     By `per_layer_config`, transformers 5.14 and later raise `AmbiguousGlobalPerLayerAttributeError` where one of
@@ -52,7 +52,7 @@ def own_config(sizes: Sizes) -> dict[str, Any]:
     return found | ({READ: True} if read else {})
 
 
-def describe(config: Any, sizes: Sizes, *, own: bool = True) -> None:
+def describe(config: Any, sizes: LayerSizes, *, own: bool = True) -> None:
     """Let a config of transformers say the sizes of all layers, in place.
 
     One number is that of all layers, or the largest: a program that reads no other finds too few weights, and
@@ -65,7 +65,7 @@ def describe(config: Any, sizes: Sizes, *, own: bool = True) -> None:
         setattr(config, name, value)
 
 
-def resize(skeleton: "PreTrainedModel", sizes: Sizes) -> None:
+def resize(skeleton: "PreTrainedModel", sizes: LayerSizes) -> None:
     """Cut the layers of a model on the meta device to sizes of their own, in place."""
     kinds = {
         "intermediate_size": ("neurons", "mlp"),

@@ -77,6 +77,7 @@ def test_every_family_there_and_back(family: str, tokenizer: Path, tmp_path: Pat
     torch.testing.assert_close(log_p(loaded), log_p(model), rtol=0, atol=1e-5)
     for cache in (None, "static"):
         assert generates_the_same_without_cache(loaded, model, TOKENS, cache_implementation=cache)
+    assert hfprune.load_tokenizer(tmp_path / "out").vocab_size
     skeleton = load_skeleton(tmp_path / "out")
     assert layer_sizes(skeleton) == layer_sizes(model)
     assert count_parameters(skeleton) == count_parameters(model)
