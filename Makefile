@@ -73,10 +73,12 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt .
 
-# Ours against the official recipe and stock lm-eval; takes the model and tasks that the demo fetches.
+# Ours against the official recipe and stock lm-eval, and exports beside each other; takes the model and tasks that the
+# demo fetches.
 bench: setup
 	$(BIN)/hfprune fetch --study config/studies/demo.yaml
 	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python benchmarks/exports.py
 
 # Our scores and solved weights beside peers' own code and that of the authors, into docs/parity.md, benchmarks/grail.md and
 # benchmarks/authors.md. What is no package is cloned into CLONES, and run at these commits, whose hashes say what is run.

@@ -92,8 +92,10 @@ def test_saved_again_by_transformers_in_shards(family: str, tokenizer: Path, tmp
     export(model, tokenizer, tmp_path / "out")
     compact.load(tmp_path / "out").save_pretrained(tmp_path / "shards", max_shard_size="20KB")
     assert len([*(tmp_path / "shards").glob("*.safetensors")]) > 3
-    loaded = [hfprune.load(tmp_path / folder) for folder in ("out", "shards")]
-    assert torch.equal(*map(log_p, loaded))
+    loaded = hfprune.load(tmp_path / "out")
+    for device_map in (None, "auto"):
+        again = hfprune.load(tmp_path / "shards", device_map=device_map)
+        assert torch.equal(log_p(again), log_p(loaded))
     assert layer_sizes(load_skeleton(tmp_path / "shards")) == layer_sizes(model)
 
 
