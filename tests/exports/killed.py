@@ -1,6 +1,7 @@
 """Exports a model again and again, each time killed one step on the file system later, until one goes through.
 
-Prints what is then in the folder each time: the files with their bytes, or nothing.
+Prints what is then in the folder each time: the files with their bytes, or nothing. The third argument is a folder
+whose copy is replaced, or ""; with `card` as the fourth, only its model card is written anew.
 """
 
 import json
@@ -13,11 +14,15 @@ from pathlib import Path
 import torch
 from families import WIDTHS, build, cut
 
-from hfprune.exports.checkpoint import export
+from hfprune.comparison.before_after import BeforeAfter
+from hfprune.comparison.rows import Kind, Row
+from hfprune.exports.checkpoint import export, write_card
 
 STEPS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "os.link", "shutil.rmtree"}
+SIZE = Row(Kind.SIZE, "parameters", "parameters", 3.0, 2.0, "{:.0f}", {"pruned": 2.0})
+COMPARISON = BeforeAfter([SIZE], "pruned", [], {"prompt": "One", "before": "two", "after": "three"})
 source, out = map(Path, sys.argv[1:3])
-earlier = sys.argv[3]
+earlier, *card = sys.argv[3:]
 torch.set_num_threads(1)  # a fork has none of the others
 model, found, status, last = cut(build("qwen2"), WIDTHS["unequal"]), [], 1, 0
 
@@ -37,7 +42,10 @@ while status:
     child = os.fork()
     if not child:
         sys.addaudithook(steps)
-        export(model, source, out)
+        if card:
+            write_card(out, source, COMPARISON)
+        else:
+            export(model, source, out)
         os._exit(0)
     _, status = os.waitpid(child, 0)
     files = [path for path in out.rglob("*") if path.is_file()]

@@ -180,31 +180,36 @@ def test_what_does_not_fit_is_refused(unequal: Path) -> None:
 KILLED = Path(__file__).with_name("killed.py")
 
 
+def bytes_of(folder: Path) -> dict[str, str]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes().hex() for path in files}
+
+
 @pytest.mark.thorough
-@pytest.mark.parametrize("earlier", [False, True], ids=["new", "in place of a padded one"])
-def test_killed_at_any_moment_it_is_whole_or_not_there(earlier: bool, dense, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["new", "in place of a padded one", "a card after it was compared"])
+def test_killed_at_any_moment_it_is_whole_or_not_there(how: str, dense, tmp_path: Path) -> None:
     """A process for each step on the file system that an export takes, which dies before it."""
     model, source, out = cut(build("qwen2"), WIDTHS["unequal"]), dense("qwen2"), tmp_path / "out"
-    whole = [tmp_path / "compact", tmp_path / "padded"]
-    for folder in whole:
-        export(model, source, folder, plain=folder.name == "padded")
+    compact_one, padded = tmp_path / "compact", tmp_path / "padded"
+    export(model, source, compact_one)
+    export(model, source, padded, plain=True)
+    of_card = how.startswith("a card")
+    before = compact_one if of_card else "" if how == "new" else padded
     run = subprocess.run(
-        [sys.executable, "-P", KILLED, source, out, whole[1] if earlier else ""],
+        [sys.executable, "-P", KILLED, source, out, before, *["card"] * of_card],
         stdout=subprocess.PIPE,
         text=True,
         check=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )
-    found = json.loads(run.stdout)
-    contents = [
-        {
-            str(path.relative_to(folder)): path.read_bytes().hex()
-            for path in folder.rglob("*")
-            if path.is_file()
-        }
-        for folder in whole
-    ]
-    states = [contents.index(one) if one else None for one in found]
-    assert len(states) > 20 and states[-1] == 0
-    assert {*states} == ({0, 1, None} if earlier else {0, None})
-    assert states == sorted(states, key=lambda state: {1: 0, None: 1 if earlier else -1, 0: 2}[state])
+    *found, last = json.loads(run.stdout)
+    if of_card:
+        others = {*last} - {"README.md", "provenance.json"}
+        assert "| parameters | 3 | 2 |" in bytes.fromhex(last["README.md"]).decode()
+        assert {name: last[name] for name in others} == {name: bytes_of(compact_one)[name] for name in others}
+    else:
+        assert last == bytes_of(compact_one)
+    # In order: what was there before, for a moment nothing, and the new export.
+    states = [{}, last] if how == "new" else [bytes_of(Path(before)), {}, last]
+    order = [states.index(one) for one in found]
+    assert len(order) > 20 and order == sorted(order) and {*order} == {*range(len(states))}
