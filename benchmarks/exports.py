@@ -23,6 +23,7 @@ from hfprune.evaluation.timing import decode, median_value, prefill, timed
 from hfprune.models.load import load_model
 from hfprune.models.units import count_parameters, gated_mlps
 from hfprune.provenance import hardware
+from hfprune.rounding import percent
 from hfprune.stages.export import Export
 
 HERE = Path(__file__).parent
@@ -101,7 +102,7 @@ def main() -> None:
     headers = ["export", "widths", "million parameters", "MB", "size, ratio", "prefill, times as fast"]
     table = pd.DataFrame(rows, columns=[*headers, "decoding, times as fast"]).to_markdown(index=False)
     about = (
-        f"`{given.model.name}`, {given.ratio:.0%} removed by Wanda, unequal widths by `{given.allocation}`, "
+        f"`{given.model.name}`, {percent(given.ratio)} removed by Wanda, unequal widths by `{given.allocation}`, "
         f"{given.dtype}; a prompt of {given.length} tokens, {given.new} decoded after it; {given.repeats} rounds, "
         f"on {', '.join(hardware()['cuda'] or [hardware()['processor']])}."
     )
