@@ -64,8 +64,6 @@ LLAMA = ("build/engines/llama/bin/python", "llama_cpp")
 ENGINES = [
     Engine("transformers 4.57.6", "build/engines/transformers4/bin/python", "transformers"),
     Engine("transformers 5.24.0", sys.executable, "transformers"),
-    Engine("the card's code, transformers 4.57.6", "build/engines/transformers4/bin/python", "card"),
-    Engine("the card's code, transformers 5.24.0", sys.executable, "card"),
     Engine("mlx-lm 0.32.2, CPU", "build/engines/mlx/bin/python", "mlx_lm"),
     Engine("vLLM 0.32.0, CPU", "build/engines/vllm/bin/python", "vllm"),
     Engine("llama.cpp b11739, F32", *LLAMA, kind="F32"),
@@ -156,9 +154,8 @@ def main() -> int:
                 cells.append(cell)
         table.append(f"|{'|'.join(cells)}|")
     head = [f"|engine|{'|'.join(MODELS)}|", "|---" * (len(MODELS) + 1) + "|"]
-    said = "\n".join(
-        [*head, *table, *(f"\n[{n}] `{reason[:60]}`" for n, reason in enumerate(reasons, start=1))]
-    )
+    notes = [f"\n[{n}] `{' '.join(reason.split())[:60]}`" for n, reason in enumerate(reasons, start=1)]
+    said = "\n".join([*head, *table, *notes])
     page = Path("docs/exports.md")
     page.write_text(re.sub(r"\|engine\|.*?(?=\n\n[^\[])", lambda _: said, page.read_text(), flags=re.DOTALL))
     print(said, *wrong, sep="\n")
