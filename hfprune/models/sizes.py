@@ -36,6 +36,7 @@ def unlike(sizes: LayerSizes) -> LayerSizes:
 
 
 def largest(sizes: LayerSizes) -> dict[str, int]:
+    """Return the largest of each size over the layers."""
     return {name: max(own[name] for own in sizes.values()) for name in sizes[0]}
 
 
