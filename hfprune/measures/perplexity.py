@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from math import exp
-from typing import TYPE_CHECKING
 
 from hfprune.evaluation.measured_model import Subject, block_means
 from hfprune.measurement import Metric, Outcome, TextMeasure
 from hfprune.results import Value
 from hfprune.results.items import block_items, mean_value
-
-if TYPE_CHECKING:
-    from torch import Tensor
-    from transformers import PreTrainedModel
-
 
 PERPLEXITY = Metric(
     "perplexity",
@@ -46,25 +40,12 @@ class Perplexity(TextMeasure):
         """Read every block."""
         import pandas as pd
 
+        from hfprune.models.head import token_losses
+
         tokens, documents = subject.blocks(self)
-        losses = block_means(subject.model, tokens, self.batch_tokens, _token_losses)
+        losses = block_means(subject.model, tokens, self.batch_tokens, token_losses)
         items = block_items(documents, pd.DataFrame({"nll": losses}))
         return Outcome([exponential(mean_value("perplexity", items, "nll"))], items)
-
-
-def _token_losses(model: PreTrainedModel, tokens: Tensor) -> Tensor:
-    """Return the cross-entropy of each token except the first [blocks, length - 1]."""
-    import torch
-    from torch.nn.functional import cross_entropy
-
-    from hfprune.models.head import chunks, hidden_states
-
-    hidden = hidden_states(model, tokens)[:, :-1].flatten(0, 1)
-    targets = tokens[:, 1:].flatten().to(hidden.device)
-    losses = [
-        cross_entropy(logits, targets[part], reduction="none") for part, logits in chunks(model, hidden)
-    ]
-    return torch.cat(losses).view(len(tokens), -1)
 
 
 def exponential(mean: Value) -> Value:

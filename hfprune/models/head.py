@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import torch
 from torch import Tensor
 from torch.nn import Module, Parameter
+from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from hfprune.devices.batches import head_positions
@@ -107,6 +108,14 @@ def chunks(
         part = slice(start, min(start + step, len(hidden)))
         found = logits(model, hidden[part])
         yield part, found if dtype is None else found.to(dtype)
+
+
+def token_losses(model: "PreTrainedModel", tokens: Tensor) -> Tensor:
+    """Return the cross-entropy of each token [batch, length] but the first of its sequence [batch, length - 1]."""
+    hidden = hidden_states(model, tokens)[:, :-1].flatten(0, 1)
+    targets = tokens[:, 1:].flatten().to(hidden.device)
+    losses = [cross_entropy(found, targets[part], reduction="none") for part, found in chunks(model, hidden)]
+    return torch.cat(losses).view(len(tokens), -1)
 
 
 def check_blocks(model: "PreTrainedModel", blocks: Tensor) -> None:

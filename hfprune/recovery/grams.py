@@ -1,6 +1,7 @@
 """Second moments of what the layers that read units read, in one pass over the calibration, layer by layer."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Self
@@ -12,6 +13,7 @@ from tqdm import tqdm
 from hfprune.calibration.folds import folds_of
 from hfprune.errors import HfpruneError
 from hfprune.models.head import check_blocks, hidden_states
+from hfprune.models.replacing import forward_replaced
 from hfprune.models.units import Units
 from hfprune.settings.units import layer_of
 
@@ -106,22 +108,17 @@ def _read(
         The input of each watched module, and the output of the last of these layers.
     """
     decoder, whole, seen = model.model, model.model.layers, {}
-    forwards = [layer.forward for layer in whole[: layers.start]]
-    for layer in whole[: layers.start]:
-        layer.forward = lambda *_, **__: state
-    handles = [
-        module.register_forward_hook(lambda module, x, output: seen.update({module: (x[0], output)}))
-        for module in (*watched, whole[layers.stop - 1])
-    ]
-    decoder.layers = whole[: layers.stop]
-    try:
+    with ExitStack() as stack:
+        for layer in whole[: layers.start]:
+            stack.enter_context(forward_replaced(layer, lambda *_, **__: state))
+        for module in (*watched, whole[layers.stop - 1]):
+            hook = module.register_forward_hook(
+                lambda module, x, output: seen.update({module: (x[0], output)})
+            )
+            stack.callback(hook.remove)
+        stack.callback(setattr, decoder, "layers", whole)
+        decoder.layers = whole[: layers.stop]
         hidden_states(model, tokens.to(model.device, torch.int64))
-    finally:
-        decoder.layers = whole
-        for handle in handles:
-            handle.remove()
-        for layer, forward in zip(whole[: layers.start], forwards, strict=True):
-            layer.forward = forward
     return [seen[module][0] for module in watched], seen[whole[layers.stop - 1]][1]
 
 

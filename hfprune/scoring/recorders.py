@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from hfprune.criteria import ActivationCriterion, GradientCriterion, LayerCriterion
+from hfprune.models.replacing import forward_replaced
 from hfprune.models.units import KeyValueGroups, Neurons, Units, attentions, gated_mlps, units_of
 from hfprune.scoring.scorer import Scorer
 from hfprune.scoring.weight_forms import stacked_weights, weight_gradients
@@ -110,7 +111,7 @@ class GradientRecorder:
         layers = self.model.model.layers if "layers" in self.kinds else []
         with ExitStack() as stack:
             for index, mlp in enumerate(self.mlps):
-                stack.enter_context(_forward_replaced(mlp.module, partial(self._forward, index)))
+                stack.enter_context(forward_replaced(mlp.module, partial(self._forward, index)))
             for index, units in enumerate(groups, self.lowest):
                 hook = units.o.register_forward_pre_hook(partial(self._watch_groups, index, units))
                 stack.callback(hook.remove)
@@ -217,19 +218,6 @@ class GradientRecorder:
         for scorer in self._scoring("layers"):
             shares = _shares(scorer, x_out.float() - x_in.float(), gradient, 1)
             scorer.add_layer(layer, shares.squeeze(-1))
-
-
-@contextmanager
-def _forward_replaced(module: nn.Module, forward: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Run `forward` in place of the module's own while the block runs; accelerate's may stand there already."""
-    own = module.__dict__.get("forward")
-    module.forward = forward
-    try:
-        yield
-    finally:
-        del module.forward
-        if own is not None:
-            module.forward = own
 
 
 def _shares(scorer: Scorer, h: Tensor, gradient: Tensor, units: int) -> Tensor:
