@@ -18,10 +18,10 @@ from parity import RATIO, asked
 from torch import Tensor, nn
 
 from hfprune.criteria.magnitude import Magnitude
+from hfprune.models.grams import Moments, batches_of, grams
 from hfprune.models.load import load_model
 from hfprune.models.units import units_of
 from hfprune.plans.planning import make_plan
-from hfprune.recovery.grams import Moments, batches_of, grams
 from hfprune.recovery.least_squares import change, lost
 from hfprune.scoring.score import score
 

@@ -7,7 +7,7 @@ that a study can be checked without it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from hfprune.models.shape import Shape
+
 
 class Criterion(Strict, ABC):
     """Maps weights or calibration data to one score per unit; the units with the lowest scores are pruned.
@@ -30,10 +32,13 @@ class Criterion(Strict, ABC):
     functions.
     """
 
-    needs: ClassVar[Literal["weights", "activations", "gradient"]]
+    needs: ClassVar[Literal["weights", "activations", "gradient", "model"]]
     kinds: ClassVar[tuple[str, ...]] = ("neurons",)
     """The kinds of unit that the criterion can score: `neurons`, `key_value_groups`, `layers`."""
     version: ClassVar[int] = 1
+    nested: ClassVar[bool] = True
+    """Whether what goes at a ratio also goes at any higher one. Where it does not, the scores of n layers are
+    [n, n], and row m - 1 holds for the removal of m of them."""
 
     def scorable(self) -> tuple[str, ...]:
         """Return the kinds of unit that the criterion can score with its options; by default `kinds`."""
@@ -112,6 +117,49 @@ class LayerCriterion(SweepCriterion):
             x_in: hidden states before the layer, float32 [sequences, length, width].
             x_out: hidden states after the layer, of the same shape.
         """
+
+    def together(self, shares: Tensor) -> Tensor:
+        """Return the statistic of each sequence from the shares of all layers [sequences, layers, ...].
+
+        By default the same; a criterion that compares layers does it here, before sequences are combined.
+        """
+        return shares
+
+
+class SearchCriterion(Criterion):
+    """A criterion that removes units one after another, each by what is left without those before it.
+
+    It runs the model itself, as often as that takes, without gradients. Its scores rank the units in the order in
+    which they go, so that one search serves every ratio.
+    """
+
+    needs = "model"
+
+    @property
+    def resampled(self) -> bool:
+        """Never: each resample would be a search of its own."""
+        return False
+
+    @abstractmethod
+    def search(
+        self, model: Any, units: Mapping[str, Any], batches: Sequence[Tensor], found: Mapping[str, Tensor]
+    ) -> Iterator[tuple[str, Tensor]]:
+        """Yield names of units and their scores [units], float64, as far as they are known.
+
+        Args:
+            model: frozen, and left as it was whenever something is yielded.
+            units: those to score, by name.
+            batches: calibration tokens [sequences, length], on the model's device.
+            found: what an interrupted search has yielded last for each name; this one goes on from there.
+        """
+
+    @abstractmethod
+    def operations(self, shape: Shape, tokens: float, length: float) -> float:
+        """Return the operations of a search that reads so many tokens, in sequences of `length`."""
+
+    @abstractmethod
+    def memory(self, shape: Shape, tokens: float, dtype: str) -> float:
+        """Return the bytes that a search takes beside forward passes of so many tokens."""
 
 
 # Aggregations of h·∂C/∂h (`hfprune.scoring.recorders`) and of w·∂C/∂w (`hfprune.scoring.weight_forms`).

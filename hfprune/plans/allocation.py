@@ -15,7 +15,12 @@ FLOOR = 0.1
 
 
 def keep_highest(scores: Tensor, count: int) -> Tensor:
-    """Return the sorted indices of the `count` highest scores; among equal scores, the first units stay."""
+    """Return the sorted indices of the `count` highest scores; among equal scores, the first units stay.
+
+    Of scores [units, units], row m - 1 holds for the removal of m units (`hfprune.criteria.Criterion.nested`).
+    """
+    if scores.dim() == 2:
+        scores = scores[max(len(scores) - count, 1) - 1]
     order = scores.argsort(descending=True, stable=True)
     return order[:count].sort().values
 

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from hfprune.errors import HfpruneError
+from hfprune.models.grams import Moments, inputs_of
 from hfprune.models.units import Units
-from hfprune.recovery.grams import Moments, inputs_of
 from hfprune.recovery.solved import Solved
 from hfprune.settings.recovery import Linear
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from hfprune.errors import REASON, HfpruneError, explained
+from hfprune.models.grams import batches_of, grams
 from hfprune.models.units import Units
 from hfprune.plans.planning import Plan, check_plan
 from hfprune.provenance import unfinished
-from hfprune.recovery.grams import batches_of, grams
 from hfprune.recovery.least_squares import solve
 from hfprune.recovery.solved import Solved, load_solved, save_solved
 from hfprune.settings.recovery import Linear

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hfprune.criteria import Criterion, GradientCriterion, by_gradient, distinct
+from hfprune.criteria import Criterion, GradientCriterion, SearchCriterion, by_gradient, distinct
 from hfprune.devices.batches import batch_tokens
 from hfprune.models.shape import BYTES, Shape
 from hfprune.scoring.passes import SUMS_SHARE, GradientPass, gradient_passes, layer_parts, sums_bytes
@@ -35,12 +35,13 @@ class ScoringCost:
             each = 1 + bool(one.start) + len(by_gradient(chosen)) + sum(map(_of_weights, chosen))
             read = tokens * (self.by_students if one.start else 1)
             found += len(self._parts(one)) * each * self.shape.forward(read, length)
-        return found
+        return found + sum(one.operations(self.shape, tokens, length) for one in self._searches())
 
     def peak(self, tokens: float) -> float:
         """Return the bytes that the largest pass takes, weights included, by so many tokens at a time."""
         reading = self.shape.reading(self.dtype, on_gpu=math.isfinite(self.room))
-        return max((self._held(one, tokens) for one in self._passes()), default=reading)
+        searched = [reading + one.memory(self.shape, tokens, self.dtype) for one in self._searches()]
+        return max((*searched, *(self._held(one, tokens) for one in self._passes())), default=reading)
 
     def fitting(self, length: int, most: int | None = None) -> int:
         """Return how many sequences to take at a time: of `most` tokens those for which 90 % of memory suffice."""
@@ -59,8 +60,14 @@ class ScoringCost:
         return fixed + tokens * (shape.layers * (shape.kept(self.dtype) + forms * hidden) + 8 * hidden)
 
     def _passes(self) -> list[GradientPass]:
+        return gradient_passes(self._distinct(), self.kinds)
+
+    def _searches(self) -> list[SearchCriterion]:
+        return [it for it in self._distinct().values() if isinstance(it, SearchCriterion)]
+
+    def _distinct(self) -> dict[str, Criterion]:
         names = {*distinct(self.criteria).values()}
-        return gradient_passes({name: it for name, it in self.criteria.items() if name in names}, self.kinds)
+        return {name: it for name, it in self.criteria.items() if name in names}
 
     def _parts(self, one: GradientPass) -> list[range]:
         criterion = next(iter(one.criteria.values()))[0]

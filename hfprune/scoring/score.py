@@ -11,7 +11,14 @@ from torch import Tensor
 
 from hfprune.calibration.folds import FOLDS, folds_of, resample
 from hfprune.calibration.sizes import most_open
-from hfprune.criteria import Criterion, SweepCriterion, WeightCriterion, check_scorable, distinct
+from hfprune.criteria import (
+    Criterion,
+    SearchCriterion,
+    SweepCriterion,
+    WeightCriterion,
+    check_scorable,
+    distinct,
+)
 from hfprune.errors import HfpruneError
 from hfprune.models.units import Units, gated_mlps, units_of
 from hfprune.plans.allocation import keep_highest, kept_mask
@@ -31,7 +38,7 @@ class Scored(NamedTuple):
 
     scores: Scores
     curve: Curve
-    """One entry per mark (`Scorer.mark`); empty for weight criteria."""
+    """One entry per mark (`Scorer.mark`); empty for weight criteria and searches."""
     resampled: list[Scores]
     """The scores from each resampled calibration; none where the criterion has no such scores."""
 
@@ -78,7 +85,8 @@ def score_samples(
 
     Each gets the same scores as it would alone, and from each sample as from a calibration of its sequences alone.
     Activation criteria share one forward pass over the blocks, gradient criteria those of
-    `hfprune.scoring.passes.gradient_passes`: one pass serves all samples, but each has students of its own.
+    `hfprune.scoring.passes.gradient_passes`: one pass serves all samples, but each has students of its own, and
+    searches.
 
     Args:
         criteria: criteria by any name; equal ones are scored once.
@@ -121,6 +129,7 @@ def score_samples(
             for name in one.criteria if one.start else ():
                 read[one.start] = [*dict.fromkeys([*read.get(one.start, []), *read[name]])]
         found |= passes.activations(chosen, units, read)
+        found |= passes.searches(chosen, units, read)
         for one in planned:
             found |= passes.students(one, found, read) if one.start else passes.gradients(one, read)
     return {
@@ -168,6 +177,21 @@ class _Passes:
             self._as_far_as_read(scorers).activations([*scorers.values()])
         return {name: _scored(scorer) for name, scorer in scorers.items()}
 
+    def searches(
+        self, criteria: Mapping[str, Criterion], units: Sequence[str], read: Mapping[str, Sequence[range]]
+    ) -> dict[str, BySample]:
+        """Search anew for each sample, since what goes later depends on what went first."""
+        return {
+            name: {numbers: self._search(name, criterion, units, numbers) for numbers in read[name]}
+            for name, criterion in criteria.items()
+            if isinstance(criterion, SearchCriterion)
+        }
+
+    def _search(self, name: str, criterion: SearchCriterion, units: Sequence[str], numbers: range) -> Scored:
+        sweep = self._alone(numbers).sweep
+        found = sweep.search(criterion, units_of(sweep.model, units), self._named(name, numbers))
+        return Scored(found, [], [])
+
     def gradients(
         self,
         one: GradientPass,
@@ -210,14 +234,18 @@ class _Passes:
                 kept[key] = kept_mask(keep_highest(scores, len(scores) - lost), len(scores))
             readers = {name: its for name, its in one.criteria.items() if numbers in read[name]}
             alone, whole = self._alone(numbers), range(len(numbers))
-            every = numbers == range(len(self.sweep.blocks))
-            named = one.name if every else f"{one.name}-{numbers.start}-{numbers.stop}"
+            named = self._named(one.name, numbers)
             made = alone.gradients(
                 one._replace(criteria=readers), {name: [whole] for name in readers}, kept, named
             )
             for name, by_sample in made.items():
                 scored[name][numbers] = by_sample[whole]
         return scored
+
+    def _named(self, name: str, numbers: range) -> str:
+        """Return the name of what reads one sample, of the sample only where others may read all blocks."""
+        every = numbers == range(len(self.sweep.blocks))
+        return name if every else f"{name}-{numbers.start}-{numbers.stop}"
 
     def _alone(self, numbers: range) -> "_Passes":
         """Return the passes over one sample, whose sequences are numbered from 0."""

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from hfprune.calibration.folds import FOLDS
-from hfprune.criteria import SweepCriterion
+from hfprune.criteria import LayerCriterion, SweepCriterion
 from hfprune.errors import HfpruneError
 from hfprune.models.units import Units
+from hfprune.plans.allocation import keep_highest
 from hfprune.scoring.score_files import Scores
 from hfprune.scoring.weight_forms import WEIGHT_FORMS, stacked_weights
 
@@ -197,8 +198,10 @@ class Scorer:
         """Add the shares of all decoder layers of the batch that begins at sequence `first`."""
         if self._layers:
             last = self._layers[max(self._layers)].device
-            rows = [self._layers[layer].to(last) for layer in sorted(self._layers)]
-            self.add("layers", torch.stack(rows, 1), first)
+            rows = torch.stack([self._layers[layer].to(last) for layer in sorted(self._layers)], 1)
+            if isinstance(self.criterion, LayerCriterion):
+                rows = self.criterion.together(rows)
+            self.add("layers", rows, first)
             self._layers.clear()
         for sample in self.samples:
             sample.complete()
@@ -231,7 +234,7 @@ def overlaps(pairs: Sequence[tuple[Tensor, Tensor]]) -> list[float]:
     for count, pair in zip(counts, pairs, strict=True):
         kept = torch.zeros(len(pair[0]), dtype=torch.int64, device=pair[0].device)
         for scores in pair:
-            kept[scores.argsort(descending=True, stable=True)[:count]] += 1
+            kept[keep_highest(scores, count)] += 1
         both.append((kept == 2).sum())
     return [number / count for number, count in zip(_on_host(both), counts, strict=True)]
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
-from hfprune.criteria import GradientCriterion, Positions, by_gradient
+from hfprune.criteria import GradientCriterion, Positions, SearchCriterion, by_gradient
 from hfprune.errors import HfpruneError
 from hfprune.models.head import (
     back_to_hidden,
@@ -22,8 +23,11 @@ from hfprune.models.head import (
     logits,
     pieces,
 )
+from hfprune.models.units import Units
+from hfprune.provenance import save_tensors, unfinished
 from hfprune.scoring.recorders import ActivationRecorder, GradientRecorder
 from hfprune.scoring.saved_state import restore_state, save_state
+from hfprune.scoring.score_files import Scores
 from hfprune.scoring.scorer import Scorer
 from hfprune.seeds import derive_seed
 
@@ -80,6 +84,27 @@ class Sweep:
         """
         recorder = GradientRecorder(self.model, scorers, kept)
         self._read_blocks(recorder, partial(self._one_batch, recorder), name)
+
+    @torch.no_grad()
+    def search(self, criterion: SearchCriterion, units: Mapping[str, Units], name: str) -> Scores:
+        """Return the scores of the units by a search, which reads the blocks as often as it takes.
+
+        `name` is that of the search, for `state`, where everything is saved that it yields.
+
+        Raises:
+            HfpruneError: the blocks are from another model, or the model's numbers are not finite.
+        """
+        check_blocks(self.model, self.blocks)
+        path = self.state / f"search-{name}.safetensors" if self.state else None
+        identity = f"{self.identity} {criterion!r} {criterion.version} {[*units]}"
+        found = load_file(path) if path and unfinished(path, identity) else {}
+        blocks = self.blocks.to(self.model.device, torch.int64)
+        batches = blocks.split(max(1, self.batch_tokens // blocks.shape[1]))
+        for place, scores in criterion.search(self.model, units, batches, found):
+            found[place] = scores.cpu()
+            if path:
+                save_tensors(path, found, identity=identity)
+        return {place: found[place] for place in units}
 
     def _read_blocks(
         self, recorder: ActivationRecorder | GradientRecorder, read: Callable[[Tensor], object], name: str

@@ -110,7 +110,8 @@ class ScoredMethods(Scoring):
         """Return, by method, the name of its criterion and the criterion with its options.
 
         Raises:
-            HfpruneError: an unknown criterion or option, or a criterion that needs blocks and gets none.
+            HfpruneError: an unknown criterion or option, or a criterion that needs blocks and gets none, or that
+                cannot score in steps or by size.
         """
         names = list(dict.fromkeys(self.criterion))
         if bool(names) == bool(self.methods):
@@ -124,6 +125,10 @@ class ScoredMethods(Scoring):
             name = about.criterion or method
             criterion = make_criterion(name, about.options, "--criterion/--options", [*self.units])
             self.check_blocks(name, criterion)
+            if self.plan and not criterion.nested:
+                raise HfpruneError(f"--plan: {name} chooses all units at once, and cannot go on from a step")
+            if about.sequences in self.sizes and criterion.needs == "model":
+                raise HfpruneError(f"--sizes: {name} searches anew for each sample, and so has no sizes")
             found[method] = name, criterion
         return found
 

@@ -123,7 +123,8 @@ def criteria_of(study: Study) -> dict[str, Criterion]:
     """Return the criterion of every method that is no baseline, with its options, by the method's name.
 
     Raises:
-        HfpruneError: an unknown criterion or option, or a method of weights only that names blocks.
+        HfpruneError: an unknown criterion or option, a method of weights only that names blocks, or one that
+            cannot score in the steps or by the sizes that it is given.
     """
     found = {}
     for name, method in study.methods.items():
@@ -135,6 +136,12 @@ def criteria_of(study: Study) -> dict[str, Criterion]:
             raise HfpruneError(f"{place}: {chosen} reads weights only; remove corpus and sequences")
         if found[name].needs == "weights" and method.steps > 1:
             raise HfpruneError(f"{place}: {chosen} reads weights, which no step changes; remove steps")
+        if not found[name].nested and method.steps > 1:
+            raise HfpruneError(f"{place}: {chosen} chooses all units at once; remove steps")
+        if found[name].needs == "model" and method.sequences in study.calibration.sizes:
+            raise HfpruneError(
+                f"{place}: {chosen} searches anew for each sample, and so has no sizes; give other `sequences`"
+            )
     return found
 
 

@@ -21,6 +21,7 @@ NAMES = {
     "flap": "FLAP's score",
     "taylor": "LLM-Pruner's score",
     "shortgpt": "ShortGPT",
+    "sleb": "SLEB",
     "entropy_attention": "Entropy, attn+MLP",
     "llm_pruner": "LLM-Pruner",
     "loraprune": "LoRAPrune",

@@ -113,6 +113,11 @@ score --model mine --blocks scores.safetensors --criterion entropy --out OUT/x.s
     not calibration blocks
 score --model mine --blocks blocks.safetensors --plan scores.json --criterion entropy --out OUT/x.safetensors
     scores.json: not a plan
+score --model mine --blocks blocks.safetensors --plan plan.safetensors --units layers \
+    --criterion angular_distance --out OUT/x.safetensors
+    --plan: angular_distance chooses all units at once, and cannot go on from a step
+score --model mine --blocks blocks.safetensors --criterion brain_surgeon --sizes '{"1": 1}' --out OUT/x.safetensors
+    --sizes: brain_surgeon searches anew for each sample, and so has no sizes
 score --model mine --criterion random --resamples 1 --out OUT/x.safetensors
     --resamples: one resample has no spread
 score --model mine --blocks blocks.safetensors --criterion entropy wanda --out OUT/x.safetensors

@@ -49,7 +49,7 @@ def test_contract(tiny, tokens, name: str, monkeypatch) -> None:
     units = units_of(tiny, criterion.scorable())
     assert [*first] == [*units]
     for place, scores in first.items():
-        assert scores.shape == (units[place].count,)
+        assert scores.shape == (units[place].count,) * (1 if criterion.nested else 2)
         assert scores.dtype == torch.float64
         assert scores.isfinite().all()
         assert len(scores.unique()) > len(scores) // 2, "tells units apart"

@@ -17,12 +17,12 @@ from transformers import PreTrainedModel
 from hfprune.errors import HfpruneError
 from hfprune.exports.checkpoint import export
 from hfprune.files import sha256
+from hfprune.models.grams import inputs_of
 from hfprune.models.units import units_of
 from hfprune.plans.mask import masked
 from hfprune.plans.planning import Plan, apply_plan, save_plan
 from hfprune.provenance import identity
 from hfprune.recovery import reconstruction
-from hfprune.recovery.grams import inputs_of
 from hfprune.recovery.least_squares import Lost, change
 from hfprune.recovery.reconstruction import solve_plans
 from hfprune.recovery.solved import Solved, apply_linear, load_solved, save_solved

@@ -34,9 +34,15 @@ class Largest(ActivationCriterion):
         return parts.amax(0)
 
 
-READING = [name for name in sorted(CRITERIA.sources()) if CRITERIA.load(name).needs != "weights"]
+KINDS = ("neurons", "key_value_groups", "layers")
+READING = {
+    name: make_criterion(name, {}, units=())
+    for name in sorted(CRITERIA.sources())
+    if CRITERIA.load(name).needs != "weights"
+}
+OF_LAYERS = {name: it for name, it in READING.items() if it.scorable() == ("layers",)}
 EVERY: dict[str, Criterion] = {
-    **{name: make_criterion(name, {}, units=()) for name in READING if name != "block_influence"},
+    **{name: it for name, it in READING.items() if "neurons" in it.scorable()},
     **{form: Entropy(aggregation=form) for form in WEIGHT_FORMS},
     "rounded": Entropy(accumulator="bfloat16"),
     "largest": Largest(),
@@ -84,7 +90,7 @@ def test_each_sample_is_scored_as_alone_to_the_digit_where_batches_are_the_same(
             assert len(ours.resampled) == len(expected.resampled)
             for one, other in zip(ours.resampled, expected.resampled, strict=True):
                 assert all(torch.equal(one[key], x) for key, x in other.items()), (name, sample)
-            assert ours.curve[-1] == expected.curve[-1]
+            assert ours.curve[-1:] == expected.curve[-1:]
 
 
 @pytest.mark.parametrize("batch_tokens", [4 * LENGTH, 10**6])
@@ -132,15 +138,18 @@ def test_what_is_named_twice_is_scored_once_and_what_nobody_asks_for_is_not_read
     assert_same_scores(found["b"][range(8)], whole)
 
 
-def test_groups_and_layers_have_sizes_too() -> None:
-    model, units = build_tiny("qwen2"), ("neurons", "key_value_groups", "layers")
-    found = of_samples({"it": Entropy()}, model, LENGTH, units=units)["it"]
+@pytest.mark.parametrize(
+    ("criteria", "units"), [({"it": Entropy()}, KINDS), (OF_LAYERS, KINDS[-1:])], ids=["groups", "layers"]
+)
+def test_groups_and_layers_have_sizes_too(criteria: dict[str, Criterion], units: tuple[str, ...]) -> None:
+    model = build_tiny("qwen2", num_hidden_layers=5)
+    found = of_samples(criteria, model, LENGTH, units=units)
     for sample in SAMPLES:
-        expected = alone({"it": Entropy()}, model, sample, LENGTH, *units)["it"]
-        # What begins later has the last mark alone.
-        assert_same_scores(
-            found[sample], expected._replace(curve=expected.curve[-len(found[sample].curve) :])
-        )
+        for name, expected in alone(criteria, model, sample, LENGTH, *units).items():
+            ours = found[name][sample]
+            # What begins later has the last mark alone.
+            marks = expected.curve[len(expected.curve) - len(ours.curve) :]
+            assert_same_scores(ours, expected._replace(curve=marks))
 
 
 def test_layers_read_in_several_passes_are_joined_sample_by_sample() -> None:

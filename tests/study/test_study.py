@@ -82,6 +82,15 @@ def only(criterion: str, **settings: object) -> dict:
         ),
         (only("random", sequences=2), "methods.a: random reads weights only; remove corpus and sequences"),
         (only("random", steps=2), "methods.a: random reads weights, which no step changes; remove steps"),
+        (
+            only("angular_distance", units="layers", steps=2),
+            "methods.a: angular_distance chooses all units at once; remove steps",
+        ),
+        (
+            only("sleb", units="layers")
+            | {"calibration": {"corpus": "c4-sample", "sequences": 8, "length": 16, "sizes": [4]}},
+            "methods.a_4: sleb searches anew for each sample, and so has no sizes; give other `sequences`",
+        ),
         ({"models": {"a": {"ratio": [0.2]}}}, "models.a: unknown key 'ratio'; did you mean 'ratios'"),
         ({"models": {"a": {"methods": ["entrop"]}}}, "models.a.methods: unknown 'entrop'; did you mean"),
         (

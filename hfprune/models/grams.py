@@ -136,7 +136,7 @@ def grams(
     check_blocks(model, torch.cat([tokens for tokens, _ in batches]))
     states: list[Tensor | None] = [None] * len(batches)
     behind = 0
-    for layer in tqdm(sorted({layer_of(each.name) for each in units}), desc="linear", unit="layer"):
+    for layer in tqdm(sorted({layer_of(each.name) for each in units}), desc="Gram matrices", unit="layer"):
         here = [each for each in units if layer_of(each.name) == layer]
         sums = {x.name: [Moments.none(x) for _ in range(2)] for x in here}
         readers, layers = [each.linears[-1] for each in here], range(behind, layer + 1)
