@@ -8,8 +8,9 @@ from tqdm import tqdm
 
 from hfprune.evaluation.lm_tasks import HFLM
 from hfprune.evaluation.prefix_tree import PrefixTree, batches, by_window, pack
+from hfprune.models.checks import check_model
 from hfprune.models.head import chunks, hidden_states
-from hfprune.models.load import check_model, default_batch_tokens
+from hfprune.models.load import default_batch_tokens
 from hfprune.models.shape import Shape
 
 if TYPE_CHECKING:

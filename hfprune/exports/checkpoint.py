@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +14,15 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from hfprune.assets.models import LICENCES, TOKENIZER_FILES
-from hfprune.errors import HfpruneError
+from hfprune.errors import REASON, HfpruneError, explained
 from hfprune.exports.card import PLAN, reordered, save_card
 from hfprune.exports.export_folder import CARD, PROVENANCE, export_folder
 from hfprune.files import read_json, write_json
+from hfprune.models.checks import alike
+from hfprune.models.compact import load
 from hfprune.models.fused import joined, separate
 from hfprune.models.load import load_tokenizer
-from hfprune.models.shape import LayerSizes
+from hfprune.models.shape import LayerSizes, own_sizes
 from hfprune.models.sizes import describe, largest, layer_sizes, own_config, resize
 from hfprune.models.units import count_parameters
 from hfprune.plans.planning import save_plan
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
 
     from hfprune.comparison.before_after import BeforeAfter
 
+NO_CONFIG = (
+    f"cannot export: transformers does not build this {{}} from a config ({REASON}); measure with --plan"
+)
 # Written by transformers 5 alone; 4 would take them for arguments of the tokenizer.
 _ONLY_5 = ("backend", "is_local", "local_files_only")
 
@@ -77,6 +83,7 @@ def export(
         twin.save_pretrained(folder)
         spell_twice(folder / "config.json")
         list_sizes(folder / "config.json", sizes)
+        _check_config(folder, twin, model)
         copy_files(source, folder)
         applied = vars(model).get("kept_units")
         if plan or applied:
@@ -131,7 +138,7 @@ def _loadable(model: "PreTrainedModel", sizes: LayerSizes) -> "PreTrainedModel":
     describe(config, sizes, own=False)
     odd = config.model_type == "llama" and config.hidden_size % config.num_attention_heads
     kind, config = _mistral(config) if odd else (type(model), config)
-    with torch.device("meta"):
+    with explained(NO_CONFIG.format(kind.__name__), Exception, most=300), torch.device("meta"):
         twin, parts = kind(config), kind(config)
     separate(parts)
     resize(parts, sizes)
@@ -149,6 +156,33 @@ def _loadable(model: "PreTrainedModel", sizes: LayerSizes) -> "PreTrainedModel":
     twin.tie_weights()
     twin.generation_config = model.generation_config
     return twin
+
+
+@torch.no_grad()
+def _check_config(folder: Path, twin: "PreTrainedModel", model: "PreTrainedModel") -> None:
+    """Check that transformers makes of the `config.json` in a folder, with the twin's weights, the same model.
+
+    A layer may depend on its number or on that of all layers, and a shape may not follow from the config.
+    """
+    weights = {name: tensor.cpu() for name, tensor in twin.state_dict().items()}
+    tokens = torch.arange(8).unsqueeze(0)
+    expected = model(input_ids=tokens.to(model.device)).logits.cpu()
+    with explained(NO_CONFIG.format(type(twin).__name__), Exception, most=300):
+        again = _made_again(folder, weights, model.dtype)
+        if not alike(again.eval()(input_ids=tokens).logits, expected):
+            raise ValueError("it gives other logits")
+
+
+def _made_again(folder: Path, weights: dict[str, Tensor], dtype: torch.dtype) -> "PreTrainedModel":
+    """Return what the files in a folder say, with these weights; of a compact export, as its card loads it."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    if own_sizes(read_json(folder / "config.json")):
+        return load(folder, local_files_only=True, dtype=dtype)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    with torch.device("meta"):
+        kind = type(AutoModelForCausalLM.from_config(config))
+    return kind.from_pretrained(None, config=config, state_dict=weights, dtype=dtype)
 
 
 def _padded(tensor: Tensor, shape: Sequence[int]) -> Tensor:
@@ -192,10 +226,20 @@ def spell_twice(config: Path) -> None:
     Version 4 does not read `rope_parameters`. Without `rope_theta` and `rope_scaling` it takes its defaults and
     gives wrong logits. Version 5 prefers its own spelling where both are there.
     """
-    known = read_json(config)
+    known, rope = read_json(config), _rope_read(config.parent)
     if "dtype" in known:
         known["torch_dtype"] = known["dtype"]
     write_json(config, known | _rope_of_4(known.get("rope_parameters") or {}))
+    with suppress(Exception):  # whatever a type that only version 5 knows raises at the other spelling
+        if _rope_read(config.parent) == rope:
+            return
+    write_json(config, known)
+
+
+def _rope_read(folder: Path) -> Any:
+    from transformers import AutoConfig
+
+    return getattr(AutoConfig.from_pretrained(folder, local_files_only=True), "rope_parameters", None)
 
 
 def _rope_of_4(rope: dict[str, Any]) -> dict[str, Any]:

@@ -18,8 +18,12 @@ PARTS = {"gate_up_proj": ("gate_proj", "up_proj"), "qkv_proj": ("q_proj", "k_pro
 
 
 def separate(model: "PreTrainedModel") -> None:
-    """Replace each fused layer by its parts, which share its memory; the model computes what it did."""
-    for module in [*model.modules()]:
+    """Replace each fused layer of the decoder by its parts, which share its memory; the model computes the same.
+
+    Other models, and the encoders of images and sound beside a decoder, stay as they are.
+    """
+    decoder = getattr(getattr(model, "model", None), "layers", None)
+    for module in [*decoder.modules()] if isinstance(decoder, nn.ModuleList) else ():
         for name, parts in PARTS.items():
             fused = getattr(module, name, None)
             if not isinstance(fused, nn.Linear):
@@ -27,9 +31,10 @@ def separate(model: "PreTrainedModel") -> None:
             own: Any = module
             rest = own.num_key_value_heads * own.head_dim if name == "qkv_proj" else None
             rows = [fused.out_features - 2 * rest, rest, rest] if rest else [fused.out_features // 2] * 2
+            biases = [None] * len(parts) if fused.bias is None else fused.bias.split(rows)
             delattr(module, name)
-            for part, weight in zip(parts, fused.weight.split(rows), strict=True):
-                module.add_module(part, _linear(weight))
+            for part, weight, bias in zip(parts, fused.weight.split(rows), biases, strict=True):
+                module.add_module(part, linear_of(weight, bias))
             # No module, so that weights and adapters have the parts' names only.
             setattr(module, name, partial(_together, module, parts))
             if hasattr(module, "activation_fn"):
@@ -48,9 +53,12 @@ def joined(state: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tenso
     return found
 
 
-def _linear(weight: Tensor) -> nn.Linear:
-    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+def linear_of(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
+    """Return a frozen linear layer of these weights [out, in], which are not copied."""
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
     linear.weight = nn.Parameter(weight.detach(), requires_grad=False)
+    if bias is not None:
+        linear.bias = nn.Parameter(bias.detach(), requires_grad=False)
     return linear
 
 

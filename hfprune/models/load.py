@@ -11,11 +11,11 @@ from hfprune.devices.lease import default_device, lease_all
 from hfprune.devices.visible import visible_gpus
 from hfprune.errors import KIND, REASON, HfpruneError, explained
 from hfprune.files import read_json
+from hfprune.models.checks import check_model
 from hfprune.models.fused import separate
-from hfprune.models.head import hidden_states, logits
 from hfprune.models.shape import own_sizes
 from hfprune.models.sizes import describe, layer_sizes, resize
-from hfprune.models.units import SUPPORTED, gated_mlps
+from hfprune.models.units import gated_mlps
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -154,31 +154,6 @@ def load_skeleton(path: Path) -> "PreTrainedModel":
             resize(model, sizes)
         describe(model.config, layer_sizes(model))
     return model
-
-
-@torch.no_grad()
-def check_model(model: "PreTrainedModel") -> None:
-    """Check that scoring and evaluation can call the layers and the head of `model` separately.
-
-    Raises:
-        HfpruneError: an MLP is not gated, or `hfprune.models.head` does not support the head: its logits
-            differ from those of the model's own forward pass.
-    """
-    gated_mlps(model)
-    tokens = torch.arange(4, device=model.device).unsqueeze(0)
-    layers = model.model.layers
-    model.model.layers = torch.nn.ModuleList()  # the head does not depend on them
-    try:
-        expected = model(input_ids=tokens).logits
-        ours = logits(model, hidden_states(model, tokens)).to(expected.device)
-    finally:
-        model.model.layers = layers
-    # The same operations in the same order, so even rounding is the same.
-    if not torch.allclose(ours, expected, rtol=0, atol=0, equal_nan=True):
-        raise HfpruneError(
-            f"{type(model).__name__} transforms its logits after the head in an unsupported way; "
-            f"supported: {SUPPORTED}"
-        )
 
 
 def load_tokenizer(path: str | os.PathLike[str]) -> "PreTrainedTokenizerBase":

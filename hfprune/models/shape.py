@@ -50,11 +50,12 @@ class Shape:
 
     @classmethod
     def of_config(cls, config: Mapping[str, Any], where: str = "config.json") -> "Shape":
-        """Read the fields of a model's `config.json`.
+        """Read the fields of a model's `config.json`, or those of its text part.
 
         Raises:
             HfpruneError: a field is missing; names it.
         """
+        config = config.get("text_config") or config
         with explained(f"{where}: lacks {REASON}, which the count needs", KeyError):
             hidden, heads = config["hidden_size"], config["num_attention_heads"]
             layers, own = config["num_hidden_layers"], own_sizes(config).values()

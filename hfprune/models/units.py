@@ -17,15 +17,12 @@ from torch.utils.hooks import RemovableHandle
 
 from hfprune.errors import HfpruneError, nearest
 from hfprune.models.cutting import cut, zeroed
+from hfprune.models.supported import supported
 from hfprune.settings.units import UnitKind as Kind
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-SUPPORTED = (
-    "LLaMA, Qwen2, Qwen2.5, Qwen3, Mistral, Gemma 2, Gemma 3, Granite, Cohere, SmolLM3, Phi-3, GLM-4 "
-    "and others with gate_proj, up_proj and down_proj"
-)
 # Lists in a config with one entry per layer.
 LISTS_OF_LAYERS = ("layer_types", "no_rope_layers")
 
@@ -248,7 +245,7 @@ def gated_mlps(model: "PreTrainedModel") -> list[Neurons]:
     name = type(model).__name__
     layers = getattr(getattr(model, "model", None), "layers", None)
     if not isinstance(layers, nn.ModuleList) or not isinstance(getattr(model, "lm_head", None), nn.Linear):
-        raise HfpruneError(f"{name} is not a decoder with a linear head; supported: {SUPPORTED}")
+        raise HfpruneError(f"{name} is not a decoder with a linear head; {supported()}")
     return [_neurons(name, index, layer) for index, layer in enumerate(layers)]
 
 
@@ -259,14 +256,19 @@ def _neurons(name: str, index: int, layer: nn.Module) -> Neurons:
     activation = getattr(mlp, "act_fn", None)
     if isinstance(mlp, nn.Module) and isinstance(activation, nn.Module) and len(linears) == len(parts):
         gate, up, down = linears
-        return Neurons(f"mlp.{index}", mlp, gate, up, down, activation)
-    if hasattr(mlp, "experts"):
+        more = [key for key, of in mlp.named_parameters() if down.in_features in of.shape]
+        more = [key for key in more if not key.startswith(("gate_proj.", "up_proj.", "down_proj."))]
+        if not more:
+            return Neurons(f"mlp.{index}", mlp, gate, up, down, activation)
+        # In a norm over the neurons (BitNet), what one of them gives depends on the others.
+        reason = f"has mlp.{more[0]} over all neurons"
+    elif any("expert" in part or "moe" in part for part, _ in layer.named_modules()):
         reason = "is a mixture of experts"
     elif hasattr(mlp, "gate_up_proj"):
         reason = "fuses gate and up projection; load it with `hfprune.load`"
     else:
         reason = "has no gated MLP of three linear layers"
-    raise HfpruneError(f"{name}: layer {index} {reason}; supported: {SUPPORTED}")
+    raise HfpruneError(f"{name}: layer {index} {reason}; {supported()}")
 
 
 def attentions(model: "PreTrainedModel") -> list[KeyValueGroups]:

@@ -20,6 +20,7 @@ from hfprune.criteria import (
     distinct,
 )
 from hfprune.errors import HfpruneError
+from hfprune.models.checks import check_groups
 from hfprune.models.units import Units, gated_mlps, units_of
 from hfprune.plans.allocation import keep_highest, kept_mask
 from hfprune.scoring.passes import GradientPass, gradient_passes, layer_parts
@@ -112,6 +113,8 @@ def score_samples(
         check_scorable(criterion, units, f"criterion {name!r}")
         if criterion.needs != "weights" and blocks is None:
             raise HfpruneError(f"criterion {name!r} needs calibration blocks")
+    if "key_value_groups" in units:
+        check_groups(model)
     firsts, again = distinct(criteria), resamples or {}
     chosen = {name: criteria[name] for name in firsts.values()}
     read: dict[str, list[range]] = {}

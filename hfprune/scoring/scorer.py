@@ -206,13 +206,18 @@ class Scorer:
         for sample in self.samples:
             sample.complete()
 
-    def check_finite(self) -> None:
+    def check(self) -> None:
         """Check all shares since the last check at once, since each transfer waits for the device.
 
         Raises:
-            HfpruneError: one was not finite; names criterion, key and batch.
+            HfpruneError: one was not finite (names criterion, key and batch), or units had none: text alone does
+                not run their layer.
         """
         totals, self._totals = self._totals, []
+        if silent := self.units.keys() - {key for _, key, _ in totals}:
+            raise HfpruneError(
+                f"text alone does not run {min(silent)}, so that it has no scores; try another model"
+            )
         for (first, key, _), number in zip(totals, _on_host(total for _, _, total in totals), strict=True):
             if not math.isfinite(number):
                 raise HfpruneError(

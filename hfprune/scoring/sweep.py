@@ -136,7 +136,7 @@ class Sweep:
                 due = path is not None and time.monotonic() - saved > SAVE_SECONDS
                 if done == mark or due:
                     for scorer in scorers:
-                        scorer.check_finite()
+                        scorer.check()
                 if done == mark:
                     for scorer in scorers:
                         scorer.mark(done)

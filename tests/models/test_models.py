@@ -22,8 +22,10 @@ from hfprune.errors import HfpruneError
 from hfprune.exports.checkpoint import export
 from hfprune.models import head
 from hfprune.models.aligned import aligned
+from hfprune.models.checks import check_model
+from hfprune.models.fused import joined, linear_of, separate
 from hfprune.models.head import back_to_hidden, before_transform, chunks, hidden_states, logits
-from hfprune.models.load import check_model, load_model, load_skeleton
+from hfprune.models.load import load_model, load_skeleton
 from hfprune.models.units import attentions, count_parameters, gated_mlps, units_of
 from hfprune.plans.planning import apply_plan, make_plan
 from hfprune.settings.units import kind_of
@@ -55,19 +57,31 @@ def with_other_logits() -> PreTrainedModel:
     return model
 
 
+def with_a_factor() -> PreTrainedModel:
+    """Smaller than what bfloat16 rounds."""
+    model = build("llama3").bfloat16()
+    mlp = model.model.layers[1].mlp
+    own = mlp.forward
+    mlp.forward = lambda x: 1.001 * own(x)
+    return model
+
+
 MIXTRAL = MixtralConfig(**SHAPE, num_local_experts=2)
 GPT2 = GPT2Config(vocab_size=97, n_embd=32, n_layer=1, n_head=4)
 # What is refused, by what it says.
 REFUSED = {
-    "MixtralForCausalLM.*mixture of experts.*supported: LLaMA, Qwen2":
+    "MixtralForCausalLM.*mixture of experts; supported are the types cohere":
         lambda folder: load_model(saved(MixtralForCausalLM, MIXTRAL, folder)),
-    "GPT2LMHeadModel.*not a decoder.*supported: LLaMA, Qwen2":
+    "GPT2LMHeadModel.*not a decoder.*; supported are the types cohere":
         lambda folder: load_model(saved(GPT2LMHeadModel, GPT2, folder)),
     r"fuses gate and up projection; load it with `hfprune\.load`":
         lambda _: gated_mlps(Phi3ForCausalLM(PHI)),
     "not a model folder": load_model,
     "cannot load the model": lambda folder: load_model(damaged(folder)),
-    "LlamaForCausalLM transforms its logits .*; supported: LLaMA": lambda _: check_model(with_other_logits()),
+    "LlamaForCausalLM transforms its logits .*; supported are":
+        lambda _: check_model(with_other_logits()),
+    r"LlamaForCausalLM: layer 1 has an MLP other than down_proj\(act_fn\(gate_proj\(x\)\) \* up_proj\(x\)\); supp":
+        lambda _: check_model(with_a_factor()),
     "unknown kind of unit 'neuron'; did you mean 'neurons'": lambda _: units_of(build("llama3"), ["neuron"]),
     # Cohere's norms are [heads, head_dim], here square.
     r"CohereForCausalLM: layer 0 has q_norm\.weight over all heads":
@@ -94,6 +108,21 @@ def test_a_fused_model_is_loaded_frozen_in_the_dtype_asked_for_and_computes_the_
     model = load_model(tmp_path, "bfloat16")
     assert model.dtype == torch.bfloat16 and not model.training
     assert not any(p.requires_grad for p in model.parameters())
+
+
+def test_parts_of_a_fused_layer_keep_its_bias_and_are_joined_with_it(tokens) -> None:
+    plain = peaked(PHI)
+    for layer in plain.model.layers:
+        for module, name in ((layer.mlp, "gate_up_proj"), (layer.self_attn, "qkv_proj")):
+            weight = getattr(module, name).weight
+            setattr(module, name, linear_of(weight, torch.randn(len(weight))))
+    expected, before = plain(tokens).logits, dict(plain.state_dict())
+    separate(plain)
+    check_model(plain)
+    assert torch.equal(plain(tokens).logits, expected)
+    assert plain.model.layers[0].self_attn.k_proj.bias is not None
+    after = joined(plain.state_dict(), before)
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
 
 
 def test_a_device_map_without_room_for_all_layers_is_refused(tmp_path: Path, tokens, monkeypatch) -> None:
