@@ -111,9 +111,8 @@ def outcome(model_type: str, folder: Path) -> tuple[str, Any]:
     try:
         config = config_of(CONFIG_MAPPING[model_type], **CHANGES.get(model_type, {}))
         tiny(config).save_pretrained(folder / "dense")
-        config.save_pretrained(
-            folder / "dense"
-        )  # with its encoders, which a causal language model leaves out
+        # With its encoders, which a causal language model leaves out.
+        config.save_pretrained(folder / "dense")
     except Exception as error:
         return "not built", brief(error.__cause__ or error)[:90]
     build_tokenizer().save_pretrained(folder / "dense")

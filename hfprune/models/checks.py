@@ -31,6 +31,7 @@ def check_model(model: "PreTrainedModel") -> None:
     name = type(model).__name__
     formula = "down_proj(act_fn(gate_proj(x)) * up_proj(x))"
     for index, mlp in enumerate(gated_mlps(model)):
+        # Or whatever an MLP raises that expects more of its layers.
         with explained(f"{name}: layer {index} has an MLP other than {formula}; {supported()}", Exception):
             if not _is_gated(mlp):
                 raise ValueError

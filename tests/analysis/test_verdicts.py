@@ -107,8 +107,11 @@ def distances(study: Study, shift: float | np.ndarray = 0.1) -> list[Path]:
         (-0.1, 0.6, ("higher", 0, 0.5), "inconclusive"),
         # A published factor may be missed by the margin.
         (0.95, 1.2, ("higher", 1, 0.1, True), "reproduced"),
+        (0.95, 1.05, ("higher", 1, 0.1, True), "reproduced"),
         (0.7, 0.85, ("higher", 1, 0.1, True), "contradicted"),
+        (0.7, 0.95, ("higher", 1, 0.1, True), "inconclusive"),
         (0.85, 1.05, ("lower", 1, 0.1, True), "reproduced"),
+        (1.05, 1.3, ("lower", 1, 0.1, True), "inconclusive"),
         # Equality holds within the margin only.
         (0.95, 1.05, ("about", 1, 0.1), "reproduced"),
         (0.85, 1.05, ("about", 1, 0.1), "inconclusive"),

@@ -26,6 +26,7 @@ from hfprune.seeds import derive_seed
 EVERY = sorted(CRITERIA.sources())
 ACTIVATION = [name for name in EVERY if CRITERIA.load(name).needs == "activations"]
 GRADIENT = [name for name in EVERY if issubclass(CRITERIA.load(name), GradientCriterion)]
+CLOSED = [name for name in GRADIENT if CRITERIA.load(name).gradient is not GradientCriterion.gradient]
 
 
 def scores_by(
@@ -92,6 +93,18 @@ def test_fishers_first_power_is_cross_entropy_on_tokens_drawn_from_the_model(tin
 
     drawn = make_criterion("fisher", {"aggregation": "sum_abs"})
     assert_near(neurons_by(drawn, tiny, tokens, seed=3), official_scores(tiny, tokens, loss))
+
+
+@pytest.mark.parametrize("name", CLOSED)
+def test_a_closed_gradient_is_that_of_the_formula_by_autograd(name: str) -> None:
+    criterion, generator = make_criterion(name, {}), torch.Generator().manual_seed(0)
+    logits, teacher = 3 * torch.randn(2, 40, 11, dtype=torch.float64, generator=generator)
+    given = {"teacher": teacher, "targets": torch.randint(11, (40,), generator=generator)}
+    given["uniform"] = torch.rand(40, generator=generator)
+    positions = Positions(**{key: x for key, x in given.items() if getattr(criterion, f"needs_{key}")})
+    expected = GradientCriterion.gradient(criterion, logits, positions)
+    assert expected.abs().max() > 1e-2
+    torch.testing.assert_close(criterion.gradient(logits.clone(), positions), expected)
 
 
 def weights_and_gradients(model, tokens, loss) -> list[list[list[tuple[torch.Tensor, torch.Tensor]]]]:
