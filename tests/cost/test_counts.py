@@ -157,6 +157,21 @@ def test_memory_that_runs_out_makes_batches_smaller() -> None:
     assert parts.peak(1024) < whole.peak(1024) and parts.operations(1, 1) > whole.operations(1, 1)
 
 
+def test_memory_of_a_pass_by_hand() -> None:
+    """Weights and five copies of a chunk of logits; by token what backward keeps, and eight hidden states."""
+    llama = known_shapes()["llama-2-7b"]
+    first, *others = (
+        ScoringCost(llama, {"it": make_criterion("taylor", {"aggregation": form})}, ["neurons"], "bfloat16")
+        for form in ("sum_abs", "vectorize", "param_first")
+    )
+    fixed = llama.weights("bfloat16") + 5 * llama.logits(on_gpu=False)
+    assert first.peak(0) == fixed
+    assert first.peak(10) == fixed + 10 * (32 * llama.kept("bfloat16") + 8 * 2 * 4096)
+    # Of a weight form, a layer's gradients, eight float32 numbers a weight; sums over both halves, of all layers.
+    assert [each.peak(0) - fixed for each in others] == [llama.mlp_weights * 4 * x for x in (8, 8 + 2 * 32)]
+    assert others[0].peak(10) - others[0].peak(0) == first.peak(10) - fixed + 10 * 32 * 2 * 4096
+
+
 @pytest.mark.parametrize("criterion", ["entropy", "sdmprune"])
 @pytest.mark.parametrize(
     ("model", "name"),

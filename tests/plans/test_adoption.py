@@ -119,6 +119,10 @@ def test_budget_is_met_within_half_a_layer(dense: Path, plan: Path) -> None:
         assert f"at most half a decoder layer ({layer / total / 2:.2%})" in line
 
 
+def test_a_model_that_lost_nothing_is_refused_however_little_was_asked_for(dense: Path) -> None:
+    assert "removes 0.00% of all parameters where 1.00% were asked for" in refusal(dense, dense, 0.01)
+
+
 def test_a_checkpoint_is_the_model_of_its_plan(dense: Path, plan: Path, tmp_path: Path) -> None:
     path = checkpoint(tmp_path / "pruned")
     tokens = torch.arange(20).unsqueeze(0)

@@ -148,6 +148,14 @@ def test_losses_are_those_of_peft_and_of_pairs_alone_and_the_adapters_alone_chan
     assert all(torch.equal(found[name], weight) for name, weight in pruned(architecture).state_dict().items())
 
 
+def test_without_a_number_of_steps_each_sequence_is_read_once_an_epoch(
+    packed: Packed, tmp_path: Path
+) -> None:
+    few = rows(packed, 0, 6)
+    _, course = train(pruned("llama"), few, tmp_path, max_steps=None, epochs=2)
+    assert len(course.losses) == 2 * 2, "four sequences a step, and the two that are left"
+
+
 def test_killed_run_comes_to_the_same_adapter(
     packed: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,6 +195,13 @@ def test_killed_run_comes_to_the_same_adapter(
     assert [*course.curve] == [0, 1, 2, 3, 4, 5] and measured == [0, 1, 2, 3, 3, 4, 5]
     expected = trained(whole)
     assert all(torch.equal(weight, expected[name]) for name, weight in trained(resumed).items())
+
+
+def test_a_run_goes_on_from_the_last_step_that_was_saved_whole(tmp_path: Path) -> None:
+    for step, text in ((9, "{}"), (10, "{}"), (11, "{")):
+        (folder := tmp_path / f"checkpoint-{step}").mkdir()
+        (folder / "trainer_state.json").write_text(text)
+    assert recovery._last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
 
 
 def test_memory_that_runs_out_halves_the_sequences_at_a_time_and_not_the_step(

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from hfprune.errors import HfpruneError
 from hfprune.recovery.conversations import IGNORED, prompt
-from hfprune.recovery.packing import Packed, hold_out, load_packed, pack, save_packed
+from hfprune.recovery.packing import Packed, hold_out, load_packed, pack, recovery_seed, save_packed
 from hfprune.settings.recovery import Lora
 
 TOKENIZER = build_tokenizer()
@@ -82,6 +82,8 @@ def test_plain_packing_joins_and_cuts_and_learns_responses_and_their_ends_only(t
 
 
 def test_the_order_is_seeded() -> None:
+    seeds = {recovery_seed(seed, pairs) for seed in range(50) for pairs in ("alpaca", "lamini")}
+    assert len(seeds) == 100 and max(seeds) < 2**32
     a, b = (pack(TABLE, TOKENIZER, PLAIN, seed=3).tokens for _ in range(2))
     assert torch.equal(a, b)
     c = pack(TABLE, TOKENIZER, PLAIN, seed=4).tokens
@@ -111,6 +113,16 @@ def test_isolated_packing_loses_no_pair_and_splits_none() -> None:
     for row, size in enumerate(sizes):
         assert (packed.labels[row, size:] == IGNORED).all()
         assert (packed.positions[row, size:] == 0).all()
+
+
+@pytest.mark.parametrize("packing", ["plain", "isolated"])
+def test_pairs_that_fill_a_sequence_exactly_are_in_it(packing: str) -> None:
+    sizes = [len(reference(pair)[0]) for pair in SHORT[:2]]
+    packed = pack(
+        pa.Table.from_pylist(SHORT[:2]), TOKENIZER, Lora(packing=packing, length=sum(sizes)), seed=0
+    )
+    (tokens,) = packed.tokens.tolist()
+    assert sorted(tokens) == sorted(token for pair in SHORT[:2] for token in reference(pair)[0])
 
 
 @pytest.mark.parametrize("settings", [PLAIN, Lora(length=450)], ids=["plain", "isolated"])
