@@ -28,8 +28,11 @@ def separate(model: "PreTrainedModel") -> None:
             fused = getattr(module, name, None)
             if not isinstance(fused, nn.Linear):
                 continue
-            own: Any = module
-            rest = own.num_key_value_heads * own.head_dim if name == "qkv_proj" else None
+            rest = None
+            if name == "qkv_proj":
+                # A layer of a compact export has groups of its own.
+                groups = getattr(module, "num_key_value_heads", model.config.num_key_value_heads)
+                rest = groups * module.head_dim
             rows = [fused.out_features - 2 * rest, rest, rest] if rest else [fused.out_features // 2] * 2
             biases = [None] * len(parts) if fused.bias is None else fused.bias.split(rows)
             delattr(module, name)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from hfprune.errors import HfpruneError
-from hfprune.models.shape import LayerSizes
+from hfprune.models.shape import LayerSizes, own_sizes
 from hfprune.models.units import attentions, gated_mlps, units_of
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ def describe(config: Any, sizes: LayerSizes, *, own: bool = True) -> None:
     One number is that of all layers, or the largest: a program that reads no other finds too few weights, and
     fails. How layers differ is left out if it is not wanted (`own`).
     """
-    if getattr(config, "is_heterogeneous", bool(getattr(config, "per_layer_config", None))):
+    # An architecture whose layers transformers builds so itself keeps what its own says of them.
+    if own_sizes(config.to_dict()):
         config.per_layer_config = None
     vars(config).pop(READ, None)
     for name, value in (largest(sizes) | (own_config(sizes) if own else {})).items():
