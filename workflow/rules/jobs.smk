@@ -44,6 +44,13 @@ def alike(found, key):
     return groups
 
 
+def scores_of(job):
+    """Return the files of a job's scores, without suffix; a pass over samples of the calibration makes many draws."""
+    named = f"{RESULTS}/{paths.SCORES}"
+    draws = [(method, str(draw) if job.sizes else "{seed}") for method, draw in job.each()]
+    return tuple(named.replace("{method}", method).replace("{seed}", draw) for method, draw in draws)
+
+
 class Jobs:
     """The jobs whose first output has a pattern, as functions of its wildcards for the directives of a rule."""
 

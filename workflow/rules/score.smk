@@ -57,13 +57,6 @@ rule method:
         "echo {params.settings:q} > {output} 2> {log}"
 
 
-def scores_of(job):
-    """Return the files of a job's scores, without suffix; a pass over samples of the calibration makes many draws."""
-    named = f"{RESULTS}/{paths.SCORES}"
-    draws = [(method, str(draw) if job.sizes else "{seed}") for method, draw in job.each()]
-    return tuple(named.replace("{method}", method).replace("{seed}", draw) for method, draw in draws)
-
-
 sweeps = [job for job in jobs_of("score") if not job.plan]
 for number, (scores, found) in enumerate(alike(sweeps, scores_of).items()):
     SCORES = Jobs(f"{scores[0]}.safetensors")
