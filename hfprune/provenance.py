@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import hfprune
-from hfprune.errors import HfpruneError
+from hfprune.errors import REASON, HfpruneError, explained
 from hfprune.files import atomic_file, read_json, sha256
 
 PACKAGES = ("torch", "transformers", "lm_eval", "datasets", "safetensors", "numpy", "peft")
@@ -133,10 +133,15 @@ def save_tensors(
 
 
 def metadata(path: Path) -> dict[str, str]:
-    """Return the metadata of a safetensors file; empty if it has none."""
-    from safetensors import safe_open
+    """Return the metadata of a safetensors file; empty if it has none.
 
-    with safe_open(path, "np") as file:
+    Raises:
+        HfpruneError: the file is cut off, damaged or none of safetensors.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    text = f"{path}: truncated, damaged or no safetensors file ({REASON}); make it again"
+    with explained(text, SafetensorError), safe_open(path, "np") as file:
         return file.metadata() or {}
 
 

@@ -42,21 +42,26 @@ def resolve(
     if word in known:
         fetch_assets({f"{kind}/{word}": (word, known[word])}, resources)
         return resources / kind / word
-    names = f"a name in {catalogue}" + (nearest(Path(word).name, [*known]) if known else "")
+    path = Path(word).expanduser()
+    if not path.exists() and (path.is_absolute() or word.startswith(".")):
+        raise HfpruneError(
+            f"no {form.word} {word!r}: no such file or folder{nearest(path.name, [*known], '')}"
+        )
+    names = f"a name in {catalogue}" + (nearest(path.name, [*known]) if known else "")
     spelt = asset_of(kind, word)
     if spelt is None:
         tried = f"not {form.ways()}, and not {names}"
         raise HfpruneError(f"no {form.word} {word!r}: {tried.replace('; known:', ', which are')}")
-    path, about = spelt
-    if not is_whole(resources / path):
+    place, about = spelt
+    if not is_whole(resources / place):
         try:
-            fetch_assets({path: about}, resources)
+            fetch_assets({place: about}, resources)
         except HfpruneError as error:
             if isinstance(about[1].source, LocalSource):
                 raise
             tried = f"no folder or file, not in {catalogue}; on the hub: {error}"
             raise HfpruneError(f"no {form.word} {word!r}: {tried}") from error
-    return resources / path
+    return resources / place
 
 
 def asset_of(kind: str, spelling: str) -> tuple[str, tuple[str, Asset]] | None:

@@ -2,6 +2,7 @@
 
 import random
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,17 @@ def sample_blocks(
             + " (--length), or a longer text"
         )
     return torch.tensor(blocks, dtype=torch.int32), homes
+
+
+def say_fewer(corpus: str, blocks: int, asked: int, sampling: str) -> None:
+    """Say on stderr if a corpus fills fewer blocks than were asked for."""
+    if blocks < asked:
+        pack = ", or --sampling pack" * (sampling == "crop")
+        print(
+            f"warning: {corpus} fills {blocks:,} of {asked:,} blocks, so less is read than was asked for: "
+            f"for more, give a longer text or a shorter --length{pack}",
+            file=sys.stderr,
+        )
 
 
 def first_tokens(tokenizer: "PreTrainedTokenizerBase") -> list[int]:

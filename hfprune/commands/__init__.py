@@ -11,6 +11,7 @@ takes `--settings`, all its fields as JSON.
 import argparse
 import inspect
 import os
+import re
 import sys
 from functools import partial
 from importlib import import_module
@@ -39,6 +40,8 @@ def main() -> None:
         from hfprune.commands.flags import located
 
         read = _add_flags(command, module)
+        # Else argparse takes `-5%` for a flag, and says that one is missing before it.
+        command._negative_number_matcher = re.compile(r"-\d")
         flags = command._option_string_actions  # argparse would name a missing flag first
         for word in (word.partition("=")[0] for word in takewhile("--".__ne__, sys.argv[2:])):
             if word.startswith("--") and not any(flag.startswith(word) for flag in flags):
@@ -62,6 +65,8 @@ def main() -> None:
         hint = "; read fewer tokens at a time (--batch-tokens)" if batches else ""
         sys.exit(f"{command.prog}: error: {reason}{hint}")
     except KeyboardInterrupt:
+        if getattr(config, "resumes", False):
+            print(f"{command.prog}: stopped; the same command goes on from what is finished", file=sys.stderr)
         sys.exit(130)
 
 
@@ -84,7 +89,7 @@ def _parsers(
     """Return the parser, and the module and the still empty parser of the command that `arguments` name."""
     parser = argparse.ArgumentParser(prog="hfprune", description=hfprune.__doc__)
     parser.add_argument("--version", action="version", version=hfprune.__version__)
-    adding = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    adding = parser.add_subparsers(dest="subcommand", required=True, metavar="COMMAND")
     chosen, files, known = None, _modules(), commands()
     for name, text in known.items():
         command = adding.add_parser(

@@ -14,7 +14,10 @@ from hfprune.stages import Command
 class Prune(Command, Pruning):
     """One call from a dense model to a checkpoint, with the flags of `Pruning`."""
 
-    example: ClassVar = "hfprune prune --model smollm2-135m-instruct-q4 --ratio 0.2 --out pruned"
+    example: ClassVar = (
+        "hfprune prune --model qwen2.5-coder-0.5b-instruct-q4 --ratio auto --max-loss 20% --out pruned"
+    )
+    resumes = True
 
     def run(self) -> None:
         """Prune, and print the comparison with the dense model; errors are those of `prune` in `hfprune`."""

@@ -19,8 +19,8 @@ from hfprune.results import DENSE
 from hfprune.results.items import commonest, token_items
 
 PRUNED, RECONSTRUCTED, RECOVERED = "pruned", "reconstructed", "recovered"
-# Before the name of a measure that reads the user's own text.
-OWN = "own_"
+# Before the name of a measure that reads the user's own text, and of one by which a limit of the user's is judged.
+OWN, ASKED = "own_", "asked_"
 # The measures with rows of their own kind; all others read texts.
 KINDS = {"gold_bpb": Kind.CAPABILITY, "zeroshot": Kind.TASK}
 NOT_OF_TEXT = ("latency", "recovery")
@@ -132,7 +132,7 @@ def _corrected(rows: Sequence[Row]) -> list[Row]:
 def _qualities(sides: Sides, exported: str) -> Iterator[Row]:
     """Yield what was lost, by the metric that represents each measure."""
     for (measure, task), after in sides.get(exported, {}).items():
-        name = measure.removeprefix(OWN)
+        name = measure.removeprefix(OWN).removeprefix(ASKED)
         if name in NOT_OF_TEXT:
             continue
         metrics = [row.metric.name for row in Declarations(()).by_default(name)]
@@ -154,7 +154,8 @@ def _quality(sides: Sides, exported: str, key: tuple[str, str], measure: str, me
     else:  # a distance to the dense model is itself the difference
         effect = difference(now - (before or 0), found, about.shown, scale=about.scale, better=better)
     kind = Kind.STEREOTYPES if metric == CROWS else KINDS.get(measure, Kind.TEXT)
-    if kind is Kind.TEXT:
+    kind = Kind.LIMIT if key[0].startswith(ASKED) else kind
+    if kind in (Kind.TEXT, Kind.LIMIT):
         alone = MEASURES.load(measure).needs == "beside"
         name = f"{declared.noun} on {task}" + f", {about.unit}" * bool(about.unit)
         name += " (against the dense model)" * alone

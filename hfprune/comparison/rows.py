@@ -21,6 +21,8 @@ class Kind(StrEnum):
     """What a row is of."""
 
     TEXT = "text"
+    LIMIT = "limit"
+    """Text by which a limit of the user's is judged."""
     REPETITION = "repetition"
     STEREOTYPES = "stereotypes"
     CAPABILITY = "capability"

@@ -35,14 +35,6 @@ BROKEN = 1000.0
 USABLE, UNCLEAR, LOST = "usable", "not shown usable", "not usable"
 
 
-def bounds_of(most: float | None) -> dict[Kind, Bounds]:
-    """Return the bounds of each yardstick; those of perplexity are at least the limit that the user gave."""
-    return {
-        Kind.TEXT: Bounds(most, max(LOSS.lost, most)) if most else LOSS,
-        Kind.REPETITION: REPETITION,
-    }
-
-
 def standing(row: Row, bounds: Bounds) -> str:
     """Return whether a model is usable by a row: by the high end of its loss, which must be known."""
     if row.change.value > bounds.lost:
@@ -56,39 +48,65 @@ def conclusions(rows: Sequence[Row], vocabulary: int, repaired: bool, most: floa
     Args:
         vocabulary: tokens that the model knows; a blind guess has this perplexity.
         repaired: whether training was tried, so that it is no advice.
-        most: the rise of perplexity that the user allows; None for `LOSS`.
+        most: the rise of perplexity that the user allows, which alone is judged then; None: by `LOSS` and
+            `REPETITION`.
     """
-    bounds = bounds_of(most)
-    yardsticks = [row for row in rows if row.measure == "perplexity" or row.kind is Kind.REPETITION]
-    for row in yardsticks:
-        if row.kind is Kind.TEXT and (row.before or 0) > min(BROKEN, vocabulary / 4):
+    texts = [row for row in rows if row.measure == "perplexity"]
+    repetitions = [row for row in rows if row.kind is Kind.REPETITION]
+    for row in texts:
+        if (row.before or 0) > min(BROKEN, vocabulary / 4):
             return [
                 f"Warning: the dense model itself is broken or cannot read this text ({row.name}: "
                 f"{row.before:,.0f}): the comparison says nothing of pruning. Look at its weights, tokenizer and "
                 "dtype."
             ]
+    said = _by_limit(texts, most) if most else _by_bounds([*texts, *repetitions], repaired)
+    said += [
+        f"Its greedy text is degenerate: {row.after:.0f} % of its 4-grams stood in it before, against "
+        f"{row.before:.0f} % in the dense model's."
+        for row in repetitions
+        if row.change.value > REPETITION.usable and row.change.side == 1
+    ]
+    return said + _lost(rows)
+
+
+def _by_bounds(yardsticks: Sequence[Row], repaired: bool) -> list[str]:
+    """Return whether the model can be used, by the yardstick that it does worst by, and what would help."""
     if not yardsticks:
         return []
+    bounds = {Kind.TEXT: LOSS, Kind.REPETITION: REPETITION}
     row = min(yardsticks, key=lambda row: [LOST, UNCLEAR, USABLE].index(standing(row, bounds[row.kind])))
     found = standing(row, bounds[row.kind])
-    basis = f"95 % interval, n = {row.n}" if row.change.known else f"no interval, n = {row.n}"
     usable, lost = (_bound(row.kind, bound) for bound in bounds[row.kind])
-    asked = " (--max-loss)" * bool(most and row.kind is Kind.TEXT)
     said = [
-        f"Conclusion: {found}, by the {row.name}: {row.change} ({basis}) against the dense model's. A high end "
-        f"below {usable}{asked} is usable, a change beyond {lost} is not."
+        f"Conclusion: {found}, by the {_changed(row)} against the dense model's. A high end below {usable} is "
+        f"usable, a change beyond {lost} is not."
     ]
     if found != USABLE:
         helps = "would show it" if found == UNCLEAR else "may help"
         more = _more(row, found, bounds[row.kind])
         said.append(f"What {helps}: {more}a lower --ratio{'' if repaired else ' or recovery (--recover)'}.")
-    said += [
-        f"Its greedy text is degenerate: {row.after:.0f} % of its 4-grams stood in it before, against "
-        f"{row.before:.0f} % in the dense model's."
-        for row in yardsticks
-        if row.kind is Kind.REPETITION and row.change.value > REPETITION.usable and row.change.side == 1
-    ]
-    return said + _lost(rows)
+    return said
+
+
+def _by_limit(texts: Sequence[Row], most: float) -> list[str]:
+    """Return whether the model is within the limit that was asked for, and how it does on other texts."""
+    said = []
+    for row in texts:
+        if row.kind is Kind.LIMIT:
+            place = {USABLE: "within", UNCLEAR: "not shown to be within", LOST: "beyond"}
+            found = place[standing(row, Bounds(most, most))]
+            said.append(
+                f"Conclusion: {found} --max-loss {percent(most)}, by the {_changed(row)} against the dense "
+                f"model's. Within is a high end below {_bound(row.kind, most)}."
+            )
+    others = [_changed(row) for row in texts if row.kind is not Kind.LIMIT]
+    return said + [f"On text that did not choose the cut: {'; '.join(others)}."] * bool(others and said)
+
+
+def _changed(row: Row) -> str:
+    basis = f"95 % interval, n = {row.n}" if row.change.known else f"no interval, n = {row.n}"
+    return f"{row.name}: {row.change} ({basis})"
 
 
 def _bound(kind: Kind, bound: float) -> str:

@@ -1,7 +1,7 @@
 """Timing of prefill and decoding, floating-point operations of a prefill, and medians over repeats."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,7 @@ class Timed:
         """Return the seconds of a prefill of one prompt, and the tokens a second of decoding all of them."""
         prefill_seconds, _ = timed(lambda: prefill(self.model, self.prompt))
         cache = deepcopy(self.cache)
-        decode_seconds, tokens = timed(lambda: decode(self.model, self.first, cache, new_tokens))
+        decode_seconds, tokens = timed(lambda: decode(self.model, self.first, cache, range(new_tokens)))
         rate = tokens.numel() / decode_seconds
         return {"prefill_seconds": prefill_seconds, "decode_tokens_per_second": rate}
 
@@ -61,10 +61,10 @@ def prefill(model: "PreTrainedModel", tokens: Tensor) -> tuple[Tensor, DynamicCa
 
 
 @torch.inference_mode()
-def decode(model: "PreTrainedModel", token: Tensor, cache: "Cache", steps: int) -> Tensor:
+def decode(model: "PreTrainedModel", token: Tensor, cache: "Cache", steps: Iterable[object]) -> Tensor:
     """Decode greedily from the last `token` [batch, 1], past any EOS; return new tokens [batch, steps]."""
     found = []
-    for _ in range(steps):
+    for _ in steps:
         token = _next_token(model, token, cache)
         found.append(token)
     return torch.cat(found, 1)

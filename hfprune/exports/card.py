@@ -61,7 +61,7 @@ def save_card(
     parts = {
         f"# {name}, pruned": " ".join([base, _sizes(source, made), *reordered(folder, source)]),
         "## Method": _method(folder, made),
-        "## Measured": _measured(comparison) if comparison else "Nothing was measured for this card.",
+        "## Measured": _measured(comparison, made),
         "## Load with transformers 4 or 5": _loading(folder),
         "## Reproduce": _reproduce("BASE" if local else name, folder, made),
     }
@@ -126,16 +126,24 @@ def _method(folder: Path, made: dict[str, Any]) -> str:
     return "\n".join([*table, f"`{PLAN}` names every unit that the model keeps."])
 
 
-def _measured(found: BeforeAfter) -> str:
+def _measured(found: BeforeAfter | None, made: dict[str, Any]) -> str:
+    if found is None and made.get("settings", {}).get("command"):
+        return (
+            "What `hfprune prune` measured will stand here: it had not ended when this card was written, and the "
+            "same command goes on."
+        )
+    if found is None or all(row.kind is Kind.SIZE for row in found.rows):
+        return "Nothing was measured for this card."
     headers = found.headers()
     table = [headers, ["---"] * len(headers), *(row.words() for row in found.rows)]
     parts = ["\n".join(f"| {' | '.join(words)} |" for words in table)]
     if any(row.kind is Kind.SPEED for row in found.rows):
         parts.append(f"Times were taken on {', '.join(hardware()['cuda'] or [hardware()['processor']])}.")
-    sample = found.sample
-    parts += [*found.conclusions, f"The sentence {sample['prompt']!r}, as the dense and this model go on:"]
-    # Verbatim, since a broken model may write Markdown.
-    parts.append(f"```text\n{sample['before']!r}\n{sample['after']!r}\n```")
+    parts += found.conclusions
+    if sample := found.sample:
+        parts.append(f"The sentence {sample['prompt']!r}, as the dense and this model go on:")
+        # Verbatim, since a broken model may write Markdown.
+        parts.append(f"```text\n{sample['before']!r}\n{sample['after']!r}\n```")
     return "\n\n".join(parts)
 
 

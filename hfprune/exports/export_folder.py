@@ -1,5 +1,6 @@
 """The folder of an export: written as a whole, with a list of its files, in place of an earlier export only."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from hfprune.errors import REASON, HfpruneError, explained
+from hfprune.errors import HfpruneError, brief
 from hfprune.files import atomic_directory, read_json, share, write_json
 
 PROVENANCE = "provenance.json"
@@ -25,12 +26,16 @@ def export_folder(out: Path, source: Path) -> Iterator[tuple[Path, dict[str, Any
     """
     require_replaceable(out, source)
     about: dict[str, Any] = {}
-    # numpy's error names neither a file nor a reason.
-    text = f"{out}: writing failed ({REASON}); is there room on the disk? Nothing was changed"
-    with explained(text, SafetensorError, OSError), atomic_directory(out) as folder:
-        yield folder, about
-        write_json(folder / PROVENANCE, about | {"files": _sizes(folder)})
-        share(folder)
+    try:
+        with atomic_directory(out) as folder:
+            yield folder, about
+            write_json(folder / PROVENANCE, about | {"files": _sizes(folder)})
+            share(folder)
+    except (SafetensorError, OSError) as error:
+        # The errors of numpy and safetensors have no number.
+        full = getattr(error, "errno", None) in (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        hint = "is there room on the disk?" if full else "choose another folder."
+        raise HfpruneError(f"{out}: writing failed ({brief(error)}); {hint} Nothing was changed") from error
 
 
 def require_replaceable(out: Path, source: Path) -> None:

@@ -1,13 +1,22 @@
 """What `hfprune prune` measures of a pruned model and its dense one, and what it finds."""
 
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from hfprune.assets.corpora import read_corpus
 from hfprune.assets.requests import read_requests
-from hfprune.comparison.before_after import OWN, BeforeAfter, Sides, read_sides, rows_of, weight_bytes
+from hfprune.comparison.before_after import (
+    ASKED,
+    OWN,
+    BeforeAfter,
+    Sides,
+    read_sides,
+    rows_of,
+    weight_bytes,
+)
 from hfprune.comparison.usability import conclusions
 from hfprune.errors import missing
 from hfprune.exports.checkpoint import write_card
@@ -30,6 +39,14 @@ HELDOUT: dict[str, Any] = {"corpus": "c4-sample-heldout", "sequences": 32, "leng
 OWN_TEXT: dict[str, Any] = {"sequences": 256, "length": 128}
 LONG, ENOUGH = 800, 16  # characters that surely have so many tokens; documents
 QUESTIONS = 50
+# By what --max-loss judges: short crops of many documents, which show a loss in seconds.
+LIMIT = f"{ASKED}perplexity"
+CROPS: dict[str, Any] = {
+    "measure": "perplexity",
+    "corpus": "wikipedia-sample",
+    "sequences": 64,
+    "length": 128,
+}
 CAPABILITIES: dict[str, Any] = {
     "groups": {
         "knowledge": ["naturalqs_open", "jeopardy"],
@@ -81,6 +98,7 @@ def fitting(asked: Pruning, folders: dict[str, Path]) -> dict[str, dict[str, Any
         return {}
     of_texts = _of_texts()
     model, found = folders["models"], dict[str, dict[str, Any]](dict.fromkeys(of_texts, HELDOUT))
+    found |= {LIMIT: CROPS} if asked.max_loss else {}
     found |= {} if asked.quick else {"latency": TURNS}
     for asset, folder in folders.items():
         if asset.startswith("corpora/"):
@@ -114,10 +132,10 @@ def fitting(asked: Pruning, folders: dict[str, Path]) -> dict[str, dict[str, Any
     return found | ({"gold_bpb": CAPABILITIES | {"groups": groups, "add_bos": bos}} if groups else {})
 
 
-def found_of(jobs: dict[str, Stage]) -> Sides:
-    """Return what was measured after each step, and what recovery found of itself."""
+def found_of(jobs: dict[str, Stage], more: Sequence[Path] = ()) -> Sides:
+    """Return what was measured after each step, in `more` files too, and what recovery found of itself."""
     written = [file for job in jobs.values() if job.stage == "measure" for file in job.outputs()]
-    files = [file for file in written if file.suffix == ".json"]
+    files = [*more, *(file for file in written if file.suffix == ".json")]
     files += [file for job in jobs.values() for file in job.outputs() if files and file.name == RECOVERED]
     return read_sides({file: read_result(file) for file in files})
 
@@ -135,12 +153,21 @@ def too_few_pairs(jobs: dict[str, Any]) -> list[str]:
 
 
 def outcome(
-    asked: Pruning, recipe: PruningRecipe, model: Path, jobs: dict[str, Stage], step: str, warnings: list[str]
+    asked: Pruning,
+    recipe: PruningRecipe,
+    model: Path,
+    jobs: dict[str, Stage],
+    step: str,
+    warnings: list[str],
+    swept: Sequence[Path] = (),
 ) -> BeforeAfter:
-    """Return the comparison of the exported step in rows and sentences, and write it into the model's card."""
-    out, dense, sides = asked.out / MODEL, load_skeleton(model), found_of(jobs)
+    """Return the comparison of the exported step in rows and sentences, and write it into the model's card.
+
+    Files that a sweep has `swept` hold what it measured of the dense and of the chosen model.
+    """
+    out, dense, sides = asked.out / MODEL, load_skeleton(model), found_of(jobs, swept)
     sizes = count_parameters(dense), read_json(out / PROVENANCE)["parameters"]
-    sample = read_json(jobs["sample"].outputs()[0]) if sides else {}
+    sample = read_json(jobs["sample"].outputs()[0]) if "sample" in jobs else {}
     weights, repeated = (weight_bytes(model), weight_bytes(out)), sample.get("repeated", {})
     rows = rows_of(sides, step, sizes, weights, repeated)
     said = [
@@ -153,6 +180,5 @@ def outcome(
         said.append("Recovery kept step 0: no training was better, and its adapter changes nothing.")
     said += [*too_few_pairs(jobs), *[recipe.shown] * bool(recipe.shown)]
     found = BeforeAfter(rows, step, said, sample)
-    if sides:
-        write_card(out, model, found)
+    write_card(out, model, found)
     return found

@@ -18,8 +18,31 @@ RecipeName = Literal["best", "paper"]
 LIMITS = ("max_loss", "params", "size")
 Auto = BeforeValidator(lambda ratio: None if ratio == "auto" else ratio)
 Percent = BeforeValidator(lambda x: float(x[:-1]) / 100 if str(x).endswith("%") else x)
+
+
+def _loss(given: Any) -> float:
+    """Return the share that a limit of loss allows, as 20% or 0.2."""
+    word = str(given)
+    try:
+        share = float(word.removesuffix("%")) / (100 if word.endswith("%") else 1)
+    except ValueError:
+        raise ValueError(f"must be a share such as 20% or 0.2, not {word!r}") from None
+    if not share > 0:
+        raise ValueError(f"must be above 0, as 20% or 0.2, not {word!r}")
+    if share > 1:
+        raise ValueError(f"{word} means {100 * share:,.0f} %, and at most 100 % goes; 20 % is 20% or 0.2")
+    return share
+
+
+def _amount(given: Any) -> Any:
+    if not re.fullmatch(r"\d*\.?\d+ *[a-zA-Z]*", word := str(given)) or not re.search("[1-9]", word):
+        raise ValueError(f"must be a number above 0, with a unit as in 110M or without, not {word!r}")
+    return given
+
+
+Amount = Annotated[ByteSize, BeforeValidator(_amount)]
 # Pydantic's G is a billion.
-Count = Annotated[ByteSize, BeforeValidator(lambda x: re.sub("[bB]$", "G", str(x)))]
+Count = Annotated[Amount, BeforeValidator(lambda x: re.sub("[bB]$", "G", str(x)))]
 
 
 def _words(given: Any) -> Any:
@@ -34,13 +57,13 @@ class Pruning(Strict):
     ratio: Annotated[Removed | None, Auto, Percent] = Field(
         default=None, description="fraction of all parameters to remove; auto: by one of the next three"
     )
-    max_loss: Annotated[Annotated[float, Field(gt=0, le=1)], Percent] | None = Field(
+    max_loss: Annotated[float, BeforeValidator(_loss)] | None = Field(
         default=None,
         description="the largest of several cuts whose rise of perplexity on held-out text, before any training, "
         "has the high end of its 95% interval below this, e.g. 20%",
     )
     params: Count | None = Field(default=None, description="the largest model within, e.g. 110M")
-    size: ByteSize | None = Field(default=None, description="the largest model within, e.g. 450MB of weights")
+    size: Amount | None = Field(default=None, description="the largest model within, e.g. 450MB of weights")
     out: Path = Field(description="folder to write: model, report.html and work")
     recipe: RecipeName = Field(
         default="best",

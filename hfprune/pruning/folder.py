@@ -10,8 +10,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 import hfprune
-from hfprune.errors import explained
-from hfprune.files import atomic_directory, require_only, write_json
+from hfprune.errors import HfpruneError, explained
+from hfprune.files import atomic_directory, require_only, require_writable, write_json
 
 # The checkpoint, the page, the figure of loss against size, and all that they were made from.
 MODEL, REPORT, SWEPT, WORK = "model", "report.html", "loss.svg", "work"
@@ -28,13 +28,21 @@ def claimed(out: Path, settings: dict[str, Any]) -> Iterator[Path]:
     The settings of the call are recorded in it. If the block fails before anything is scored, nothing is left.
 
     Raises:
-        HfpruneError: the folder holds something else, or another call is at work in it.
+        HfpruneError: the folder holds something else or cannot be written, or another call is at work in it.
     """
     work = out / WORK
     about = {"settings": settings, "hfprune": hfprune.__version__}
     new = not out.exists()
-    if not (work / SETTINGS).is_file():
+    first = not (work / SETTINGS).is_file()
+    if first:
         require_only(out.resolve(), [path.name for path in out.glob("*") if _OURS.fullmatch(path.name)])
+    try:
+        require_writable(out / MODEL)
+    except OSError as error:
+        raise HfpruneError(
+            f"--out: cannot write to {out}: {error.strerror}; choose another folder"
+        ) from error
+    if first:
         with atomic_directory(work) as folder:
             write_json(folder / SETTINGS, about)
     lock = FileLock(work / ".lock", timeout=0)

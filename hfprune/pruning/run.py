@@ -3,7 +3,6 @@
 import os
 import sys
 import time
-from collections.abc import Collection
 from contextlib import redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +16,7 @@ from hfprune.settings import load, validate
 if TYPE_CHECKING:
     from hfprune.comparison.before_after import BeforeAfter
     from hfprune.comparison.rows import Row
+    from hfprune.pruning.foretold import Foretold
     from hfprune.pruning.recipe import PruningRecipe
     from hfprune.stages import Stage
     from hfprune.study.files import Files
@@ -52,6 +52,7 @@ def pruned(asked: Pruning) -> "BeforeAfter":
     from hfprune.page.pruned import write_pruned_page
     from hfprune.pruning.beside_dense import fitting, found_of, lacking, outcome
     from hfprune.pruning.folder import MODEL, REPORT, SWEPT, claimed
+    from hfprune.pruning.foretold import Foretold
     from hfprune.pruning.one_cell import fewest_blocks, jobs_of, one_cell
     from hfprune.pruning.recipe import chosen
 
@@ -64,48 +65,69 @@ def pruned(asked: Pruning) -> "BeforeAfter":
         print(f"right answers are left out of the comparison: {line}" * (not asked.quick), file=sys.stderr)
     with claimed(asked.out, asked.model_dump(mode="json")):
         folders = _fetched(asked)
-        asked, sweep = _at_its_ratio(asked, recipe, folders)
+        measures, foretold = fitting(asked, folders), Foretold()
+        asked, sweep = _at_its_ratio(asked, recipe, folders, measures, foretold)
         if not sweep:  # that of another call
             (asked.out / SWEPT).unlink(missing_ok=True)
         least = fewest_blocks(asked, recipe, folders["models"])
-        measures = fitting(asked, folders)
         files = one_cell(asked, recipe, folders, measures, least)
         recoveries = files.study.recoveries
         kept, said = recoveries[-1], list[str]()
         jobs = jobs_of(files, asked, kept)
-        known = {"calibrate", "score", "plan", "linear"} if sweep else set[str]()
+        if not sweep:
+            foretold.add(files, jobs)
         undecided = [*jobs].index("export") if measures and len(recoveries) > 1 else len(jobs)
-        seconds = _take_all(files, jobs, [*jobs][:undecided], least, asked, known)
+        seconds = _take_all(files, jobs, [*jobs][:undecided], least, asked, foretold)
         if undecided < len(jobs):
             step, said = worth_taking(found_of(jobs), keep=asked.keep_recovery)
             print(*said, sep="\n", end="\n" * bool(said), file=sys.stderr)
             (kept,) = (recovery for recovery in recoveries if step_of(recovery) == step)
             jobs = jobs_of(files, asked, kept)
-            seconds |= _take_all(files, jobs, [*jobs][undecided:], least, asked)
-        found = outcome(asked, recipe, folders["models"], jobs, step_of(kept), said)
+            seconds |= _take_all(files, jobs, [*jobs][undecided:], least, asked, foretold)
+        found = outcome(
+            asked, recipe, folders["models"], jobs, step_of(kept), said, sweep["files"] if sweep else ()
+        )
         settings = _settings(asked, recipe, jobs)
         write_pruned_page(asked.out / REPORT, asked.out / MODEL, found, settings, seconds, sweep)
     return found
 
 
 def _at_its_ratio(
-    asked: Pruning, recipe: "PruningRecipe", folders: dict[str, Path]
+    asked: Pruning,
+    recipe: "PruningRecipe",
+    folders: dict[str, Path],
+    measures: dict[str, Any],
+    foretold: "Foretold",
 ) -> tuple[Pruning, dict[str, Any] | None]:
-    """Return the call with the ratio that its limit allows, and, for readers, what was tried to find it."""
-    if asked.ratio:
+    """Return the call with the ratio that its limit allows, and what was tried to find it.
+
+    What to expect of the model is said before anything is tried.
+    """
+    from hfprune.models.load import load_skeleton
+    from hfprune.models.units import count_parameters
+    from hfprune.pruning.beside_dense import CROPS, LIMIT
+    from hfprune.pruning.expectation import expected
+    from hfprune.pruning.one_cell import fewest_blocks, jobs_of, one_cell, ratio_within, swept_jobs
+
+    model = folders["models"]
+    if asked.params or asked.size:
+        asked = asked.model_copy(update={"ratio": ratio_within(asked, recipe, model)})
+    if line := expected(asked, count_parameters(load_skeleton(model))):
+        print(line, file=sys.stderr)
+    if not asked.max_loss:
         return asked, None
 
-    from hfprune.pruning.one_cell import fewest_blocks, one_cell, ratio_within, swept_jobs
+    from hfprune.pruning.sweep import losses, shown
 
-    if not asked.max_loss:
-        return asked.model_copy(update={"ratio": ratio_within(asked, recipe, folders["models"])}), None
-
-    from hfprune.pruning.sweep import CROPS, losses, shown
-
-    least = fewest_blocks(asked, recipe, folders["models"])
-    files = one_cell(asked, recipe, folders, {"loss": CROPS}, least)
+    least = fewest_blocks(asked, recipe, model)
+    files = one_cell(asked, recipe, folders, {LIMIT: CROPS}, least)
     jobs = swept_jobs(files)
-    _take_all(files, jobs, [*jobs], least, asked)
+    foretold.add(files, jobs)
+    # All cuts take about as long, so that any ratio will do.
+    any_one = asked.model_copy(update={"ratio": files.study.ratios[0]})
+    later = one_cell(any_one, recipe, folders, measures, least)
+    foretold.add(later, jobs_of(later, any_one, later.study.recoveries[-1]), {"plan", *jobs})
+    _take_all(files, jobs, [*jobs], least, asked, foretold)
     sweep = shown(losses(jobs, asked.max_loss), asked.max_loss, asked.out)
     return asked.model_copy(update={"ratio": sweep["ratio"]}), sweep
 
@@ -144,33 +166,18 @@ def _fetched(asked: Pruning) -> dict[str, Path]:
     return found
 
 
-def _foretell(files: "Files", jobs: "dict[str, Stage]") -> None:
-    """Say the minutes to the exported model and those of the comparison, by the table of devices."""
-    from hfprune.cost.costs import Costs
-    from hfprune.devices.known import nominal_cpu, visible_device
-
-    costs = Costs(files, jobs.values(), visible_device() or nominal_cpu())
-    taken = {"to the model": 0.0, "for the comparison": 0.0}
-    for job, cost in zip(costs.jobs, costs.each, strict=True):
-        part = "for the comparison" if job.stage == "measure" else "to the model"
-        taken[part] += (cost.seconds - costs.start) * cost.share / 60
-    model, then = taken.values()
-    comparison = f", then about {then:.1f} for the comparison" if then else ""
-    print(f"about {model:.1f} minutes to the model{comparison}", file=sys.stderr)
-
-
 def _take_all(
     files: "Files",
     jobs: "dict[str, Stage]",
     titles: list[str],
     least: int,
     asked: Pruning,
-    known: Collection[str] = (),
+    foretold: "Foretold",
 ) -> dict[str, float]:
     """Run these jobs in order, each announced by its number and timed; return the seconds of each by its title.
 
-    A job whose result is there keeps the seconds that it took; the `known` ones are not foretold. What jobs print
-    goes to `work/log.txt`. The text must fill the `least` blocks that linear recovery takes.
+    A job whose result is there keeps the seconds that it took. What jobs print goes to `work/log.txt`. The text
+    must fill the `least` blocks that linear recovery takes.
     """
     from hfprune.calibration.blocks import load_blocks
     from hfprune.recovery.packing import load_packed
@@ -180,13 +187,14 @@ def _take_all(
     for number, (title, job) in enumerate(jobs.items(), start=1):
         if title not in titles:
             continue
-        if title == "score":  # once the text is known to fill its blocks
-            _foretell(files, {title: job for title, job in jobs.items() if title not in known})
+        if title == "score" and title in foretold.left:  # once the text is known to fill its blocks
+            print(foretold.announced(), file=sys.stderr)
         head, start = f"[{number}/{len(jobs)}] {title}", time.perf_counter()
-        print(f"{head} …", file=sys.stderr)
+        print(f"{head} …{foretold.to_go()}", file=sys.stderr)
         with (files.results / "log.txt").open("a") as log, redirect_stdout(log):
             anew = job.run() is not False
         seconds[title] = time.perf_counter() - start if anew else before.get(title, 0.0)
+        foretold.done(title, seconds[title] if anew else None)
         write_json(record, before | seconds)
         said = "" if anew else "is there, took "
         print(f"{head}: {said}{seconds[title]:.0f} s", file=sys.stderr)

@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from hfprune.analysis.effect import Effect
 from hfprune.comparison.rows import paired, share
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
+from hfprune.pruning.beside_dense import CROPS
 from hfprune.pruning.folder import SWEPT
 from hfprune.report.charts import Chart
 from hfprune.report.drawing.panels import sheet, theme
@@ -21,9 +23,6 @@ from hfprune.report.style import Look
 from hfprune.results import DENSE, read_result
 from hfprune.rounding import percent
 from hfprune.stages import Stage
-
-# Short crops of many documents: what shows a loss in seconds.
-CROPS = {"measure": "perplexity", "corpus": "wikipedia-sample", "sequences": 64, "length": 128}
 
 
 class Tried(NamedTuple):
@@ -34,26 +33,33 @@ class Tried(NamedTuple):
     loss: Effect
     """Its 95 % interval is in pairs over documents; `neutral` is the limit."""
     documents: int
+    files: tuple[Path, ...] = ()
+    """The results of the dense and of this model."""
 
 
 def losses(jobs: dict[str, Stage], most: float) -> list[Tried]:
     """Return what the jobs of a sweep have found beside the limit `most`, the smallest cut first."""
-    dense, *cells = [file for file in jobs["measure"].outputs() if file.suffix == ".parquet"]
+    dense, *cells = [file for file in jobs["measure"].outputs() if file.suffix == ".json"]
     plans = [job.outputs()[1] for job in jobs.values() if job.stage == "plan"]
     tried = []
     for plan, cell in zip(map(read_result, plans), cells, strict=True):
-        found = paired([pd.read_parquet(file) for file in (cell, dense)], "nll")
+        found = paired([pd.read_parquet(file.with_suffix(".parquet")) for file in (cell, dense)], "nll")
         if not found:
             raise HfpruneError("--max-loss: too few documents fill a crop for an interval; give --ratio")
         loss = replace(share(1.0, float(np.exp(found.value)), found, better=-1), neutral=most)
         left = {value["metric"]: value["value"] for value in plan["values"]}["parameters"]
-        tried.append(Tried(plan["cell"]["ratio"], int(left), loss, found.n))
+        tried.append(Tried(plan["cell"]["ratio"], int(left), loss, found.n, (dense, cell)))
     return sorted(tried, key=lambda one: one.ratio)
 
 
 def choice(tried: Sequence[Tried], most: float) -> Tried | None:
-    """Return the largest cut with the high end of its interval below the limit, or None."""
-    return max((one for one in tried if one.loss.high < most), key=lambda one: one.ratio, default=None)
+    """Return the largest cut up to which all have the high end of their interval below the limit, or None.
+
+    `tried` begins with the smallest. Since a cut counts only if all smaller ones do (a fixed sequence of tests),
+    one that loses more than the limit is chosen in at most 2.5 % of draws of the documents, however many are
+    tried, and the interval that chose the cut may judge it.
+    """
+    return [None, *takewhile(lambda one: one.loss.high < most, tried)][-1]
 
 
 def shown(tried: Sequence[Tried], most: float, out: Path) -> dict[str, Any]:
@@ -71,7 +77,7 @@ def shown(tried: Sequence[Tried], most: float, out: Path) -> dict[str, Any]:
     said = (
         f"Loss is the rise of perplexity against the dense model, on the same {least.documents} crops of "
         f"{CROPS['length']} tokens, each from another document of {CROPS['corpus']}, before any training. The "
-        f"largest cut with the high end of its 95 % interval below {limit} is exported."
+        f"largest cut is exported up to which each has the high end of its 95 % interval below {limit}."
     )
     print(tabulate(rows, headers, disable_numparse=True, colalign=["right"] * 3), f"\n{said}\n", sep="\n")
     _draw(tried, best, most, out / SWEPT)
@@ -81,7 +87,8 @@ def shown(tried: Sequence[Tried], most: float, out: Path) -> dict[str, Any]:
             f"smallest, {rows[0][0]} of the parameters, loses {least.loss}"
         )
     data = base64.b64encode((out / SWEPT).read_bytes()).decode()
-    return {"ratio": best.ratio, "headers": headers, "rows": rows, "said": said, "figure": data}
+    found = {"ratio": best.ratio, "files": best.files}
+    return found | {"headers": headers, "rows": rows, "said": said, "figure": data}
 
 
 def _draw(tried: Sequence[Tried], best: Tried | None, most: float, path: Path) -> None:

@@ -91,6 +91,8 @@ class Command(Strict):
 
     example: ClassVar[str]
     """A call, for the help."""
+    resumes: ClassVar[bool] = False
+    """Whether the same call, after a kill, keeps what was finished."""
 
     def run(self) -> bool | None:
         """Do the work; return False if it was done before, so that nothing was made."""
@@ -100,6 +102,7 @@ class Command(Strict):
 class Stage(Command):
     """Settings of a stage: how it is called by hand, and what a job of a study is."""
 
+    resumes = True
     work: ClassVar[Literal["core", "device", "machine"]] = "core"
     """`core`: one core, and no pass of a model. `device`: a GPU, or a core. `machine`: all cores, or a GPU."""
 

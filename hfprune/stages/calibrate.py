@@ -1,6 +1,5 @@
 """Draw seeded blocks of tokens from a corpus."""
 
-import sys
 from typing import Annotated, ClassVar
 
 from hfprune.assets.text import Blocks
@@ -26,18 +25,13 @@ class Calibrate(Stage):
 
     def run(self) -> bool | None:
         """Draw the blocks and write them with their provenance."""
-        from hfprune.calibration.blocks import save_blocks
+        from hfprune.calibration.blocks import save_blocks, say_fewer
 
         settings = self.model_dump()["blocks"] | {"seed": self.seed}
         made = settings | {"corpus": self.corpus.name}
         if is_recorded(self.out, self.sources(), made):
             return False
         blocks, documents = draw_blocks(self.model, self.corpus, place="calibration", **settings)
-        if len(blocks) < self.blocks.sequences:
-            filled = f"{self.corpus.name} fills {len(blocks):,} of {self.blocks.sequences:,} blocks"
-            remedy = "for more, give a longer text or a shorter --length"
-            print(
-                f"calibrate: warning: {filled}, so less is read than was asked for: {remedy}", file=sys.stderr
-            )
+        say_fewer(self.corpus.name, len(blocks), self.blocks.sequences, self.blocks.sampling)
         save_blocks(self.out, blocks, stable(origin(self.sources(), made)), documents)
         return True

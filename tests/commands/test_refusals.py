@@ -15,6 +15,7 @@ from hfprune.analysis.kept_neurons import OVERLAP
 from hfprune.errors import HfpruneError
 from hfprune.exports import checkpoint as exporting
 from hfprune.recovery import lora
+from hfprune.results import read_result
 from hfprune.stages.budget import neurons_removed
 
 # A command, and under it what its line says; OUT is an empty folder, and TEXT says what is read of a corpus.
@@ -70,7 +71,7 @@ measure perplexity --model mine --resampled plan.safetensors TEXT --out OUT
 measure perplexity --model mine --plan plan.safetensors --resampled plan.json TEXT --out OUT
     plan.json: not resampled scores or plans; make them with
 measure zeroshot --model mine --tasks OUT/arc_easy --out OUT/r
-    config/assets.yaml; did you mean 'arc_easy'?
+    no such file or folder; did you mean 'arc_easy'?
 measure zeroshot --model mine --tasks tasks/piqa --plan plan.safetensors --resampled plan.safetensors --out OUT
     zeroshot: not measured on resampled plans
 measure cost --model mine --criterion entropy --out OUT
@@ -89,12 +90,24 @@ measure --model mine --settings '{"measures": {"perplexity": TEXT}, "cells": [{"
     two cells have the same `out`
 plan --model mine --scores scores.safetensors --ratio half --out OUT/x.safetensors
     --ratio: must be a valid number, not 'half'
+plan --model mine --scores torn.safetensors --ratio 0.2 --out OUT/x.safetensors
+    torn.safetensors: truncated, damaged or no safetensors file (Error while deserializing header: 
+plan --model mine --scores typo.yaml --ratio 0.2 --out OUT/x.safetensors
+    typo.yaml: truncated, damaged or no safetensors file (Error while deserializing header: 
 plan --model mine --scores scores.safetensors --ratio 0.2 --cell foo --out OUT/x.safetensors
     --cell: 'foo' is not a cell: give study/model/method/ratio/seed/recovery
 plan --model mine --scores scores.safetensors --ratio 0.2 --units '["neurons", "layers"]' --out OUT/x.safetensors
     holds no scores of layers
 prune --model mine --ratio 0.2 --options '{"aggregation": "summ"}' --out OUT/p
     --criterion/--options: wanda: unknown key 'aggregation'; known: none
+prune --model OUT/nosuch/model --ratio 0.2 --out OUT/p
+    no model 'OUT/nosuch/model': no such file or folder
+prune --model ./mime --ratio 0.2 --out OUT/p
+    no model './mime': no such file or folder
+prune --model mine --ratio 0.2 --out /sys/pruned
+    --out: cannot write to /sys/pruned: 
+export --model mine --plan plan.safetensors --out /sys/pruned
+    choose another folder. Nothing was changed
 prune --model mine --ratio 0.2 --text corpora/text --length 100000 --no-linear --no-compare --out OUT/p
     cannot fill one block of 100000 tokens
 recover --model mine --instructions instructions/pairs --packed pairs.safetensors --out OUT/a
@@ -144,6 +157,7 @@ def others(made: Path) -> None:
     (cut / "results.csv").write_text(text[: len(text) // 2])
     (foreign / "claims.csv").write_text("x")
     pd.DataFrame([[None] * len(OVERLAP)], columns=OVERLAP).to_parquet(older / "layers.parquet")
+    (made / "torn.safetensors").write_bytes((made / "scores.safetensors").read_bytes()[:300])
     save_model("llama", made / "llama")
     for name, config in (("unheard", '{"model_type": "unheard_of"}'), ("broken", "{")):
         (made / name).mkdir()
@@ -192,7 +206,12 @@ def test_what_argparse_refuses_ends_with_the_usage(arguments, message, capsys) -
 def test_a_short_text_is_a_warning(work: Path, tmp_path: Path, capsys) -> None:
     out = tmp_path / "x.safetensors"
     run("calibrate --model mine --corpus corpora/text --sequences 99 --length 24 --out", out)
-    assert "calibrate: warning: text fills 48 of 99 blocks, " in capsys.readouterr().err
+    said = "warning: text fills 48 of {} blocks, so less is read than was asked for: "
+    assert said.format(99) in capsys.readouterr().err
+    few = "--corpus corpora/text --sequences 100000 --length 24"
+    run(f"measure fidelity --model mine --plan plan.safetensors {few} --out {tmp_path}")
+    assert capsys.readouterr().err.count(said.format("100,000")) == 1
+    assert read_result(tmp_path / "fidelity.json")["values"][0]["n"] == 48
 
 
 def test_what_layers_can_reach_neurons_alone_may_not(work: Path, tmp_path: Path) -> None:
@@ -221,8 +240,10 @@ def test_what_the_machine_refuses_is_one_line(work: Path, tmp_path: Path, monkey
     assert failure(EXPORT, tmp_path / "e") == "hfprune export: error: CUDA out of memory"
 
 
-def test_an_interrupt_ends_quietly(work: Path, tmp_path: Path, monkeypatch) -> None:
+def test_an_interrupt_ends_with_what_to_do(work: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(exporting, "export", killed)
     with pytest.raises(SystemExit) as end:
         run(EXPORT, tmp_path / "e")
     assert end.value.code == 130
+    said = "hfprune export: stopped; the same command goes on from what is finished"
+    assert capsys.readouterr().err.splitlines()[-1] == said

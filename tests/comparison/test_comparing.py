@@ -241,6 +241,34 @@ def test_the_verdict(factor: float, dense: float, spread: float, said: str, tmp_
 
 
 @pytest.mark.parametrize(
+    ("factor", "spread", "said"),
+    [
+        (1.15, 0.01, "Conclusion: within --max-loss 20 %, by the perplexity on text: +15"),
+        (1.15, 0.3, "Conclusion: not shown to be within --max-loss 20 %, by the perplexity on text: +17"),
+        (1.25, 0.01, "Conclusion: beyond --max-loss 20 %, by the perplexity on text: +25"),
+    ],
+)
+def test_what_was_asked_for_is_what_is_judged(
+    factor: float, spread: float, said: str, tmp_path: Path
+) -> None:
+    """Other text and repetition, by which the model would not be usable, stand beside it."""
+    before = 3 + 0.5 * WAVE
+    after = before + np.log(factor) + spread * np.cos(np.arange(16.0))
+    (tmp_path / "c4").mkdir()
+    found = perplexities(tmp_path, before, after) | perplexities(tmp_path / "c4", before, before + 1)
+    for path, each in found.items():
+        if path.is_relative_to(tmp_path / "c4"):
+            each["task"] = "c4"
+        else:
+            each["measure"] = "asked_perplexity"
+    shares = {"document": range(16), "before": 0.1 * WAVE, "after": 0.7 + 0.05 * WAVE}
+    first, other, degenerate = conclusions(compared(found, repeated=shares), 400, repaired=False, most=0.2)
+    assert first.startswith(said) and first.endswith("Within is a high end below +20 %.")
+    assert other.startswith("On text that did not choose the cut: perplexity on c4: +171")
+    assert "Its greedy text is degenerate" in degenerate
+
+
+@pytest.mark.parametrize(
     ("more", "said"),
     [
         (0.1, "Conclusion: usable"),

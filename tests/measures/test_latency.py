@@ -24,7 +24,7 @@ def pruned() -> torch.nn.Module:
 
 def test_decodes_what_generate_does(tiny, tokens) -> None:
     first, cache = prefill(tiny, tokens)
-    found = torch.cat([first, decode(tiny, first, cache, 7)], 1)
+    found = torch.cat([first, decode(tiny, first, cache, range(7))], 1)
     settings = {"max_new_tokens": 8, "min_new_tokens": 8, "do_sample": False, "pad_token_id": 0}
     tiny.generation_config.eos_token_id = None
     assert torch.equal(found, tiny.generate(tokens, **settings)[:, tokens.shape[1] :])

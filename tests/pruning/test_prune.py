@@ -129,7 +129,9 @@ def test_checkpoint_card_page_and_table(undisturbed: tuple[Path, str, str], proj
         r"perplexity on c4-sample-heldout .* [+−][\d.,]+ % \([+−][\d.,]+ % to [+−][\d.,]+ %\)", table
     )
     assert re.search(r"bits per byte, common sense.* [+−]\d\.\d{3} \([+−]\d\.\d{3} to [+−]\d\.\d{3}\)", card)
-    assert re.search(r"about 0\.\d minutes to the model, then about 0\.\d for the comparison", progress)
+    assert re.search(r"about \d+\.\d minutes to the model, then about \d+\.\d for the comparison", progress)
+    assert "continuing texts: 100%" in progress
+    assert progress.index("what to expect: a model of 0 million") < progress.index("[1/8] budget")
     assert "| length | `32` |" in card
     assert "| sampling | `pack` |" in card
     assert "http" not in page.replace("https://", "http")[page.index("<body>") :], "no network"
@@ -406,6 +408,31 @@ def test_what_a_killed_plan_wrote_is_not_taken_for_what_the_record_says(
     run(first)
     assert taken(capsys.readouterr().err) == ["plan"]
     assert export(tmp_path / "out") == kept
+
+
+@pytest.mark.parametrize("flags", ["--quick", "--no-compare --max-loss 20%"])
+def test_a_card_never_denies_what_was_measured(
+    flags: str, call: str, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is written with the export, before or after measures, and once more when all is known."""
+    first = f"{call.replace('--ratio 0.15', '')} {flags if 'max' in flags else f'--ratio 0.15 {flags}'}"
+    card = tmp_path / "out/model/README.md"
+    with monkeypatch.context() as patched, pytest.raises(SystemExit) as end:
+        patched.setattr("hfprune.pruning.beside_dense.write_card", killed)
+        run(first, "--out", tmp_path / "out")
+    assert end.value.code == 130
+    said = "hfprune prune: stopped; the same command goes on from what is finished"
+    assert capsys.readouterr().err.splitlines()[-1] == said
+    assert "it had not ended when this card was written" in " ".join(card.read_text().split())
+    assert "Nothing was measured" not in card.read_text()
+    run(first, "--out", tmp_path / "out")
+    assert taken(capsys.readouterr().err) == []
+    assert "| perplexity on " in card.read_text() and "had not ended" not in card.read_text()
+
+
+def test_nothing_was_measured_where_nothing_was(call: str, tmp_path: Path) -> None:
+    run(f"{call} --criterion magnitude --no-compare --out {tmp_path}/out")
+    assert "Nothing was measured for this card." in (tmp_path / "out/model/README.md").read_text()
 
 
 def test_two_calls_do_not_work_in_one_folder(call, pruned: Path) -> None:
