@@ -2,7 +2,6 @@
 
 import random
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,15 +73,13 @@ def sample_blocks(
     return torch.tensor(blocks, dtype=torch.int32), homes
 
 
-def say_fewer(corpus: str, blocks: int, asked: int, sampling: str) -> None:
-    """Say on stderr if a corpus fills fewer blocks than were asked for."""
-    if blocks < asked:
-        pack = ", or --sampling pack" * (sampling == "crop")
-        print(
-            f"warning: {corpus} fills {blocks:,} of {asked:,} blocks, so less is read than was asked for: "
-            f"for more, give a longer text or a shorter --length{pack}",
-            file=sys.stderr,
-        )
+def too_few(corpus: str, blocks: int, asked: int, sampling: str) -> str:
+    """Return a warning that a corpus fills fewer blocks than were asked for, or "" where it fills them."""
+    pack = ", or --sampling pack" * (sampling == "crop")
+    return (
+        f"warning: {corpus} fills {blocks:,} of {asked:,} blocks, so less is read than was asked for: for more, "
+        f"give a longer text or a shorter --length{pack}"
+    ) * (blocks < asked)
 
 
 def first_tokens(tokenizer: "PreTrainedTokenizerBase") -> list[int]:

@@ -85,7 +85,7 @@ class Subject:
         self._before: PreTrainedModel | None = None
         self._dense_outputs: dict[bytes, LastStates] = beside._dense_outputs if beside else {}
         self._lms: dict[str, PrefixTreeLM] = {}
-        self._drawn: set[str] = beside._drawn if beside else set()
+        self._said: set[str] = beside._said if beside else set()
 
     @cached_property
     def model(self) -> "PreTrainedModel":
@@ -192,15 +192,16 @@ class Subject:
             HfpruneError: the corpus is missing or empty, or has no document that is long enough.
         """
         from hfprune.assets.corpora import read_corpus
-        from hfprune.calibration.blocks import sample_blocks, say_fewer
+        from hfprune.calibration.blocks import sample_blocks, too_few
 
         folder = self.asset("corpora", text.corpus)
         drawn = text.model_dump(include={"sequences", "length", "sampling"})
         place: dict[str, Any] = {"seed": 0, "corpus": folder.name, "place": "measurement"}
         found = DrawnBlocks(*sample_blocks(read_corpus(folder), self.tokenizer, **drawn, **place))
-        if (key := f"{folder} {drawn}") not in self._drawn:  # said once for all measures and models
-            self._drawn.add(key)
-            say_fewer(folder.name, len(found.tokens), text.sequences, text.sampling)
+        line = too_few(folder.name, len(found.tokens), text.sequences, text.sampling)
+        if line and line not in self._said:  # once for all measures and models
+            self._said.add(line)
+            print(line)
         return found
 
 

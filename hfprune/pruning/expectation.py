@@ -36,11 +36,13 @@ def expected(asked: Pruning, parameters: int) -> str:
 def _at(ratio: float, models: dict[str, Any]) -> str:
     near = min(next(iter(models.values())), key=lambda tried: abs(tried - ratio))
     told = [f"{percent(round(loss[near][0], 2))} with {name}" for name, loss in models.items()]
-    return f"removing {percent(near)} of the parameters raised the perplexity by {', '.join(told)}"
+    return f"removing {percent(near)} of the parameters raised the perplexity by {' and '.join(told)}"
 
 
 def _within(most: float, models: dict[str, Any]) -> str:
     """Return how much may be removed by the rule of `hfprune.pruning.sweep.choice`."""
-    fitting = {name: [*takewhile(lambda x: loss[x][2] < most, loss)] for name, loss in models.items()}  # noqa: B023
-    told = [f"{percent(ratios[-1]) if ratios else 'nothing'} of {name}" for name, ratios in fitting.items()]
-    return f"a rise of the perplexity within {percent(most)} let {', '.join(told)} be removed"
+    told = []
+    for name, loss in models.items():
+        small = [*takewhile(lambda ratio: loss[ratio][2] < most, loss)]  # noqa: B023
+        told.append(f"{percent(small[-1]) if small else f'less than {percent(min(loss))}'} of {name}")
+    return f"a rise of the perplexity within {percent(most)} allowed to remove {' and '.join(told)}"

@@ -78,7 +78,7 @@ def _device() -> Device:
     return replace(cpu, float32=share * cpu.float32, bfloat16=share * cpu.bfloat16)
 
 
-def _operations_per_second(size: int = 1024, patience: float = 0.5) -> float:
+def _operations_per_second(size: int = 1024, patience: float = 1.0) -> float:
     """Time products of float32 matrices on all cores."""
     matrix = torch.rand(size, size)
     matrix @ matrix

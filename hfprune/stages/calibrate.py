@@ -1,5 +1,6 @@
 """Draw seeded blocks of tokens from a corpus."""
 
+import sys
 from typing import Annotated, ClassVar
 
 from hfprune.assets.text import Blocks
@@ -25,13 +26,14 @@ class Calibrate(Stage):
 
     def run(self) -> bool | None:
         """Draw the blocks and write them with their provenance."""
-        from hfprune.calibration.blocks import save_blocks, say_fewer
+        from hfprune.calibration.blocks import save_blocks, too_few
 
         settings = self.model_dump()["blocks"] | {"seed": self.seed}
         made = settings | {"corpus": self.corpus.name}
         if is_recorded(self.out, self.sources(), made):
             return False
         blocks, documents = draw_blocks(self.model, self.corpus, place="calibration", **settings)
-        say_fewer(self.corpus.name, len(blocks), self.blocks.sequences, self.blocks.sampling)
+        if line := too_few(self.corpus.name, len(blocks), self.blocks.sequences, self.blocks.sampling):
+            print(line, file=sys.stderr)
         save_blocks(self.out, blocks, stable(origin(self.sources(), made)), documents)
         return True
