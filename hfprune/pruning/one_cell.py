@@ -12,7 +12,6 @@ import torch
 from hfprune.assets.catalogue import Catalogue, LocalSource, ModelAsset
 from hfprune.comparison.before_after import step_of
 from hfprune.criteria import CRITERIA
-from hfprune.devices.known import nominal_cpu, visible_device
 from hfprune.errors import REASON, HfpruneError, explained
 from hfprune.models.load import load_skeleton
 from hfprune.models.units import count_parameters, gated_mlps, units_of
@@ -20,6 +19,7 @@ from hfprune.plans.counts import not_applicable
 from hfprune.plans.planning import Plan, apply_plan, make_plan
 from hfprune.pruning.beside_dense import HELDOUT
 from hfprune.pruning.config import Pruning
+from hfprune.pruning.faster_dtype import faster_dtype
 from hfprune.pruning.folder import MODEL, WORK
 from hfprune.pruning.recipe import PruningRecipe
 from hfprune.pruning.sample import Sample
@@ -130,7 +130,7 @@ def one_cell(
         "seeds": [asked.seed],
         "recoveries": recoveries if asked.ratio else recoveries[-1:],
         "recovery": LORA | {"instructions": names["instructions"]} if asked.recover else None,
-        "dtype": _fast_dtype() if asked.dtype == "auto" else asked.dtype,
+        "dtype": asked.dtype if asked.dtype != "auto" else faster_dtype(folders["models"], asked.out / WORK),
         "calibration": {
             "corpus": names["corpora"],
             "sequences": max(least, asked.sequences or (SOLVED if recipe.linear else SCORED)),
@@ -149,12 +149,6 @@ def one_cell(
         resources=asked.resources,
         elsewhere=others | {f"{kind}/{names[kind]}": folder for kind, folder in folders.items()},
     )
-
-
-def _fast_dtype() -> str:
-    """Return bfloat16 on a GPU or a processor with AMX, else float32: a run that resumes finds the same."""
-    device = visible_device() or nominal_cpu()
-    return "bfloat16" if device.on_gpu or device.name == "cpu-amx" else "float32"
 
 
 def jobs_of(files: Files, asked: Pruning, recovery: str) -> dict[str, Stage]:

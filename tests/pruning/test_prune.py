@@ -320,12 +320,12 @@ def test_each_step_is_measured_and_the_better_model_is_exported(
     assert "It is worse." in (tmp_path / "out/model/README.md").read_text()
 
 
-@pytest.mark.parametrize(("flags", "dtype"), [("avx512_bf16", "float32"), ("amx_bf16", "bfloat16")])
+@pytest.mark.parametrize(("times", "dtype"), [(1.1, "float32"), (1.3, "bfloat16")])
 def test_quick_and_in_the_faster_precision(
-    flags: str, dtype: str, call, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+    times: float, dtype: str, call, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "cpuinfo").write_text(flags)
-    monkeypatch.setattr(known, "CPUINFO", tmp_path / "cpuinfo")
+    seconds = {"float32": times, "bfloat16": 1.0}
+    monkeypatch.setattr("hfprune.pruning.faster_dtype.mlp_seconds", lambda _: seconds)
     monkeypatch.setattr(known, "visible_devices", list)
     run(call.replace("--dtype float32", "--quick"), "--out", tmp_path / "a")
     assert taken(capsys.readouterr().err) == TITLES
