@@ -1,80 +1,150 @@
-"""A study's numbers beside those of another run of it: what is equal, what is not, and what may be why."""
+"""A study's tables beside those of another run of it: what is equal, what is not, and what may be why."""
 
-import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from itertools import chain, islice
+from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from hfprune.analysis.tidy import Tidy, read_csv
+from hfprune.analysis.allowed import OF_MACHINE, OF_RUN, Allowed, moved
+from hfprune.analysis.by_key import INSIDE, KINDS, OUTSIDE, ROUNDED, Compared, by_key, number
+from hfprune.analysis.declarations import Declarations, declare
+from hfprune.analysis.flat import read_flat, read_lines
+from hfprune.analysis.tidy import ITEMS, RECORDS, RESULTS, STUDY
+from hfprune.errors import HfpruneError
 from hfprune.results import KEY
-from hfprune.rounding import percent
+from hfprune.settings import load
 from hfprune.study import paths
+from hfprune.study.study import Study
 
-# What float32 sums in another order may change, relative to the value.
-ROUNDING = 1e-4
-EQUAL, ROUNDED, INSIDE = "equal", "within rounding", "within the interval"
-OUTSIDE, MISSING, ADDED = "outside the interval", "missing", "added"
-JUDGED = ["claim", "model", "kind", "ratio", "metric"]
+# The columns that tell the rows of a table apart, of whichever table has them.
+NAMES = (
+    *KEY,
+    *("question", "against", "against_recovery", "outcome", "claim", "kind", "reference"),
+    *("resample", "item", "layer", "method_a", "method_b"),
+)
+# How many differences are listed.
+MOST = 20
+
+Found = Mapping[str, Compared]
 
 
-def reproduction(kept: Tidy, made: Tidy) -> tuple[bool, str]:
-    """Return whether a run gives the kept numbers, and the comparison as Markdown.
+def study_name(folder: Path) -> str:
+    """Return the name of the study that a folder of `collect` is of.
 
-    A value is compared unless it is a time or memory; its interval is the kept one, over draws and items for a
-    level, twice its standard error for a seed, and 2 % of it where neither is known.
+    Raises:
+        HfpruneError: its values cannot be read, or there is none.
     """
-    by = KEY[1:]
-    both = kept.whole.merge(made.whole, "outer", by, suffixes=("", "_made"), indicator="side")
-    metrics = [kept.declared.find(*pair).metric for pair in both[["measure", "metric"]].to_numpy()]
-    both = both[[metric.repeatable for metric in metrics]]
-    gap, size = (both["value_made"] - both["value"]).abs(), both["value"].abs()
-    half = 2 * both["stderr"].fillna(0.01 * size)
-    inside = both["value_made"].between(
-        both["low"].fillna(both["value"] - half), both["high"].fillna(both["value"] + half)
-    )
-    equal = both["value"].eq(both["value_made"]) | both[["value", "value_made"]].isna().all(axis=1)
-    tests = [both["side"] == "left_only", both["side"] == "right_only", equal, gap <= ROUNDING * size, inside]
-    found = pd.Series(np.select(tests, [MISSING, ADDED, EQUAL, ROUNDED, INSIDE], OUTSIDE), both.index)
-    counts = pd.crosstab(both["measure"], found)
-    counts = counts.reindex(columns=[EQUAL, ROUNDED, INSIDE, OUTSIDE, MISSING, ADDED], fill_value=0)
-    changed = [*_changed(kept, made)]
-    same = not counts[[OUTSIDE, MISSING]].any(axis=None) and not changed
+    named = read_flat(folder / RESULTS).get("study", pd.Series(dtype=str)).mode()
+    if named.empty:
+        raise HfpruneError(f"{folder / RESULTS}: holds no result of a study; run `hfprune collect` first")
+    return str(named[0])
+
+
+def reproduction(kept: Path, made: Path, render: Callable[[list[str]], Path]) -> tuple[bool, str]:
+    """Return whether a run gives the kept tables, and the comparison as Markdown.
+
+    The tables of the paper are made of the others, so that the run's are compared with what its own others give.
+
+    Args:
+        kept: folder of the kept tables.
+        made: folder of the run's.
+        render: makes tables of the paper anew from the run's, by their names, and returns their folder.
+
+    Raises:
+        HfpruneError: a file cannot be read.
+    """
+    names = [name for name in (*paths.TIDY, *paths.ANALYSED) if (kept / name).exists()]
+    missing = [name for name in names if not (made / name).exists()]
+    tables = [
+        {name: read_flat(folder / name) for name in names if name not in missing} for folder in (kept, made)
+    ]
+    found = dict(compared(declare(load(Study, kept / STUDY)), *tables))
+    shown = [file.relative_to(kept).as_posix() for file in sorted((kept / paths.TABLES).glob("*.*"))]
+    missing += [name for name in shown if not (made / name).exists()]
+    if shown and not missing and all(one.failed.empty for one in found.values()):
+        again = render([*dict.fromkeys(Path(name).stem for name in shown)])
+        found |= {
+            name: by_key(read_lines(again / Path(name).name), read_lines(made / name), ["line"])
+            for name in shown
+        }
+    failed = [f"{name}: missing" for name in missing]
+    lines = chain(failed, (f"{name}: {line}" for name, one in found.items() for line in one.described()))
+    number = len(failed) + sum(len(one.failed) for one in found.values())
+    return not number, _text(made, found, [*islice(lines, MOST)], number)
+
+
+def compared(
+    declared: Declarations, kept: Mapping[str, pd.DataFrame], made: Mapping[str, pd.DataFrame]
+) -> Iterator[tuple[str, Compared]]:
+    """Yield each table of a study beside that of the run, by its file; the items first.
+
+    The records tell where other items may differ, and the items, where other tables may.
+    """
+    allowed, both = Allowed(declared), {name: (kept[name], made[name]) for name in kept}
+    if RECORDS in both:
+        allowed = replace(allowed, moved=moved(by_key(*both[RECORDS], NAMES)))
+    if ITEMS in both:
+        items = by_key(*both.pop(ITEMS), NAMES, allowed.in_items)
+        yield ITEMS, items
+        allowed = allowed.after(items)
+    for name, tables in both.items():
+        limits = {RECORDS: allowed.in_records, STUDY: lambda *_: {}}.get(name, allowed.in_values)
+        yield name, by_key(*tables, NAMES, limits)
+
+
+def _text(made: Path, found: Found, failed: list[str], number: int) -> str:
+    counts = pd.DataFrame([one.found.value_counts().reindex([*KINDS]) for one in found.values()])
+    counts = counts.fillna(0).astype(int).groupby([name.split("/")[0] for name in found], sort=False).sum()
+    counts = counts.rename_axis("file")
     answer = "Numbers within the intervals" if counts[INSIDE].any() else "The same numbers, up to rounding"
-    answer = f"{answer if same else 'Not the same numbers'}: {made.folder}."
-    lines = [answer, "", counts.to_markdown(), ""]
+    lines = [f"{'Not the same numbers' if number else answer}: {made}.", "", counts.to_markdown(), ""]
+    if number:
+        first = f", of which these are the first {MOST}" if number > MOST else ""
+        lines += [
+            f"Rows outside, missing or added: {number}{first}.",
+            "",
+            *(f"- {line}" for line in failed),
+            "",
+        ]
+    if RESULTS in found:
+        lines += _largest(found[RESULTS])
+    lines += [
+        f"Not compared in {name}: {', '.join(_left_out(one))}." for name, one in found.items() if one.left_out
+    ]
+    if RECORDS in found:
+        lines += _differing(found[RECORDS])
+    return "\n".join(lines) + "\n"
+
+
+def _largest(values: Compared) -> Iterator[str]:
+    """Yield the largest difference of a value that was compared, relative to it."""
+    compared = values.found.isin([ROUNDED, INSIDE, OUTSIDE])
+    before, after = (number(side.loc[compared, "value"]) for side in (values.kept, values.made))
+    gap = (after - before).abs() / before.abs().where(before != 0, 1)
     if gap.max() > 0:
-        row = both.loc[(gap / size.where(size > 0, 1)).idxmax()]
-        where = ", ".join(str(row[name]) for name in by if pd.notna(row[name]) and row[name] != "")
-        lines.append(f"The largest difference: {row['value']:.6g} → {row['value_made']:.6g} ({where}).")
-    lines += [f"The verdict changed: {line}." for line in changed]
-    lines += ["The study differs: see both study.yaml."] * (kept.study != made.study)
-    lines += _differing(kept.records, made.records)
-    return same, "\n".join(lines) + "\n"
+        at = gap.idxmax()
+        where = ", ".join(filter(None, values.kept.loc[at, [*values.key]]))
+        yield f"The largest difference: {before[at]:.6g} → {after[at]:.6g} ({where})."
 
 
-def _changed(kept: Tidy, made: Tidy) -> Iterator[str]:
-    """Yield the claims whose verdict is another."""
-    old, new = (data.folder / paths.CLAIMS for data in (kept, made))
-    if old.exists() and new.exists():
-        pairs = (
-            read_csv(old)
-            .merge(read_csv(new), "outer", on=JUDGED, suffixes=("", "_made"))
-            .fillna({"verdict": "none", "verdict_made": "none"})
-        )
-        for row in pairs[pairs["verdict"] != pairs["verdict_made"]].itertuples():
-            yield f"{row.claim}, {row.model}, {percent(row.ratio)}: {row.verdict} → {row.verdict_made}"
+def _left_out(one: Compared) -> Iterator[str]:
+    """Yield the columns that were not compared, with the metrics or measures of their rows if they are not all."""
+    by = next((name for name in ("metric", "measure") if name in one.kept), "")
+    groups: dict[str, dict[str, None]] = {}
+    for name, rows in one.left_out.items():
+        of = "" if rows.all() or not by else " of " + ", ".join(sorted({*one.kept.loc[rows, by]} - {""}))
+        groups.setdefault(of, {})[name if name in OF_RUN else name.partition(".")[0]] = None
+    return (f"{', '.join(names)}{of}" for of, names in groups.items())
 
 
-def _differing(kept: pd.DataFrame, made: pd.DataFrame) -> Iterator[str]:
+def _differing(records: Compared) -> Iterator[str]:
     """Yield the versions, the precision and the hardware that differ."""
-    for column in ("packages", "hardware", "settings"):
-        old, new = (
-            {text: json.loads(text) for text in rows[column].unique()}.values() for rows in (kept, made)
-        )
-        names = dict.fromkeys(name for one in (*old, *new) for name in one)
-        for name in names if column != "settings" else ("dtype",):
-            before, after = ({str(one[name]) for one in side if name in one} for side in (old, new))
+    for name in records.kept:
+        part, _, rest = name.partition(".")
+        if part in OF_MACHINE or name == "settings.dtype":
+            before, after = ({*map(str, side[name].dropna())} for side in (records.kept, records.made))
             if before != after:
                 shown = (", ".join(sorted(side)) or "not kept" for side in (before, after))
-                yield f"{name} differs: {' → '.join(shown)}."
+                yield f"{rest} differs: {' → '.join(shown)}."

@@ -66,7 +66,8 @@ class Tidy:
         path = self.folder / RESULTS
         numbers = [column for column, dtype in DTYPES.items() if dtype != "str"]
         missing = {column: [""] for column in numbers}
-        with readable(path, OSError, ValueError):
+        # A count that is no whole number is an error of types.
+        with readable(path, OSError, ValueError, TypeError):
             rows = pd.read_csv(path, dtype=DTYPES, keep_default_na=False, na_values=missing)
         require_columns(rows, path, DTYPES)
         if (self.folder / RECORDS).exists():

@@ -45,11 +45,11 @@ def facts(study: StudyResults) -> dict[str, Any]:
 
 
 def _check(file: Path) -> list[str]:
-    """Return the sentences of `hfprune check`, without its table of counts."""
+    """Return the sentences of `hfprune check`, without its table of counts and its list."""
     made = file.with_name("results.csv")
     current = file.exists() and file.stat().st_mtime >= made.stat().st_mtime
     lines = file.read_text(encoding="utf-8").splitlines() if current else []
-    return [line for line in lines if line and not line.startswith("|")]
+    return [line for line in lines if line and not line.startswith(("|", "- "))]
 
 
 def _measures(study: StudyResults) -> list[str]:

@@ -1,7 +1,6 @@
 """Compare a study's numbers with those that git holds of it, or with anybody's."""
 
 import subprocess
-from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,6 +9,7 @@ from zipfile import ZipFile
 
 from pydantic import Field
 
+from hfprune.assets.shipped import shipped
 from hfprune.errors import HfpruneError
 from hfprune.stages import Stage
 from hfprune.stages.fields import CollectedFolder
@@ -30,22 +30,28 @@ class CheckResults(Stage):
     )
 
     def run(self) -> None:
-        """Print how many values are equal, the largest difference, the verdicts that changed, and what may be why.
+        """Print how many rows of each file are equal, which are not, what was not compared, and what may be why.
 
         Raises:
-            HfpruneError: without `out`, where git holds no results of this study, a value lies outside its
-                interval or is missing, or a verdict has changed.
+            HfpruneError: a file cannot be read; or, without `out`, there is nothing to compare with, or a row is
+                missing, added, or beyond what another run may change.
         """
-        from hfprune.analysis.reproduction import reproduction
-        from hfprune.analysis.tidy import STUDY, Tidy
+        from hfprune.analysis.reproduction import reproduction, study_name
         from hfprune.files import atomic_file
+        from hfprune.report.table_files import write_tables
 
         with TemporaryDirectory() as temporary:
-            name = Tidy(self.results).whole["study"].iloc[0]
-            kept = self.against or _committed(Path("results", name), Path(temporary))
-            same, text = False, f"The last commit here holds no results of {name}.\n"
-            if self.against or (kept / STUDY).exists():
-                same, text = reproduction(Tidy(kept), Tidy(self.results))
+            made = Path(temporary, "made")
+            kept = self.against or Path(temporary, "results", study_name(self.results))
+            lacking = None if self.against else _extract(kept.relative_to(temporary), Path(temporary))
+            if lacking and not self.out:
+                raise HfpruneError(lacking)
+
+            def again(names: list[str]) -> Path:
+                write_tables(self.results, shipped(Path("paper")), made, names)
+                return made
+
+            same, text = (False, f"{lacking}.\n") if lacking else reproduction(kept, self.results, again)
         if self.out:
             with atomic_file(self.out) as file:
                 file.write_text(text)
@@ -54,12 +60,19 @@ class CheckResults(Stage):
             raise HfpruneError(f"{self.results}: not the numbers of {self.against or 'the last commit'}")
 
 
-def _committed(folder: Path, out: Path) -> Path:
-    """Extract what the last commit of this checkout holds of a folder."""
-    archive = b""
-    with suppress(FileNotFoundError):  # no git
-        command = ["git", "archive", "--format=zip", "HEAD", str(folder)]
-        archive = subprocess.run(command, capture_output=True, check=False).stdout
-    if archive:
-        ZipFile(BytesIO(archive)).extractall(out)
-    return out / folder
+def _extract(folder: Path, out: Path) -> str | None:
+    """Extract what the last commit of this checkout holds of a folder, or return why there is nothing."""
+    try:
+        top = _git("rev-parse", "--show-toplevel").decode().strip()
+    except (OSError, subprocess.CalledProcessError):  # no git, no checkout
+        return f"{Path.cwd()} is in no checkout of git, so that it holds no results; give --against FOLDER"
+    try:
+        archive = _git("-C", top, "archive", "--format=zip", "HEAD", str(folder))
+    except subprocess.CalledProcessError:
+        return f"the last commit of {top} holds no {folder}; give --against FOLDER"
+    ZipFile(BytesIO(archive)).extractall(out)
+    return None
+
+
+def _git(*words: str) -> bytes:
+    return subprocess.run(["git", *words], capture_output=True, check=True).stdout

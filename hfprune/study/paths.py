@@ -40,6 +40,8 @@ TIDY = (
 EFFECTS, CLAIMS, DRAWS, ANSWERS = ANALYSED = ("effects.csv", "claims.csv", "draws.csv", "answers.csv")
 # What `check` says of them.
 CHECK = "check.md"
+# The folder of the paper's tables.
+TABLES = "tables"
 
 
 def fill(pattern: str, cell: Cell, **more: Any) -> str:

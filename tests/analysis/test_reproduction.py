@@ -1,5 +1,6 @@
 """A run beside what git holds of the study: every kind of difference, and what may be why."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -9,62 +10,229 @@ import pytest
 from command_line import failure, run
 from committed import ROOT, results_of
 
+from hfprune.analysis.allowed import OF_RUN, Allowed
+from hfprune.analysis.by_key import ADDED, EQUAL, LEFT_OUT, MISSING, Limits, by_key
+from hfprune.analysis.declarations import declare
+from hfprune.analysis.flat import read_flat
+from hfprune.analysis.reproduction import MOST, NAMES, reproduction
+from hfprune.settings import load
+from hfprune.study.paths import ANALYSED, TIDY
+from hfprune.study.study import Study
+
+HELD = [*(name for name in TIDY if name != "layers.parquet"), *ANALYSED]
+
 
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of what git holds of a study, in a clone."""
+    """A copy of what git holds of the demo, in a clone."""
     monkeypatch.chdir(ROOT)
-    return shutil.copytree(results_of("methods"), tmp_path / "mine")
+    return shutil.copytree(results_of("demo"), tmp_path / "mine")
 
 
-def test_the_same_numbers_are_said_to_be(made: Path, tmp_path: Path) -> None:
+def checked(made: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """Return what is printed about a folder that is not as git holds it."""
+    assert "not the numbers of the last commit" in failure("check", "--results", made)
+    return capsys.readouterr().out
+
+
+def change(file: Path, query: str, **values: object) -> None:
+    """Write a table with other values, or what functions make of the old ones, in the rows of a query."""
+    rows = (
+        pd.read_parquet(file)
+        if file.suffix == ".parquet"
+        else pd.read_csv(file, dtype=str, keep_default_na=False)
+    )
+    rows = rows.astype(dict.fromkeys(values, object))
+    at = rows.query(query).index
+    assert len(at)
+    for name, value in values.items():
+        rows.loc[at, name] = rows.loc[at, name].map(value) if callable(value) else value
+    if file.suffix == ".parquet":
+        rows.convert_dtypes().to_parquet(file, index=False)
+    else:
+        rows.to_csv(file, index=False)
+
+
+def other(value: object) -> object:
+    """Return a value that is another one, and as a number of a time an impossible one."""
+    if isinstance(value, bool):
+        return not value
+    try:
+        return -5 * float(value) or 1.0
+    except ValueError:
+        return f"{value}?"
+
+
+def test_the_same_numbers_are_said_to_be_and_what_is_left_out_is_named(made: Path, tmp_path: Path) -> None:
     run("check", "--results", made, "--out", tmp_path / "check.md")
     text = (tmp_path / "check.md").read_text()
     assert text.startswith("The same numbers, up to rounding: ") and "differs" not in text
-    run("check", "--results", made)
+    held = {file.relative_to(made).parts[0] for file in made.rglob("*.*")}
+    assert held == {*re.findall(r"^\| (\S+\.\S+|tables) ", text, re.M)}
+    assert re.search(r"^\| items.parquet +\| +3239 \|( +0 \|)+$", text, re.M)
+    assert "Not compared in records.parquet: commit, version, started, " in text
+    assert re.search(r"Not compared in results.csv: .*value of decode_speedup, .*seconds\.", text)
+
+
+def limits(name: str) -> Limits:
+    allowed = Allowed(declare(load(Study, results_of("demo") / "study.yaml")))
+    by_file = {"items.parquet": allowed.in_items, "records.parquet": allowed.in_records}
+    return (lambda *_: {}) if name == "study.yaml" else by_file.get(name, allowed.in_values)
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_any_value_that_is_another_is_found_and_named(name: str) -> None:
+    """One value of every column at a time, where it is compared, and where it is not, an impossible one.
+
+    Each stands in a row of its own, which `layer` numbers.
+    """
+    table = read_flat(results_of("demo") / name)
+    same = by_key(table, table, NAMES, limits(name))
+    assert same.found.eq(EQUAL).all()
+    kept, made, columns = [], [], []
+    for column in same.kept.columns.difference(same.key):
+        left_out = same.left_out.get(column, pd.Series(False, same.kept.index))
+        for where in (left_out, ~left_out):
+            if any(filled := same.kept[column].notna() & where):
+                row = same.kept[filled].iloc[0].to_dict() | {"layer": str(len(columns))}
+                kept.append(row)
+                made.append(row | {column: other(row[column])})
+                columns.append((column, where is left_out and isinstance(made[-1][column], str)))
+    found = by_key(pd.DataFrame(kept), pd.DataFrame(made), NAMES, limits(name))
+    for number, (column, text_left_out) in enumerate(columns):
+        (at,) = found.kept.index[found.kept["layer"] == str(number)]
+        if text_left_out:
+            assert found.found[at] == LEFT_OUT and column.partition(".")[0] in {*OF_RUN, "needs", "note"}
+        else:
+            assert [*found.outside.columns[found.outside.loc[at]]] == [column], (column, made[number][column])
+    assert len(columns) >= same.kept.shape[1] - len(same.key) - same.kept.isna().all().sum()
+
+
+@pytest.mark.parametrize("name", [name for name in HELD if name != "study.yaml"])
+def test_any_row_of_another_name_or_twice_or_missing_is_named(name: str) -> None:
+    table = read_flat(results_of("demo") / name)[:20].astype(object)
+    table = table.drop_duplicates([column for column in NAMES if column in table])
+    for column in [column for column in NAMES if column in table and table[column].notna().any()]:
+        altered = table.copy()
+        altered.loc[table.index[0], column] = "another"
+        found = by_key(table, altered, NAMES)
+        assert len(found.failed) == 2 and {*found.found[found.failed]} == {MISSING, ADDED}, column
+    for altered, kind in ((pd.concat([table, table[:1]]), ADDED), (table[:-1], MISSING)):
+        (line,) = by_key(table, altered, NAMES).described()
+        assert line.endswith(kind)
+
+
+METRIC = "method == 'entropy' and seed == '' and metric == 'js_distance' and ratio == '0.3'"
 
 
 @pytest.mark.parametrize(
-    ("value", "kind", "said"),
+    ("file", "query", "values", "said"),
     [
-        (lambda x: x * (1 + 1e-6), "within rounding", "The same numbers"),
-        (lambda x: x + 0.001, "within the interval", "Numbers within the intervals"),
-        (lambda x: x + 0.2, "outside the interval", "Not the same"),
+        (
+            "results.csv",
+            METRIC,
+            {"n": 0.0001},
+            "entropy, 0.3, none, fidelity, c4-sample-heldout, js_distance: n 8 →",
+        ),
+        ("results.csv", "unit == 's'", {"value": -5}, "cost, seconds: value "),
+        ("study.yaml", "sequences: 32", "sequences: 33", "study.yaml: calibration.sequences 32 → 33"),
+        (
+            "claims.csv",
+            "claim == 'lower-js-distance' and value != ''",
+            {"value": lambda x: -5 * float(x)},
+            "lower-js-distance: value",
+        ),
+        (
+            "items.parquet",
+            "nll > 0 and item == 3",
+            {"nll": lambda x: 1.001 * x},
+            "wikipedia-sample, 0, 3: nll ",
+        ),
     ],
 )
-def test_one_number_that_was_changed_by_hand_is_found(made: Path, tmp_path: Path, value, kind, said) -> None:
-    rows = pd.read_csv(made / "results.csv", keep_default_na=False)
-    at = rows.query("measure == 'fidelity' and method == 'entropy' and seed == ''").index[0]
-    before = float(rows.loc[at, "value"])
-    rows.loc[at, "value"] = value(before)
-    rows.to_csv(made / "results.csv", index=False)
+def test_an_altered_copy_fails_and_says_where(made: Path, capsys, file, query, values, said) -> None:
+    if file.endswith("yaml"):
+        (made / file).write_text((made / file).read_text().replace(query, values))
+    else:
+        change(made / file, query, **values)
+    text = checked(made, capsys)
+    assert text.startswith("Not the same numbers: ") and said in text.replace(
+        "smollm2-135m-instruct-q4, ", ""
+    )
+
+
+def test_what_is_missing_is_listed_up_to_twenty(made: Path, capsys) -> None:
+    for name in (gone := ["items.parquet", "claims.csv", "tables/table7.md"]):
+        (made / name).unlink()
+    rows = (made / "effects.csv").read_text().splitlines(keepends=True)
+    (made / "effects.csv").write_text("".join([*rows[:-30], rows[1]]))
+    text = checked(made, capsys)
+    assert all(f"- {name}: missing\n" in text for name in gone)
+    assert "Rows outside, missing or added: 34, of which these are the first 20." in text
+    assert text.count("\n- ") == MOST
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_a_file_that_is_empty_or_none_is_one_line(made: Path, name: str) -> None:
+    for content in (b"", b"\x00\xff,{"):
+        (made / name).write_bytes(content)
+        assert str(made / name) in failure("check", "--results", made)
+
+
+def test_the_paper_s_tables_are_those_of_the_run_s_own_numbers(made: Path, tmp_path: Path, capsys) -> None:
+    kept = results_of("demo")
+    files = sorted((made / "tables").iterdir())
+    for file in files:
+        lines = file.read_text().splitlines()
+        number = next(at for at, line in enumerate(lines) if re.search(r"\d", line))
+        lines[number] = re.sub(r"\d", lambda digit: str(9 - int(digit[0])), lines[number], count=1)
+        file.write_text("\n".join(lines))
+    same, text = reproduction(kept, made, lambda _names: kept / "tables")
+    assert not same and all(f"- tables/{file.name}: " in text for file in files[:MOST]) and len(files) == 27
+    assert f": {len(files)}, of which" in text
+    assert "- tables/claims.csv: 2: text " in checked(made, capsys)
+
+
+def test_another_plan_has_its_values_within_the_intervals(made: Path, tmp_path: Path) -> None:
+    """Only where the plan is another one."""
+    cell = "model == 'smollm2-135m-instruct-q4' and method == 'entropy' and ratio == 0.3"
+    level = METRIC + " and model == 'smollm2-135m-instruct-q4'"
+    change(made / "results.csv", level, value=lambda x: float(x) + 1e-3)
+    assert "not the numbers" in failure("check", "--results", made)
+
+    def another(inputs: str) -> str:
+        return json.dumps(json.loads(inputs) | {"plan": "another"}, sort_keys=True)
+
+    change(made / "items.parquet", f"{cell} and js_distance > 0", js_distance=lambda x: x + 1e-3)
+    assert "not the numbers" in failure("check", "--results", made)
+    change(made / "records.parquet", cell, inputs=another)
+    shutil.rmtree(made / "tables")
+    run("tables", "--results", made)
     run("check", "--results", made, "--out", tmp_path / "check.md")
     text = (tmp_path / "check.md").read_text()
-    assert text.startswith(said) and f"{before:.6g} → {value(before):.6g} (smollm2" in text
-    table = pd.read_table(tmp_path / "check.md", sep=r"\s*\|\s*", engine="python", skiprows=2, nrows=6)
-    assert table.set_index("measure").loc["fidelity", kind] == "1"
-    if said.startswith("Not"):
-        assert "not the numbers of the last commit" in failure("check", "--results", made)
+    assert text.startswith("Numbers within the intervals: "), text
+    assert re.search(r"^\| results.csv +\| +955 \| +0 \| +1 \|( +0 \|)+$", text, re.M)
+    change(made / "results.csv", level, value=lambda x: float(x) + 1)
+    assert "not the numbers" in failure("check", "--results", made)
 
 
-def test_another_torch_another_verdict_and_a_missing_value_are_named(made: Path, tmp_path: Path) -> None:
-    records = pd.read_parquet(made / "records.parquet")
-    records["packages"] = records["packages"].str.replace('"torch": "2.13.0', '"torch": "9.9.9')
-    records.to_parquet(made / "records.parquet")
-    claims = pd.read_csv(made / "claims.csv")
-    claims.loc[claims["verdict"] == "inconclusive", "verdict"] = "contradicted"
-    claims.to_csv(made / "claims.csv", index=False)
-    rows = (made / "results.csv").read_text().splitlines(keepends=True)
-    (made / "results.csv").write_text("".join(rows[:-1]))
+def test_another_torch_is_named(made: Path, tmp_path: Path) -> None:
+    change(
+        made / "records.parquet",
+        "model != ''",
+        packages=lambda old: old.replace('"torch": "2.13.0', '"torch": "9.9.9'),
+    )
     run("check", "--results", made, "--out", tmp_path / "check.md")
-    text = (tmp_path / "check.md").read_text()
-    assert "torch differs: 2.13.0+cpu → 9.9.9+cpu." in text and "inconclusive → contradicted" in text
-    assert text.startswith("Not the same") and re.search(r"\| cost +\|.* 1 \| +0 \|\n", text)
+    assert "torch differs: 2.13.0+cpu → 9.9.9+cpu." in (tmp_path / "check.md").read_text()
 
 
-def test_a_study_that_git_lacks(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outside_a_checkout_and_for_a_study_that_git_lacks(
+    made: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    change(made / "results.csv", "value != ''", study="mine")
+    assert "holds no results/mine; give --against" in failure("check", "--results", made)
     monkeypatch.chdir(tmp_path)
+    assert "is in no checkout of git" in failure("check", "--results", made) and not capsys.readouterr().out
     run("check", "--results", made, "--out", tmp_path / "check.md")
-    assert "The last commit here holds no results of methods" in (tmp_path / "check.md").read_text()
-    assert "not the numbers of the last commit" in failure("check", "--results", made)
-    run("check", "--results", made, "--against", results_of("methods"))
+    assert "is in no checkout of git" in (tmp_path / "check.md").read_text()
+    run("check", "--results", results_of("methods"), "--against", results_of("methods"))

@@ -85,6 +85,8 @@ use rule collect as check with:
     input:
         PUBLISHED.tidy,
         PUBLISHED.analysed,
+        PUBLISHED.forms("tables"),
+        PAPER,
     output:
         f"{RESULTS}/check.md",
     log:
