@@ -11,17 +11,9 @@ from hfprune.analysis.declarations import Declarations
 
 # What follows from outcomes, beside their `value`, in any table: numbers, and words with numbers.
 FOLLOWING = (
-    *("stderr", "sd", "low", "high", "base", "p", "holm", "detectable", "needs", "note", "share", "balanced"),
-    *(
-        "seeds_sd",
-        "resamples_sd",
-        "quotient",
-        "overlap",
-        "rank_correlation",
-        "near_cut",
-        "jaccard",
-        "expected",
-    ),
+    *("stderr", "sd", "low", "high", "base", "p", "holm", "detectable", "needs", "note"),
+    *("seeds_sd", "resamples_sd", "quotient", "share", "balanced"),
+    *("overlap", "rank_correlation", "near_cut", "jaccard", "expected"),
 )
 # These differ from each other where they are near zero, and have a common rounding.
 _SIDES = ["value", "low", "high", "base"]

@@ -13,11 +13,13 @@ from hfprune.analysis.tidy import RECORDS, read_union, readable
 from hfprune.settings import load
 from hfprune.study.study import Study
 
+# Parts of a record that are JSON.
+_JSON = (*PARTS, "curve", "more")
+_FOLDED = (dict, list, np.ndarray)
+
 
 def read_flat(path: Path) -> pd.DataFrame:
-    """Read a file of `collect`, `effects` or `tables`; a list or dictionary has a column for each of its parts.
-
-    A study has one row. A table as a reader sees it, in whatever format, has a row for each `line`.
+    """Read a file of `collect` or `effects`; a list or dictionary has a column for each of its parts, a study one row.
 
     Raises:
         HfpruneError: it is not there, or cannot be read.
@@ -28,9 +30,7 @@ def read_flat(path: Path) -> pd.DataFrame:
         table = read_union(path)
         if path.name == RECORDS:
             with readable(path, ValueError, TypeError):
-                table = table.assign(
-                    **{name: table[name].map(json.loads) for name in (*PARTS, "curve", "more")}
-                )
+                table = table.assign(**{name: table[name].map(json.loads) for name in _JSON if name in table})
         return _unfolded(table)
     with readable(path, OSError, ValueError):
         return pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -51,9 +51,6 @@ def _unfolded(table: pd.DataFrame) -> pd.DataFrame:
         pd.DataFrame([dict(_leaves(value, name)) for value in table[name]], table.index) for name in folded
     ]
     return pd.concat([table.drop(columns=folded), *parts], axis=1)
-
-
-_FOLDED = (dict, list, np.ndarray)
 
 
 def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:

@@ -140,7 +140,7 @@ METRIC = "method == 'entropy' and seed == '' and metric == 'js_distance' and rat
             "claims.csv",
             "claim == 'lower-js-distance' and value != ''",
             {"value": lambda x: -5 * float(x)},
-            "lower-js-distance: value",
+            "lower-js-distance, other model: value",
         ),
         (
             "items.parquet",
