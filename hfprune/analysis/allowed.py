@@ -68,10 +68,15 @@ class Allowed:
         once, moved = self._once(rows), self._moved(rows)
         sides = pd.DataFrame({name: number(rows[name]).abs() for name in _SIDES if name in rows}, rows.index)
         size = sides.max(axis=1)
-        # A time is not negative, nor is its error, nor the quotient of two, by which times are compared.
+        # A time is not negative, nor is its error, nor the quotient of two, by which times are compared; but the
+        # low end of an interval may be.
         positive = np.where(once, 0.0, np.nan)
         limits = {
-            name: Limit(size if name in _SIDES else 0.0, left_out=once | moved, least=positive)
+            name: Limit(
+                size if name in _SIDES else 0.0,
+                left_out=once | moved,
+                least=np.nan if name == "low" else positive,
+            )
             for name in FOLLOWING
             if name in rows
         }

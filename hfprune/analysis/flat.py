@@ -19,7 +19,9 @@ _FOLDED = (dict, list, np.ndarray)
 
 
 def read_flat(path: Path) -> pd.DataFrame:
-    """Read a file of `collect` or `effects`; a list or dictionary has a column for each of its parts, a study one row.
+    """Read a file of `collect` or `effects`; a list or dictionary has a column for each of its parts.
+
+    A study has one row.
 
     Raises:
         HfpruneError: it is not there, or cannot be read.

@@ -74,6 +74,13 @@ def test_the_same_numbers_are_said_to_be_and_what_is_left_out_is_named(made: Pat
     assert re.search(r"Not compared in results.csv: .*value of decode_speedup, .*seconds\.", text)
 
 
+def test_times_over_seeds_are_no_impossible_ones() -> None:
+    """Whose intervals may begin below zero."""
+    folder = results_of("recovery")
+    same, text = reproduction(folder, folder, lambda _names: folder)
+    assert same and text.startswith("The same numbers, up to rounding: ")
+
+
 def limits(name: str) -> Limits:
     allowed = Allowed(declare(load(Study, results_of("demo") / "study.yaml")))
     by_file = {"items.parquet": allowed.in_items, "records.parquet": allowed.in_records}
