@@ -52,6 +52,7 @@ class Compared:
 
     @property
     def failed(self) -> pd.Index:
+        """Return the rows that are outside, missing or added."""
         return self.found.index[self.found.isin([OUTSIDE, MISSING, ADDED])]
 
     def described(self) -> Iterator[str]:
