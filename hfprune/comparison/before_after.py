@@ -165,7 +165,7 @@ def _quality(sides: Sides, exported: str, key: tuple[str, str], measure: str, me
     else:
         name = f"{declared.noun}, {task}, {about.unit}"
         name += f" ({_guessed(after.items)})" if "loglikelihood" in after.items else ""
-    return Row(kind, task, name, before, now, about.shown, values, effect, after.n, found, measure)
+    return Row(kind, task, name, before, now, about.shown, values, effect, after.n, found, measure, metric)
 
 
 def _guessed(items: pd.DataFrame) -> str:

@@ -55,6 +55,8 @@ class Row:
     """The change that the interval is of; of a ratio, its logarithm. None without an interval."""
     measure: str = ""
     """The measure that found it; "" for what is counted."""
+    metric: str = ""
+    """The metric of that measure."""
 
     @property
     def change(self) -> Effect:

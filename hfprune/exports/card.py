@@ -4,12 +4,13 @@ from inspect import getsource
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import ModelCard, ModelCardData
+from huggingface_hub import ModelCard
 
 import hfprune
 from hfprune.comparison.before_after import BeforeAfter
 from hfprune.comparison.rows import Kind
 from hfprune.exports.export_folder import CARD
+from hfprune.exports.metadata import metadata, read_asset
 from hfprune.files import read_json
 from hfprune.models.load import load_skeleton
 from hfprune.models.shape import own_sizes
@@ -45,15 +46,12 @@ def save_card(
     folder: Path, source: Path, made: dict[str, Any], comparison: BeforeAfter | None = None
 ) -> None:
     """Write the card into an export of the dense model in `source` that has all else; `made` is its provenance."""
-    asset = read_json(source / "asset.json") if (source / "asset.json").is_file() else {}
+    asset = read_asset(source)
     fetched = asset.get("entry", {}).get("source", {})
     name = asset.get("name", source.resolve().name)
-    data = ModelCardData(
-        base_model=fetched.get("repo"),
-        library_name="transformers",
-        pipeline_tag="text-generation",
-        tags=["pruned", "hfprune"],
-        **_licence(source, asset),
+    known = recorded(folder / PLAN).get("settings", {}) if (folder / PLAN).is_file() else {}
+    data = metadata(
+        name, source, known.get("scoring", {}).get("corpus", ""), comparison.rows if comparison else ()
     )
     details = ", ".join(f"{key} `{fetched[key]}`" for key in _SOURCE if key in fetched)
     base = f"Base model: `{name}`{f' ({details})' if details else ''}."
@@ -88,13 +86,6 @@ def _loading(folder: Path) -> str:
 
     _, _, function = getsource(compact).partition('"""\n\n')  # without the docstring
     return _COMPACT.format(function=function.strip())
-
-
-def _licence(source: Path, asset: dict[str, Any]) -> dict[str, Any]:
-    path, keys = source / CARD, ("license", "license_name", "license_link")
-    stated = ModelCard.load(path, ignore_metadata_errors=True).data.to_dict() if path.is_file() else {}
-    found = {key: stated[key] for key in keys if stated.get(key)}
-    return found if "license" in found else {"license": asset.get("license") or "unknown"}
 
 
 def _sizes(source: Path, made: dict[str, Any]) -> str:

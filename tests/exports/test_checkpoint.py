@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import pytest
 import torch
 from conftest import reload
 from families import TEXT, WIDTHS, build, cut
+from huggingface_hub import ModelCard
 from transformers import AutoTokenizer
 
 from hfprune.exports.checkpoint import export
@@ -67,6 +69,29 @@ def test_tokenizer_files_are_the_sources_own(dense: Callable[[str], Path], tmp_p
     for name in ("tokenizer.json", "tokenizer_config.json", "LICENSE.txt"):
         assert (tmp_path / "out" / name).read_bytes() == (source / name).read_bytes()
     assert reload(tmp_path / "out").config.intermediate_size == 24
+
+
+def test_the_cards_metadata_name_model_data_licence_and_language(dense, tmp_path: Path) -> None:
+    """What the records of fetched assets and the dense model's own card say, and no more."""
+    source, corpus = tmp_path / "models/mine", tmp_path / "corpora/text"
+    for folder, repo in ((source, "org/base"), (corpus, "org/text")):
+        folder.mkdir(parents=True)
+        asset = {"name": folder.name, "entry": {"source": {"provider": "hub", "repo": repo}}}
+        (folder / "asset.json").write_text(json.dumps(asset))
+    (source / "README.md").write_text(
+        "---\nlicense: apache-2.0\nlanguage: [en, de]\ntags: [old]\n---\nA model.\n"
+    )
+    model = cut(build("qwen2"), WIDTHS["equal"])
+    shutil.copytree(dense("qwen2"), source, dirs_exist_ok=True)
+    made = {"settings": {"scoring": {"corpus": "text"}}}
+    export(model, source, tmp_path / "out", made=made)
+    given = ModelCard.load(tmp_path / "out/README.md").data.to_dict()
+    expected = {"base_model": "org/base", "base_model_relation": "finetune", "datasets": ["org/text"]}
+    assert given.items() >= (expected | {"license": "apache-2.0", "language": ["en", "de"]}).items()
+    assert "model-index" not in given, "nothing was measured"
+    export(model, dense("qwen2"), tmp_path / "local")
+    given = ModelCard.load(tmp_path / "local/README.md").data.to_dict()
+    assert given.keys() == {"license", "library_name", "pipeline_tag", "tags"}
 
 
 def test_files_can_be_read_by_whom_the_umask_lets(dense, tmp_path: Path) -> None:

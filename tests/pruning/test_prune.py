@@ -108,7 +108,8 @@ def test_checkpoint_card_page_and_table(undisturbed: tuple[Path, str, str], proj
     assert torch.equal(model(tokens).logits, dense(tokens).logits)
     assert 1 - count_parameters(model) / total == pytest.approx(0.15, abs=0.005)
 
-    card, page = ModelCard.load(out / "model/README.md").text, (out / "report.html").read_text()
+    loaded, page = ModelCard.load(out / "model/README.md"), (out / "report.html").read_text()
+    card = loaded.text
     perplexities = [
         read_json(results_of(out, side) / "perplexity.json")["values"][0]["value"]
         for side in ("dense", "entropy")
@@ -123,6 +124,8 @@ def test_checkpoint_card_page_and_table(undisturbed: tuple[Path, str, str], proj
         "The capital of France is",
     ):
         assert what in table and what in card and what in page
+    machine = {(one.dataset_name, one.metric_type): one.metric_value for one in loaded.data.eval_results}
+    assert machine["c4-sample-heldout", "perplexity"] == perplexities[1]
     for text in (table, card, page):
         assert "Conclusion" not in text
     assert re.search(
