@@ -3,22 +3,40 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: setup constraints reproduce test test-all sizes test-gpu gpu-acceptance test-cluster test-engines lint format clean bench parity kills
+.PHONY: setup setup-dev lock reproduce test test-all sizes test-gpu gpu-acceptance test-cluster test-engines lint format clean bench parity kills
 
-setup: $(VENV)/.done
+# What running needs, and what testing needs beside it.
+setup: $(VENV)/.run
+setup-dev: $(VENV)/.dev
 
-$(VENV)/.done: pyproject.toml constraints.txt
+# First all packages by their hashes but torch, whose wheels for CPU and for CUDA differ: that of the index which pip
+# asks comes with this package (README.md).
+$(VENV)/.run: pyproject.toml constraints.txt locks/run.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --require-hashes --no-deps --requirement locks/run.txt
+	$(BIN)/pip install --constraint constraints.txt --editable '.[study]'
 	# pip compiles all but this package; where PYTHONDONTWRITEBYTECODE is set, every process would compile it again.
 	$(BIN)/python -m compileall -q hfprune
 	touch $@
 
-# After `pip install --upgrade`: the versions that are installed, without torch's build, so that each of its wheels fits.
-constraints: setup
-	$(BIN)/python -c "from importlib.metadata import requires, version; from packaging.requirements import Requirement; \
-	  names = {Requirement(one).name for one in requires('hfprune')} - {'hfprune', 'pip'}; \
-	  print(*(f'{name}=={version(name).partition(\"+\")[0]}' for name in sorted(names)), sep='\n')" > constraints.txt
+$(VENV)/.dev: $(VENV)/.run locks/test.txt
+	$(BIN)/pip install --require-hashes --no-deps --requirement locks/test.txt
+	$(BIN)/pip install --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+# The versions of all packages for every platform, without torch's build so that each of its wheels fits, and their hashes;
+# and what jobs in environments of conda take. Versions in constraints.txt stay: for newer ones, remove their lines first.
+COMPILE := uv pip compile --quiet --universal --no-annotate --custom-compile-command 'make lock' pyproject.toml
+HASHES := --constraint constraints.txt --generate-hashes --no-emit-package torch --no-emit-package pip
+lock: setup
+	$(BIN)/pip install --quiet 'uv>=0.9'
+	$(BIN)/$(COMPILE) --no-emit-package pip --extra dev --output-file constraints.txt
+	$(BIN)/$(COMPILE) $(HASHES) --extra study --output-file locks/run.txt
+	$(BIN)/$(COMPILE) $(HASHES) --extra dev --output-file locks/test.txt \
+	  $$(sed -n 's/^\([^ =]*\)==.*/--no-emit-package \1/p' locks/run.txt)
+	sed -i '/^  - pip:/q' workflow/envs/hfprune.yml
+	$(BIN)/$(COMPILE) --no-header --no-deps --constraint constraints.txt --no-emit-package pip --no-emit-package snakemake \
+	  --extra study | sed 's/^/      - /' >> workflow/envs/hfprune.yml
 
 reproduce: setup
 	@$(BIN)/snakemake --cores all || { \
@@ -27,21 +45,21 @@ reproduce: setup
 	  exit 1; }
 
 # Two processes, and each file in one of them, since tests of a file share what is slow to make.
-test: setup
+test: setup-dev
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # And what takes longer: kills, the page in a browser, LaTeX, the wheel, every command on simulated GPUs; and the cluster,
 # where root may start one.
-test-all: setup
+test-all: setup-dev
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m ''
 	if [ "$$(id -u)" = 0 ] && command -v slurmctld slurmdbd mariadbd > /dev/null; then $(MAKE) test-cluster; fi
 
 # Every command on GPUs that are simulated, which takes a C++ compiler; a part of `make test-all`.
-test-gpu: setup
+test-gpu: setup-dev
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m '' tests/gpu
 
 # On a Slurm cluster of three nodes that it starts on this machine, as root, and ends.
-test-cluster: setup
+test-cluster: setup-dev
 	$(BIN)/pip install --quiet 'snakemake-executor-plugin-slurm>=2.8'
 	nice $(BIN)/python -m pytest tests/cluster/on_slurm.py
 
@@ -52,12 +70,12 @@ test-engines: $(ENGINES:%=build/engines/%/.done)
 	$(BIN)/hfprune fetch models/smollm2-135m-instruct-q4 models/qwen2.5-coder-0.5b-instruct-q4 corpora/c4-sample
 	PYTHONPATH=tests $(BIN)/python tests/engines/matrix.py
 
-build/engines/%/.done: tests/engines/%.txt | setup
+build/engines/%/.done: tests/engines/%.txt | setup-dev
 	$(BIN)/python -m venv --clear $(@D)
 	$(BIN)/python -c "import sysconfig as s; print(s.get_path('purelib'))" > $$(echo $(@D)/lib/python*/site-packages)/suite.pth
 	$(@D)/bin/python -m pip install --quiet --no-deps --requirement $< && touch $@ || true
 
-lint: setup
+lint: setup-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check .
@@ -68,7 +86,7 @@ lint: setup
 sizes: setup
 	$(BIN)/python tests/house.py
 
-format: setup
+format: setup-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt .
@@ -86,7 +104,7 @@ CLONES ?= resources/clones
 REPOSITORIES := TWWinde/GRAIL_Compensation@ba5e48b78c6e682b387b343efb9c0300cf969ccd
 REPOSITORIES += visresearch/HFPrune@1f5b5d3e1c44517d083f34f82b63d4717e1b22d5
 REPOSITORIES += visresearch/SDMPrune@95699614cc2c14a12565e67bc2b0a43a1801e5b1
-parity: setup
+parity: setup-dev
 	for at in $(REPOSITORIES); do \
 	  clone=$(CLONES)/$$(basename $${at%@*}); \
 	  test -d $$clone || git clone --quiet https://github.com/$${at%@*} $$clone || exit; \
@@ -103,7 +121,7 @@ gpu-acceptance: setup
 	$(BIN)/python benchmarks/acceptance.py
 
 # The smoke study killed at twenty random moments, with a new seed each time; the suite does a few, with a fixed one.
-kills: setup
+kills: setup-dev
 	HFPRUNE_KILLS=20 $(BIN)/python -m pytest -m '' tests/workflow/test_kills.py
 
 # Removes what a run wrote, but not the downloads in resources/, nor the results that git holds.

@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import Any
 
+__version__ = "0.1.0"
+
 # The Python API for pruning one's own model: each name with its module, which is imported on first use, and its
 # name there, if that is another.
 _HOMES = {
@@ -23,10 +25,6 @@ __all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from importlib.metadata import version
-
-        return version("hfprune")
     if name in _HOMES:
         module, _, own_name = _HOMES[name].partition(":")
         return getattr(import_module(module), own_name or name)

@@ -7,6 +7,7 @@ import sys
 import tomllib
 
 import pytest
+import yaml
 from house import CEILINGS, ROOT, graph, modules, package, sizes
 from packaging.requirements import Requirement
 
@@ -39,14 +40,32 @@ def test_the_publishing_tower_stands_beside_the_computing_one() -> None:
             assert not found & computing, name
 
 
-def test_the_constraints_fit_what_the_package_asks_for() -> None:
+def pins(file: str) -> dict[str, str]:
+    """Return what a file pins, by name."""
+    lines = (ROOT / file).read_text().splitlines()
+    return dict(re.match(r"([\w.-]+)==([^\s;]+)", line).groups() for line in lines if re.match(r"\w", line))
+
+
+def test_the_locks_fit_what_the_package_asks_for() -> None:
+    """`make lock` makes them: all of constraints.txt but torch and pip by hash, and what testing needs apart."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lists = project["dependencies"], *project["optional-dependencies"].values()
-    lines = [line.replace("_", "-") for part in lists for line in part]
-    asked = {Requirement(line) for line in lines if not line.startswith(("hfprune", "pip>"))}
-    pinned = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines())
-    assert {one.name for one in asked} == {*pinned}
-    assert all(one.specifier.contains(pinned[one.name]) and "+" not in pinned[one.name] for one in asked)
+    extras = project["optional-dependencies"]
+    asked: dict[str, set[Requirement]] = {}
+    for name, lines in {"run": project["dependencies"], **extras}.items():
+        found = {
+            Requirement(line.replace("_", "-")) for line in lines if not line.startswith(("hfprune", "pip>"))
+        }
+        asked.setdefault("test" if name in ("dev", "parity") else "run", set()).update(found)
+    pinned, run, test = pins("constraints.txt"), pins("locks/run.txt"), pins("locks/test.txt")
+    assert all(one.specifier.contains(pinned[one.name]) for part in asked.values() for one in part)
+    assert not [version for version in pinned.values() if "+" in version], "each build of torch fits"
+    assert {one.name for one in asked["run"]} <= run.keys() | {"torch"}
+    assert {one.name for one in asked["test"]} <= test.keys()
+    assert not run.keys() & test.keys()
+    assert run | test | {"torch": pinned["torch"]} == pinned
+    environment = yaml.safe_load((ROOT / "workflow/envs/hfprune.yml").read_text())["dependencies"][-1]["pip"]
+    jobs = {one.name for one in asked["run"]} - {"snakemake"}
+    assert sorted(environment) == sorted(f"{name}=={pinned[name]}" for name in jobs)
 
 
 @pytest.mark.parametrize("what", CEILINGS)
@@ -85,11 +104,18 @@ for name in MEASURES.sources():
 for path in sorted(Path("config/studies").glob("*.yaml")):
     load_study(path, load(Catalogue, Path("config/assets.yaml")))
 """: {"torch", "transformers", "pandas", "lm_eval", "datasets"},
+    # What the rules import, so that `snakemake --lint` needs Snakemake alone, as catalogues of workflows run it.
+    "\n".join(
+        line
+        for file in sorted((ROOT / "workflow").rglob("*.smk"))
+        for line in file.read_text().splitlines()
+        if line.startswith("from hfprune")
+    ): {"numpy", "pandas", "safetensors", "filelock", "tqdm", "torch"},
 }
 
 
 @pytest.mark.parametrize(
-    "code", LIGHT, ids=["collecting and tables", "pages", "captions", "checking a study"]
+    "code", LIGHT, ids=["collecting and tables", "pages", "captions", "checking a study", "the rules"]
 )
 def test_nothing_heavy_is_imported_before_it_is_needed(code: str) -> None:
     command = [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"]

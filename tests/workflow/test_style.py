@@ -7,7 +7,7 @@ import sys
 import pytest
 from smoke import ROOT
 
-LINT = re.search(r"(?m)^lint: setup\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text())[1]
+LINT = re.search(r"(?m)^lint: setup-dev\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text())[1]
 
 
 @pytest.mark.parametrize("command", re.findall(r"\$\(BIN\)/(.+)", LINT))
