@@ -8,14 +8,16 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
-from filelock import FileLock
 from packaging.utils import canonicalize_name
-from tqdm import tqdm
 
 from hfprune.assets.catalogue import JoinedSource, PypiSource
 from hfprune.errors import HfpruneError, explained, nearest
 from hfprune.files import sha256
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 
 def wheel_files(source: PypiSource | JoinedSource, downloads: Path, target: Path) -> list[Path]:
@@ -85,6 +87,8 @@ def _contents(sources: list[PypiSource], downloads: Path) -> Iterator[tuple[str,
 
 def _wheels(sources: list[PypiSource], downloads: Path) -> list[Path]:
     """Return the wheels of `sources`, with one progress bar over the bytes of all downloads."""
+    from tqdm import tqdm
+
     missing = [source for source in sources if not downloaded(source, downloads)]
     sizes = [source.bytes for source in missing if source.bytes]
     total = sum(sizes) if len(sizes) == len(missing) else None
@@ -93,8 +97,10 @@ def _wheels(sources: list[PypiSource], downloads: Path) -> list[Path]:
         return [_wheel(source, downloads, bar) for source in sources]
 
 
-def _wheel(source: PypiSource, downloads: Path, bar: tqdm) -> Path:
+def _wheel(source: PypiSource, downloads: Path, bar: "tqdm") -> Path:
     """Return the wheel with the pinned hash; a missing one is downloaded, once for all parallel jobs."""
+    from filelock import FileLock
+
     with FileLock(downloads / f".{canonicalize_name(source.package)}-{source.version}.lock"):
         wheels = downloaded(source, downloads)
         if not wheels:
@@ -109,7 +115,7 @@ def _wheel(source: PypiSource, downloads: Path, bar: tqdm) -> Path:
     )
 
 
-def _download(source: PypiSource, downloads: Path, bar: tqdm) -> Path:
+def _download(source: PypiSource, downloads: Path, bar: "tqdm") -> Path:
     pin = f"{source.package}=={source.version}"
     pip = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-input", "--quiet"]
     # The code in the wheel never runs, so neither its dependencies nor its Python version matter.
@@ -131,7 +137,7 @@ def _download(source: PypiSource, downloads: Path, bar: tqdm) -> Path:
         return wheel.replace(downloads / wheel.name)
 
 
-def _watched(pip: list[str], folder: Path, bar: tqdm) -> str:
+def _watched(pip: list[str], folder: Path, bar: "tqdm") -> str:
     """Run pip with its temporary files in `folder`, show progress on `bar`, and return why it failed, or ""."""
     start = bar.n
     environment = os.environ | {"TMPDIR": str(folder)}

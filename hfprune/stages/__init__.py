@@ -138,22 +138,33 @@ class Stage(Command):
         """Return the versions of the code that it runs, which make it run again when they are raised."""
         return []
 
+    def named_inputs(self) -> dict[str, list[Path]]:
+        """Return the files that must be there first, each once, by the names of the fields that give them."""
+        found = [(name, path / "asset.json") for name, _, path in _marked(self, AssetFlag)]
+        found += [
+            (name, file) for name, mark, path in _marked(self, Input) for file in _files(path, mark.files)
+        ]
+        # What is read counts before what only has to be there.
+        found.sort(key=lambda each: each[0] == "after")
+        given, seen = dict[str, list[Path]](), {*self.outputs()}
+        for name, file in found:
+            if file not in seen:
+                given.setdefault(name, []).append(file)
+                seen.add(file)
+        return given
+
     def inputs(self) -> list[Path]:
         """Return the files that must be there first."""
-        written = {*self.outputs()}
-        found = [file for mark, path in _marked(self, Input) for file in _files(path, mark.files)]
-        assets = [path / "asset.json" for _, path in _marked(self, AssetFlag)]
-        return [file for file in dict.fromkeys([*assets, *found]) if file not in written]
+        return [file for files in self.named_inputs().values() for file in files]
 
     def ancient(self) -> list[Path]:
         """Return those of the inputs whose age does not matter."""
-        return [
-            file for mark, path in _marked(self, Input) for file in _files(path, mark.files) if mark.ancient
-        ]
+        marked = _marked(self, Input)
+        return [file for _, mark, path in marked if mark.ancient for file in _files(path, mark.files)]
 
     def outputs(self) -> list[Path]:
         """Return the files that it writes."""
-        return [file for mark, path in _marked(self, Output) for file in _files(path, mark.files)]
+        return [file for _, mark, path in _marked(self, Output) for file in _files(path, mark.files)]
 
     def sources(self) -> dict[str, Path]:
         """Return what the result is made of, by role, for its provenance: every asset and input that is given."""
@@ -204,13 +215,13 @@ def _parts(settings: Strict) -> Iterator[Strict]:
                 yield from _parts(each)
 
 
-def _marked(settings: Strict, kind: type[Mark]) -> Iterator[tuple[Mark, Path]]:
-    """Yield the paths in fields with a mark of this kind, those of settings within included."""
+def _marked(settings: Strict, kind: type[Mark]) -> Iterator[tuple[str, Mark, Path]]:
+    """Yield names and paths of the fields with a mark of this kind, those of settings within included."""
     for part in _parts(settings):
         for name, field in type(part).model_fields.items():
             value = getattr(part, name)
             if value and (mark := mark_of(field, kind)):
-                yield from ((mark, path) for path in (value if isinstance(value, list) else [value]))
+                yield from ((name, mark, path) for path in (value if isinstance(value, list) else [value]))
 
 
 def _files(path: Path, names: Iterable[str]) -> Iterator[Path]:

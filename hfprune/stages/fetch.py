@@ -37,11 +37,12 @@ class Fetch(Stage):
     def _entries(self) -> dict[str, Asset]:
         return {f"{kind}/{name}": one for kind, named in self.entries for name, one in named.items()}
 
-    def inputs(self) -> list[Path]:
+    def named_inputs(self) -> dict[str, list[Path]]:
         """Return the files of this machine that the entries name: one that is edited is read again."""
         sources = [one.source for one in self._entries().values()]
         paths = [source.path for source in sources if isinstance(source, LocalSource)]
-        return [file for path in paths for file in sorted(path.glob("*")) or [path] if file.exists()]
+        files = [file for path in paths for file in sorted(path.glob("*")) or [path] if file.exists()]
+        return {"entries": files}
 
     def outputs(self) -> list[Path]:
         """Return the record of every asset that is given by its entry."""

@@ -96,15 +96,12 @@ class MeasureCells(Stage, Computing, Placement):
         scored = [cell.scored.make().version for cell in self.cells if cell.scored]
         return [*(measure.version for measure in self.made.values()), *scored]
 
-    def inputs(self) -> list[Path]:
+    def named_inputs(self) -> dict[str, list[Path]]:
         """Return the files of the cells, and those that the measures read."""
         assets = {asset for measure in self.made.values() for asset in measure.assets()}
         files = {file for measure in self.made.values() for file in measure.files()}
-        return [
-            *super().inputs(),
-            *(self.resources / asset / "asset.json" for asset in sorted(assets)),
-            *sorted(files),
-        ]
+        fetched = [self.resources / asset / "asset.json" for asset in sorted(assets)]
+        return super().named_inputs() | {"measures": [*fetched, *sorted(files)]}
 
     def outputs(self) -> list[Path]:
         """Return the results of every cell, with their items."""

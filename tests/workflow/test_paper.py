@@ -56,6 +56,18 @@ def test_dry_run_is_complete_and_as_counted(clone: Path) -> None:
     assert Counter(job.stage for job in counted.jobs).items() <= run.items()
 
 
+def test_a_rule_names_all_that_its_jobs_read(clone: Path) -> None:
+    """Of `workflow/Snakefile`, the entry for catalogues of workflows, which has the same rules and target."""
+    shutil.copytree(clone, other := clone.with_name("unnamed"))
+    arguments = ("--snakefile", "workflow/Snakefile", "--dry-run", "--config", "study=demo")
+    rules = other / "workflow/rules/score.smk"
+    assert jobs(snakemake(other, *arguments)) == jobs(snakemake(clone, "--dry-run", "--config", "study=demo"))
+    rules.write_text(
+        rules.read_text().replace('SCORES.inputs("model", "blocks", ', 'SCORES.inputs("model", ')
+    )
+    assert "its rule must name its inputs blocks" in snakemake(other, *arguments, check=False)
+
+
 def test_recovered_cells_have_the_same_plans_and_as_many_tokens() -> None:
     studies = [load(Study, ROOT / f"config/studies/{name}.yaml") for name in ("paper", "paper-recovery")]
     untuned, tuned = studies

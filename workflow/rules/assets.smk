@@ -4,7 +4,7 @@ ASSETS = Jobs("resources/{kind}/{name}/asset.json")
 
 rule fetch:
     input:
-        ASSETS.inputs,
+        **ASSETS.inputs("entries"),
     output:
         ASSETS.pattern,
     log:

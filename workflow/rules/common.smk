@@ -5,6 +5,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
+from snakemake.settings.types import DeploymentMethod
 
 from hfprune.cost import choice, progress
 from hfprune.devices.visible import visible_gpus
@@ -12,17 +13,21 @@ from hfprune.errors import HfpruneError
 from hfprune.settings.recovery import ADAPTER, ADAPTER_CONFIG, RECOVERED
 from hfprune.study import paths
 
-ROOT = Path(workflow.basedir)
+# The folder of the workflow, whichever Snakefile includes it.
+WORKFLOW = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parent
 GPUS = visible_gpus()
 # This machine submits jobs to others. It may have neither a GPU nor a number of cores.
 SUBMITS = workflow.nodes is not None and not workflow.remote_exec
 # Jobs run elsewhere: here, or on the machine that submitted this one.
 CLUSTER = SUBMITS or workflow.remote_exec
-# Jobs call `hfprune`, which stands beside the Python that runs Snakemake.
-shell.prefix(f"export PATH={str(Path(sys.executable).parent)!r}:$PATH; ")
+# Jobs call `hfprune`, which stands beside the Python that runs Snakemake, or is run from this folder in an environment of conda.
+if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
+    shell.prefix(f'export PYTHONPATH={str(WORKFLOW.parent)!r}; hfprune() {{{{ python -m hfprune "$@"; }}}}; ')
+else:
+    shell.prefix(f"export PATH={str(Path(sys.executable).parent)!r}:$PATH; ")
 
 try:
-    KNOWN = sorted(file.stem for file in (ROOT / "workflow/rules/baselines").glob("*.smk"))
+    KNOWN = sorted(file.stem for file in (WORKFLOW / "rules/baselines").glob("*.smk"))
     CHOSEN = choice.choose(config, KNOWN, cluster=CLUSTER, submits=SUBMITS, gpus=max(1, GPUS))
 except HfpruneError as error:
     raise WorkflowError(str(error)) from None
@@ -32,7 +37,7 @@ RESULTS, FIGURES, LOGS = f"results/{NAME}", f"figures/{NAME}", f"logs/{NAME}"
 CELLS_PER_JOB = CHOSEN.config.cells_per_job
 RESAMPLES = STUDY.calibration.resamples
 SCORED = [".safetensors", ".json", *[paths.RESAMPLED] * bool(RESAMPLES)]
-ENVIRONMENT = str(ROOT / "workflow/envs/hfprune.yml")
+ENVIRONMENT = str(WORKFLOW / "envs/hfprune.yml")
 # One job of a cluster for all measurements of a cell; the profile says how many of them it joins.
 CELL_GROUP = "cell-{model}-{method}-{ratio}-{seed}-{recovery}" if CLUSTER and CELLS_PER_JOB == 1 else None
 

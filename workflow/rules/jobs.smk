@@ -1,5 +1,5 @@
 # The jobs of the study, each looked up by its first output, and what the directives of rules take of them.
-from functools import cache
+from functools import cache, partial
 
 from hfprune.cost.costs import Costs
 from hfprune.stages.jobs import list_jobs, most_turns
@@ -31,6 +31,15 @@ def jobs():
     return {str(job.outputs()[0]): job for job in list_jobs(files())}
 
 
+@cache
+def read_by(output):
+    """Return what the job with this first output reads, by the names of the stage's fields."""
+    job = jobs()[output]
+    old = {*job.ancient()}
+    named = job.named_inputs().items()
+    return {name: [ancient(str(one)) if one in old else str(one) for one in files] for name, files in named}
+
+
 def jobs_of(stage):
     """Return the jobs of a stage, in the order of the flow."""
     return [job for job in jobs().values() if job.stage == stage]
@@ -60,9 +69,18 @@ class Jobs:
     def of(self, wildcards):
         return jobs()[self.pattern.format(**dict(wildcards.items()))]
 
-    def inputs(self, wildcards):
-        job = self.of(wildcards)
-        return [ancient(str(file)) if file in job.ancient() else str(file) for file in job.inputs()]
+    def inputs(self, *names):
+        """Its inputs by the names of the stage's fields, all of which a rule lists, so that it can be read alone."""
+
+        def given(wildcards, name):
+            found = read_by(str(self.of(wildcards).outputs()[0]))
+            if unnamed := found.keys() - {*names}:
+                raise WorkflowError(
+                    f"{self.pattern}: its rule must name its inputs {', '.join(sorted(unnamed))}"
+                )
+            return found.get(name, [])
+
+        return {name: partial(given, name=name) for name in names}
 
     @property
     def params(self):

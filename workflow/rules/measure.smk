@@ -15,6 +15,10 @@ def folders(found):
     return f"(?=(?:{known})/)[^/]+"
 
 
+# What makes the model of a cell, the blocks of scoring by a criterion, and what the measures read.
+READ = "model plan checkpoint linear adapter resampled blocks measures after".split()
+
+
 # What is measured of a cell is one job, or what is measured of several cells of a model (`cells_per_job`). A measure of
 # time is a job of its own.
 for name, found in alike(jobs_of("measure"), measures_of).items():
@@ -30,7 +34,7 @@ for name, found in alike(jobs_of("measure"), measures_of).items():
         name:
             name
         input:
-            MEASURED.inputs,
+            **MEASURED.inputs(*READ),
         output:
             # Finished results stay when another is asked for; the command measures what is missing or has changed.
             update(results),

@@ -31,8 +31,8 @@ rule collect:
 
 use rule collect as effects with:
     input:
-        PUBLISHED.tidy,
-        PAPER,
+        tidy=PUBLISHED.tidy,
+        paper=PAPER,
     output:
         PUBLISHED.analysed,
     log:
@@ -43,9 +43,9 @@ use rule collect as effects with:
 
 use rule collect as tables with:
     input:
-        PUBLISHED.tidy,
-        PUBLISHED.analysed,
-        PAPER,
+        tidy=PUBLISHED.tidy,
+        analysed=PUBLISHED.analysed,
+        paper=PAPER,
     output:
         PUBLISHED.forms("tables"),
     log:
@@ -83,10 +83,10 @@ rule partial:
 
 use rule collect as check with:
     input:
-        PUBLISHED.tidy,
-        PUBLISHED.analysed,
-        PUBLISHED.forms("tables"),
-        PAPER,
+        tidy=PUBLISHED.tidy,
+        analysed=PUBLISHED.analysed,
+        tables=PUBLISHED.forms("tables"),
+        paper=PAPER,
     output:
         f"{RESULTS}/check.md",
     log:
@@ -98,9 +98,9 @@ use rule collect as check with:
 
 use rule collect as page with:
     input:
-        PUBLISHED.all(),
-        rules.check.output,
-        PAPER,
+        published=PUBLISHED.all(),
+        checked=f"{RESULTS}/check.md",
+        paper=PAPER,
     output:
         f"{RESULTS}/report.html",
     log:

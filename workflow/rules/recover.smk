@@ -6,7 +6,7 @@ for number, job in enumerate(jobs_of("linear")):
         name:
             f"linear_{number}"
         input:
-            SOLVED.inputs,
+            **SOLVED.inputs("model", "blocks", "plan"),
         output:
             update([str(file) for file in job.outputs()]),
         log:
@@ -32,7 +32,7 @@ ADAPTERS = Jobs(f"{RESULTS}/{paths.RECOVERY}/{ADAPTER}")
 # for one more recovery, Snakemake would make all of them again.
 use rule calibrate as pack with:
     input:
-        PAIRS.inputs,
+        **PAIRS.inputs("model", "instructions"),
     output:
         PAIRS.pattern,
     log:
@@ -45,7 +45,7 @@ use rule calibrate as pack with:
 
 use rule calibrate as recover with:
     input:
-        ADAPTERS.inputs,
+        **ADAPTERS.inputs("model", "plan", "checkpoint", "linear", "packed", "after"),
     output:
         # Kept while the job looks whether they are current, as where a new plan joined those that are solved.
         update([f"{RESULTS}/{paths.RECOVERY}/{file}" for file in (ADAPTER, ADAPTER_CONFIG, RECOVERED)]),

@@ -12,7 +12,7 @@ ADOPTED = Jobs(f"{RESULTS}/{paths.PLAN}.json")
 # A rule calls the command of its stage with the settings of its job; `use rule … as …` takes all that is not said.
 rule calibrate:
     input:
-        BLOCKS.inputs,
+        **BLOCKS.inputs("model", "corpus"),
     output:
         BLOCKS.pattern,
     log:
@@ -31,7 +31,7 @@ rule calibrate:
 
 use rule calibrate as budget with:
     input:
-        BUDGETS.inputs,
+        **BUDGETS.inputs("model"),
     output:
         BUDGETS.pattern,
     log:
@@ -67,7 +67,7 @@ for number, (scores, found) in enumerate(alike(sweeps, scores_of).items()):
         name:
             f"score_{number}"
         input:
-            SCORES.inputs,
+            **SCORES.inputs("model", "blocks", "after"),
         output:
             # Not removed before the job, which keeps finished scores: a new method is scored alone.
             update([f"{one}{suffix}" for one in scores for suffix in SCORED]),
@@ -90,7 +90,7 @@ for number, (scores, found) in enumerate(alike(sweeps, scores_of).items()):
 
 use rule calibrate as plan with:
     input:
-        PLANS.inputs,
+        **PLANS.inputs("model", "scores", "resampled", "after"),
     output:
         plan=PLANS.pattern,
         size=f"{RESULTS}/{paths.PLAN}.json",
@@ -107,7 +107,7 @@ use rule calibrate as plan with:
 
 use rule plan as plan_step with:
     input:
-        STEP_PLANS.inputs,
+        **STEP_PLANS.inputs("model", "scores", "after"),
     output:
         plan=STEP_PLANS.pattern,
         size=f"{RESULTS}/{paths.STEP_PLAN}.json",
@@ -122,7 +122,7 @@ use rule plan as plan_step with:
 # What the plan of the step before has left. The first step scores the dense model, with the other methods.
 use rule calibrate as score_step with:
     input:
-        STEP_SCORES.inputs,
+        **STEP_SCORES.inputs("model", "plan", "blocks", "after"),
     output:
         expand(f"{RESULTS}/{paths.STEP_SCORES}{{suffix}}", suffix=SCORED, allow_missing=True),
     log:
@@ -136,7 +136,7 @@ use rule calibrate as score_step with:
 
 use rule calibrate as adopt with:
     input:
-        ADOPTED.inputs,
+        **ADOPTED.inputs("model", "plan", "checkpoint"),
     output:
         ADOPTED.pattern,
     log:
