@@ -1,21 +1,33 @@
 """README and docs: a short README, links that lead somewhere, and commands that the command line accepts."""
 
+import json
 import re
 import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, get_args, get_origin
 
 import pytest
+import yaml
 from command_line import run
+from pydantic import BaseModel
 from smoke import ROOT
 
 from hfprune.commands import flags
+from hfprune.cost.choice import Config
 from hfprune.measurement import MEASURES
 from hfprune.models.supported import architectures
+from hfprune.study.study import Study
 
-PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md")]
+PAGES = [
+    ROOT / name
+    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md", "config/README.md")
+]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
 COMMANDS = [
     pytest.param(shlex.split(line, comments=True), id=f"{page.stem}: {line[:60]}")
@@ -60,6 +72,55 @@ def test_every_page_is_linked_from_the_readme_or_a_page() -> None:
         if not target.startswith("#")
     }
     assert {page for page in PAGES if page.parent == ROOT / "docs"} <= linked
+
+
+def test_the_site_builds_with_every_page_and_without_a_network(tmp_path: Path) -> None:
+    """Strictly: a link or an anchor that leads nowhere ends it."""
+    nav = re.findall(r"- (\S+\.md)$", (ROOT / "docs/mkdocs.yml").read_text(), re.MULTILINE)
+    assert {page.relative_to(ROOT).as_posix() for page in PAGES} == {*nav}
+    mkdocs = [
+        sys.executable,
+        "-m",
+        "mkdocs",
+        "build",
+        "--quiet",
+        "--strict",
+        "--config-file",
+        "docs/mkdocs.yml",
+    ]
+    subprocess.run([*mkdocs, "--site-dir", tmp_path / "site"], cwd=ROOT, check=True)
+    remote = re.compile(r"<(?:script|link|img)[^>]*(?:src|href)=\"(?:https?:)?//")
+    pages = [*(tmp_path / "site/docs").glob("*.html"), tmp_path / "site/index.html"]
+    assert len(pages) > 20
+    assert not [page for page in pages if remote.search(page.read_text())]
+
+
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from models_in(part)
+
+
+def defaults(kind: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the keys of a file, and those of the settings within, with the defaults as YAML has them."""
+    for name, field in kind.model_fields.items():
+        key, value = f"{prefix}{name}", "required"
+        if not field.is_required():
+            value = field.get_default(call_default_factory=True)
+            value = None if isinstance(value, BaseModel) else json.loads(json.dumps(value))
+        yield key, value
+        inside = f"{key}.NAME." if get_origin(field.annotation) is dict else f"{key}."
+        for part in models_in(field.annotation):
+            yield from defaults(part, inside)
+
+
+def test_every_key_of_the_configuration_is_listed_with_its_default() -> None:
+    tables = (ROOT / "config/README.md").read_text()
+    rows = re.findall(r"^\| `([\w.]+)` \| *(.*?) *\|", tables, re.MULTILINE)
+    listed = {key: yaml.safe_load(default.strip("`")) for key, default in rows}
+    assert len(listed) == len(rows)
+    assert listed == dict([*defaults(Config), *defaults(Study)])
 
 
 @pytest.mark.parametrize("command", HFPRUNE)
