@@ -76,7 +76,9 @@ def test_the_readme_rounds_what_the_abstract_says() -> None:
     [exact] = re.findall(r"the distance is ([\d.]+) % smaller with .*? and ([\d.]+) % smaller", abstract)
     [whole] = re.findall(r"closer to the dense model, by (\d+) to (\d+) % of the distance", readme)
     assert whole == tuple(f"{float(number):.0f}" for number in exact)
-    assert "Qwen keeps fewer of the likeliest tokens" in readme and "Qwen keeps fewer of the dense" in abstract
+    assert (
+        "Qwen keeps fewer of the likeliest tokens" in readme and "Qwen keeps fewer of the dense" in abstract
+    )
 
 
 def test_every_interval_is_in_a_table() -> None:
