@@ -59,10 +59,10 @@ def evidence(config: Config, folder: Path) -> Evidence:
     return Evidence(gather(config, folder, Path(tempfile.mkdtemp(dir=folder))))
 
 
-def analysed(out: Path) -> Path:
+def analysed(out: Path, *more: str) -> Path:
     """Make the analysis of what was collected, and the tables that show it; return their folder."""
     MakeEffects(results=out, claims=PAPER / "claims.yaml").run()
-    write_tables(out, PAPER, out / "tables", ["claims", "effects", "draws", "lost"])
+    write_tables(out, PAPER, out / "tables", ["claims", "effects", "draws", "lost", *more])
     return out / "tables"
 
 
@@ -243,3 +243,24 @@ def study(tmp_path: Path) -> Study:
 @pytest.fixture(scope="session")
 def collected(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Study(tmp_path_factory.mktemp("whole")).write().collect()
+
+
+def study_of_sizes(folder: Path, sizes: dict[int, int], outcomes: dict[str, dict[int, list[float]]]) -> Path:
+    """Collect a study of sizes with these numbers of samples: by method, size and sample the mean JS distance.
+
+    Documents differ by the same amounts in every sample.
+    """
+    calibration = {"corpus": "c4", "sequences": 64, "length": 8, "sizes": sizes}
+    fidelity = {"fidelity": {"corpus": "c4", "sequences": 4, "length": 8}}
+    study = Study(folder, methods=[*outcomes], ratios=[0.2])
+    config = study.config().model_dump(exclude_unset=True) | {
+        "calibration": calibration,
+        "measures": fidelity,
+    }
+    for name, by_size in outcomes.items():
+        for size, means in by_size.items():
+            for draw, mean in enumerate(means):
+                items = mean + np.linspace(-0.1, 0.1, 10)
+                study.outcomes(f"{name}_{size}", 0.2, "fidelity", items, metric="js_distance", seed=draw)
+                study._neurons(f"{name}_{size}", 0, 1 / size, model="tiny-llama", seed=draw)
+    return gather(Config(**config), folder)

@@ -20,7 +20,7 @@ from hfprune.results import DENSE
 
 
 @dataclass(frozen=True)
-class _Outcome:
+class ComparedBy:
     """What two sides are compared by: an outcome of the study, on all tasks, on some, or on one."""
 
     name: str
@@ -59,14 +59,14 @@ def effects(evidence: Evidence) -> list[EffectRow]:
 
 
 def _of_model(evidence: Evidence, model: str) -> Iterator[EffectRow]:
-    for outcome, ratio in product(_Outcome.all_of(evidence), evidence.study.ratios_of(model)):
+    for outcome, ratio in product(ComparedBy.all_of(evidence), evidence.study.ratios_of(model)):
         for one in (outcome, *outcome.by_task(evidence)):
             cells = measured(evidence, one.declared, model, ratio, one.tasks)
             for question in questions(evidence.study, model, cells):
                 if not one.task or question.name == TO_DENSE:
                     with suppress(NotComparableError):
                         it, covers = _estimated(cells, question)
-                        row = _row(evidence, question, model, ratio, one, it, covers)
+                        row = row_of(evidence, question, model, ratio, one, it, covers)
                         yield row._replace(base=one.declared.shown(mean(cells[question.right])))
 
 
@@ -108,15 +108,16 @@ def _estimated(cells: Mapping[Side, Outcomes], asked: Question) -> tuple[Estimat
     return found, ""
 
 
-def _row(
+def row_of(
     evidence: Evidence,
     asked: Question,
     model: str,
     ratio: float,
-    outcome: _Outcome,
+    outcome: ComparedBy,
     it: Estimate,
     covers: str,
 ) -> EffectRow:
+    """Return the row of an effect; it is one of a family where its interval covers draws and items."""
     declared, (method, recovery), (against, other) = outcome.declared, asked.left, asked.right
     count = len(evidence.tasks(declared.measure)) if outcome.tasks is None else len(outcome.tasks)
     differs = differing(evidence.study, method, against) if asked.name == REFERENCE else []

@@ -102,8 +102,8 @@ class KeptNeurons:
     def with_reference(self) -> pd.DataFrame:
         """Return the columns `OF_PAIR` and `AGREEMENT` of every method without recovery beside its reference.
 
-        A row without a seed is the mean over seeds; one of the reference with a seed compares it with the first
-        seed's. Rows without a number are left out.
+        A row without a seed is the mean over seeds. One with a seed compares a method's draw with its own first,
+        and `reference` is the method itself. Rows without a number are left out.
         """
         groups: dict[tuple[str, float], dict[str, list[Cell]]] = {}
         for cell in self._cells:
@@ -119,10 +119,9 @@ class KeptNeurons:
 
     def _rows(self, method: str, methods: dict[str, list[Cell]]) -> Iterator[dict[str, Any]]:
         reference, ours = reference_of(self._study, method), methods[method]
-        if reference == method:
-            for cell in ours[1:]:  # the reference calibrated on another draw
-                yield {"reference": reference, "seed": cell.seed} | self._agreement([(cell, ours[0])])
-        elif reference in methods:
+        for cell in ours[1:]:
+            yield {"reference": method, "seed": cell.seed} | self._agreement([(cell, ours[0])])
+        if reference != method and reference in methods:
             pairs = [(a, b) for a in ours for b in methods[reference] if a.seed == b.seed]
             yield {"reference": reference} | self._agreement(pairs)
 

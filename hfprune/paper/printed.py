@@ -13,6 +13,7 @@ TABLE_FILES = [f"table{number}.csv" for number in range(1, 9)]
 LINE = ["table", "model", "ratio", "method", "recovery"]  # identifies a row as printed
 PRINTED = [*LINE, "column"]  # identifies a number as printed
 
+DOSE = 43_128 * 1_024  # tokens of the paper's calibration: sequences, and the length of each
 AVERAGE = "average"  # the task of a mean over the tasks of a row
 AVERAGE_WITHOUT_CROWS = "average without CrowS"
 # The metric of CrowS-Pairs: a share of stereotypes, which the paper averages as if it were an accuracy.

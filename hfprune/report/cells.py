@@ -82,6 +82,12 @@ def head_columns(rows: pd.DataFrame, looks: Mapping[str, Look]) -> list[Column]:
     return [ratio_column(rows), Column("Method", methods, words=True)]
 
 
+def differences(rows: pd.DataFrame, looks: Mapping[str, Look]) -> list[str]:
+    """Return the methods of rows, each less the one that it stands `against`, if any."""
+    pairs = zip(rows["method"], words(rows["against"]), strict=True)
+    return [looks[one].label + (f" − {looks[other].label}" if other else "") for one, other in pairs]
+
+
 def in_order(
     rows: pd.DataFrame, by: Sequence[str], looks: Mapping[str, Look], models: Sequence[str] = ()
 ) -> pd.DataFrame:

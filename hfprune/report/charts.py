@@ -40,6 +40,8 @@ class Chart:
     log: bool = False
     """Whether the values' axis is logarithmic."""
     log_place: bool = False
+    marked: float | None = None
+    """A place at which a line stands across the chart."""
     ends: tuple[float, float] | None = None
     """Ends of the values' axis (None: by the rows); a row beyond them is a number at the edge."""
     ticks: Sequence[str] = ()

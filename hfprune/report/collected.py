@@ -18,6 +18,7 @@ from hfprune.paper.relations import Paper
 from hfprune.report.style import Look, looks
 from hfprune.results import DENSE
 from hfprune.study import paths
+from hfprune.study.curves import curves
 
 DISTRIBUTIONS = "distributions"  # the measure whose items a figure shows
 
@@ -114,5 +115,5 @@ class Collected(Tidy):
     def looks(self) -> dict[str, Look]:
         """The look of every method in the results, the overlaps or the published scores."""
         tables = (self.whole["method"], self.overlap["method_a"], self.overlap["method_b"])
-        methods = {method for column in tables for method in column}
+        methods = {method for column in tables for method in column} | {*curves(self.study)}
         return looks({*methods, *self.published["method"]}, self.labels)

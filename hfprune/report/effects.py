@@ -5,6 +5,7 @@ import pandas as pd
 
 from hfprune.analysis.effect import DIRECTIONS
 from hfprune.analysis.questions import REFERENCE
+from hfprune.analysis.reference import reference_of
 from hfprune.report.collected import Collected
 
 AT = ["model", "ratio", "method"]  # tells the rows of one question apart, without recovery
@@ -19,6 +20,13 @@ def beside_reference(data: Collected) -> pd.DataFrame:
     rows = rows[(rows["question"] == REFERENCE) & (rows["recovery"] == "none") & (rows["task"] == "")]
     rows = rows[rows["outcome"].isin(data.declared.first_outcomes())]
     return rows.iloc[_best_first(rows, ranking(data, rows))]
+
+
+def other_draws(data: Collected) -> pd.DataFrame:
+    """Return the agreement on neurons of the references with their own first draw, a row a further draw."""
+    references = {reference_of(data.study, method) for method in data.study.methods}
+    rows = data.neurons
+    return rows[rows["seed"].notna() & rows["method"].isin(references)] if len(rows) else rows
 
 
 def ranking(data: Collected, rows: pd.DataFrame) -> str:

@@ -29,7 +29,8 @@ class Publication(Strict, ABC):
     reads: ClassVar[tuple[str, ...]] = ()
     """The files of the results folder that it needs beside the tidy table, such as `claims.csv`."""
     shows: ClassVar[str] = ""
-    """Kinds of measure and of recovery, apart by blanks, one of which it needs; a study without leaves it out."""
+    """Kinds of measure, of recovery and of calibration (in `sizes`, or `whole`), apart by blanks, one of which it
+    needs; a study without leaves it out."""
 
 
 class TablePublication(Publication):

@@ -46,6 +46,7 @@ def publications(name: str, study: Study, collected: Iterable[Path]) -> Publicat
         *(one for model in study.models.values() for one in model.recoveries or ()),
     ]
     kinds |= {part for recovery in recoveries for part in recovery.split("+")}
+    kinds.add("sizes" if study.calibration.sizes else "whole")
 
     written = [*map(str, collected)]
     return Publications(

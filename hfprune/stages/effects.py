@@ -37,6 +37,7 @@ class MakeEffects(Stage):
         from hfprune.analysis.effects import effects
         from hfprune.analysis.evidence import Evidence
         from hfprune.analysis.losses import losses
+        from hfprune.analysis.slopes import slopes
         from hfprune.analysis.tidy import DIGITS, write_csv
         from hfprune.analysis.variation import over_draws
         from hfprune.analysis.verdicts import evaluate
@@ -44,7 +45,7 @@ class MakeEffects(Stage):
 
         out, evidence = self.out or self.results, Evidence(self.results)
         claims, about_claims = evaluate(Paper.read(self.claims), evidence)
-        rows = [*effects(evidence), *about_claims]
+        rows = [*effects(evidence), *slopes(evidence), *about_claims]
         for name, more in {"losses": losses, "correlations": correlations}.items():
             rows += more(evidence) if name in evidence.study.effects else []
         write_csv(table(rows), out / paths.EFFECTS, DIGITS)

@@ -9,6 +9,7 @@ from hfprune.results import DENSE
 from hfprune.rounding import percent
 from hfprune.settings.allocation import Allocation
 from hfprune.settings.units import UnitShares
+from hfprune.study.curves import curves
 from hfprune.study.method import Method
 from hfprune.study.study import Study
 
@@ -40,12 +41,17 @@ class Label(NamedTuple):
 def labels(study: Study) -> dict[str, Label]:
     """Return the label of each method: the study's own, or else its criterion and the settings that differ.
 
-    No two are the same: where settings do not tell methods apart, their names follow in brackets.
+    A method of several sizes has a label without a size, too. No two are the same: where settings do not tell
+    methods apart, their names follow in brackets.
     """
-    found = {name: _label(name, method, study) for name, method in study.methods.items()}
+    methods = dict(study.methods)
+    for name, of_size in curves(study).items():
+        size, first = next(iter(of_size.items()))
+        methods.setdefault(name, study.methods[first].of_any_size(size))
+    found = {name: _label(name, method, study) for name, method in methods.items()}
     count = Counter(found.values())
     return {
-        name: Label(label if count[label] == 1 else f"{label} ({name})", study.methods[name].colour or "")
+        name: Label(label if count[label] == 1 else f"{label} ({name})", methods[name].colour or "")
         for name, label in found.items()
     }
 

@@ -114,3 +114,9 @@ class Method(ByCriterion):
         label = self.label and f"{self.label}, {size:,} sequences"
         other = self.disputed_with and sized(self.disputed_with, size)
         return super().of_size(name, size).model_copy(update={"label": label, "disputed_with": other})
+
+    def of_any_size(self, size: int) -> Self:
+        """Return the method that this is one of by `of_size`, without a size."""
+        label = self.label and self.label.removesuffix(f", {size:,} sequences")
+        other = self.disputed_with and self.disputed_with.removesuffix(sized("", size))
+        return self.model_copy(update={"sequences": None, "label": label, "disputed_with": other})

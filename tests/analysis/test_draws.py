@@ -44,12 +44,20 @@ def test_spread_over_seeds_beside_that_over_resamples(tmp_path: Path) -> None:
         assert row.resamples_sd == pytest.approx(resampled)
         assert row.quotient == pytest.approx(row.seeds_sd / resampled)
         # Two degrees of freedom over three draws; each seed's resamples have 1 / (1/7 + 1/3).
-        inside = f.cdf((row.quotient / np.array([row.high, row.low])) ** 2, 2, 3 / (1 / 7 + 1 / 3))
-        assert inside == pytest.approx([0.025, 0.975])
+        ends = np.array([row.quotient_high, row.quotient_low])
+        freedom = 3 / (1 / 7 + 1 / 3)
+        assert f.cdf((row.quotient / ends) ** 2, 2, freedom) == pytest.approx([0.025, 0.975])
+        # Both tell what one draw is worth.
+        pooled = (2 * row.seeds_sd**2 + freedom * resampled**2) / (2 + freedom)
+        half = t.ppf(0.975, 2 + freedom) * np.sqrt(pooled / 3)
+        own = 0.0 if row.against else ITEMS.mean()
+        assert row.value == pytest.approx(own + moved[:, 0].mean())
+        assert [row.low, row.high] == pytest.approx([row.value - half, row.value + half])
+        assert row.again == pytest.approx(np.sqrt(2 * pooled)) and np.isnan(row.overlap), "no plans are there"
     text = (analysed(tmp_path) / "draws.md").read_text()
     assert "Cross-entropy − Entropy" in text and f"{rows['quotient'][2]:.2f} [" in text
-    kept = pd.read_csv(tmp_path / "draws.csv", keep_default_na=False)[rows.columns]
-    pd.testing.assert_frame_equal(kept, rows, rtol=1e-6)
+    kept = pd.read_csv(tmp_path / "draws.csv", keep_default_na=False, na_values={"overlap": [""]})
+    pd.testing.assert_frame_equal(kept[rows.columns], rows, rtol=1e-6)
 
 
 def test_one_draw_alone_has_no_spread(tmp_path: Path) -> None:
@@ -66,7 +74,8 @@ def test_seeds_alone_and_no_difference_from_a_reference_that_is_not_there(tmp_pa
     (row,) = over_draws(evidence(settings, tmp_path)).itertuples()
     assert (row.method, row.against) == ("cross_entropy", "")
     assert row.seeds_sd == pytest.approx(0.1 / np.sqrt(2))
-    assert np.isnan([row.resamples_sd, row.quotient]).all()
+    assert row.again == pytest.approx(0.1), "one pair of samples, that far apart"
+    assert np.isnan([row.low, row.high, row.resamples_sd, row.quotient]).all()
 
 
 def test_changes_are_paired_by_item_and_say_what_they_cover(tmp_path: Path) -> None:

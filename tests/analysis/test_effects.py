@@ -198,6 +198,8 @@ def test_agreement_of_neurons_is_the_mean_over_layers_and_seeds(measured: tuple[
     again = ("entropy", 0), ("entropy", 1)
     assert other_seed["overlap"] == pytest.approx(overlap(*again))
     assert other_seed["rank_correlation"] == pytest.approx(ranks(*again))
+    own = ("magnitude", 0), ("magnitude", 2)
+    assert rows.loc[("magnitude", 2), "overlap"] == pytest.approx(overlap(*own))
 
 
 def test_disputed_neurons_are_near_the_cut_or_not(tmp_path: Path) -> None:
@@ -219,6 +221,7 @@ def test_the_table_shows_them(measured: tuple[Study, Config, Path], tmp_path: Pa
     assert {path.suffix for path in tables.glob("effects.*")} == {".csv", ".md", ".tex"}
     text = (tables / "effects.md").read_text()
     assert " 2.00* " in text and "**2.00" not in text, "worse, and so not bold"
+    assert "Entropy, seed 2" in text and "Magnitude, seed" not in text, "of the reference alone"
     rows = pd.read_csv(tmp_path / "effects.csv", keep_default_na=False, na_values=[""])
     ratio = rows["outcome"] == "perplexity_ratio"
     rows.loc[ratio, ["low", "value", "high"]] = 0.5, 0.6, 0.7

@@ -17,6 +17,7 @@ from hfprune.results import DENSE
 from hfprune.settings import load, validate
 from hfprune.stages.jobs import list_jobs
 from hfprune.study.cells import cells
+from hfprune.study.curves import curves
 from hfprune.study.files import Files
 from hfprune.study.labels import labels
 from hfprune.study.study import Study
@@ -57,6 +58,9 @@ def test_a_method_that_reads_the_calibration_stands_once_for_each_size() -> None
     assert [*it.methods] == [*of_sizes, "few", "random", "outside"]
     shown = {name: label.label for name, label in labels(it).items()}
     assert shown["entropy_64"] == "Entropy, 64 sequences" and shown["squares_16"] == "Squares, 16 sequences"
+    assert shown["entropy"] == "Entropy" and shown["squares"] == "Squares", "of all its sizes"
+    names = ("entropy", "cross_entropy", "squares")
+    assert curves(it) == {name: {size: f"{name}_{size}" for size in SIZES} for name in names}
     assert [it.sequences_of(name) for name in ("entropy_64", "few", "random")] == [64, 10, 256]
     assert [*study(sizes=[]).methods] == [*METHODS]
     only = study(models={SMOLLM2: {"without": ["squares_256"]}})

@@ -21,6 +21,7 @@ BLACK, GREY, SHADE = "black", "#8C8C8C", "#EAF2F8"
 # Separates markers that touch.
 EDGE: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.3}
 LEVEL: dict[str, Any] = {"color": BLACK, "linewidth": 0.8, "linestyle": "--"}  # the dense model
+MARKED: dict[str, Any] = {"color": GREY, "linewidth": 0.8, "linestyle": "-."}
 LONG = 1e5  # from here on, a number at a tick is a power of ten
 AT_EDGE = 0.75  # letters of a value beyond the edge, relative to the others
 
@@ -59,6 +60,8 @@ def draw(ax: Axes, chart: Chart, room: float = 3.0) -> None:
         ax.grid("neutral" not in rows, axis="x")
         ax.grid(False, axis="y")
     elif chart.log_place:
+        if chart.marked:
+            ax.axvline(chart.marked, **MARKED)
         log(ax, "x", few(room), room - 0.5)
     elif chart.ticks:
         ax.set(xticks=range(len(chart.ticks)), xticklabels=chart.ticks, xlim=(-0.5, len(chart.ticks) - 0.5))

@@ -14,10 +14,12 @@ class CalibrationFigure(FigurePublication):
     """Means over seeds in a panel per model, against a logarithmic number of sequences."""
 
     order = 11
+    shows = "whole"
     empty = "Agreement of calibration halves: not measured"
 
     def values(self, data: Collected) -> pd.DataFrame:
-        marks = data.marks[data.marks["method"].isin([*data.looks])]
+        # Where there are sizes, the figure `dose` shows samples of them in place of halves.
+        marks = data.marks[data.marks["method"].isin([*data.looks] * (not data.study.calibration.sizes))]
         # Halves are compared in each layer, and so without the budget's division among layers: of methods that
         # differ in it alone, the last has the simplest.
         simple = marks.assign(simple=marks["allocation"].eq("uniform"))

@@ -1,6 +1,6 @@
 """Variation between calibration samples."""
 
-from hfprune.report.cells import counts, present, ratio_column, texts, together, with_intervals
+from hfprune.report.cells import counts, differences, present, ratio_column, texts, together, with_intervals
 from hfprune.report.collected import Collected
 from hfprune.report.publication import TablePublication
 from hfprune.report.typeset import Column, Table
@@ -15,16 +15,12 @@ class Draws(TablePublication):
     empty = "No method was calibrated twice, on samples or resamples."
 
     def make(self, data: Collected) -> Table:
-        rows, looks, effects = data.draws.fillna({"against": ""}), data.looks, data.declared.first_outcomes()
-        methods = [
-            looks[method].label + (f" − {looks[against].label}" if against else "")
-            for method, against in zip(rows["method"], rows["against"], strict=True)
-        ]
+        rows, effects = data.draws.fillna({"against": ""}), data.declared.first_outcomes()
         measured = [effects[name] for name in rows["outcome"]]
         outcomes = [row.label + " (logarithm)" * (row.metric.effect == "ratio") for row in measured]
         columns = [
             ratio_column(rows),
-            Column("Method", methods, words=True),
+            Column("Method", differences(rows, data.looks), words=True),
             Column("Outcome", outcomes, words=True),
             Column("Draws", texts(rows["seeds"], "{:,.0f}")),
             Column("SD over draws", texts(rows["seeds_sd"], "{:.4f}")),
@@ -33,7 +29,9 @@ class Draws(TablePublication):
             Column(
                 "Ratio of SDs",
                 together(
-                    *with_intervals(rows["quotient"], rows["low"], rows["high"], "{:.2f}", 1, ratio=True)
+                    *with_intervals(
+                        rows["quotient"], rows["quotient_low"], rows["quotient_high"], "{:.2f}", 1, ratio=True
+                    )
                 ),
             ),
         ]

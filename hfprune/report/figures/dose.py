@@ -1,0 +1,84 @@
+"""What more calibration tokens do: to the primary outcome of each method, to its effect against the reference,
+and to its kept neurons; the vertical line is the paper's calibration.
+"""
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from hfprune.analysis.questions import REFERENCE
+from hfprune.paper.printed import DOSE
+from hfprune.report.charts import Chart, dodge, share_removed
+from hfprune.report.collected import Collected
+from hfprune.report.drawing.marks import BLACK, MARKED
+from hfprune.report.drawing.panels import sheet
+from hfprune.report.effects import ranking
+from hfprune.report.publication import FigurePublication
+from hfprune.report.style import Look
+from hfprune.study import paths
+from hfprune.study.curves import curves
+
+OWN, EFFECT, OVERLAP = "own", "effect", "overlap"
+NO_EFFECT = "no effect"
+AT = ["model", "ratio", "method", "against", "size", "tokens"]
+DRAWN = ["shown", *AT, "outcome", "value", "low", "high"]
+
+
+class Dose(FigurePublication):
+    """A row of panels a model and ratio; the methods without recovery, named without their sizes."""
+
+    order = 11
+    reads = (paths.EFFECTS, paths.DRAWS)
+    shows = "sizes"
+    empty = "Sizes of the calibration: not measured"
+
+    def values(self, data: Collected) -> pd.DataFrame:
+        outcome, length = ranking(data, data.draws), data.study.calibration.length
+        read = {name: (base, size) for base, own in curves(data.study).items() for size, name in own.items()}
+        if not outcome or not read:
+            return pd.DataFrame(columns=DRAWN)
+        draws = data.draws[data.draws["outcome"] == outcome].fillna({"against": ""})
+        own = draws[draws["against"] == ""]
+        ends = own[["value", "low", "high"]].map(data.declared.outcomes()[outcome].shown)
+        kept = draws.drop(columns=["value", "low", "high"]).rename(columns={"overlap": "value"})
+        effects = data.effects[(data.effects["question"] == REFERENCE) & (data.effects["task"] == "")]
+        effects = effects[(effects["outcome"] == outcome) & (effects["recovery"] == "none")]
+        parts = {OWN: own.assign(**ends), EFFECT: effects, OVERLAP: kept.dropna(subset="value")}
+        rows = pd.concat([part.assign(shown=name) for name, part in parts.items()], ignore_index=True)
+        # A method that reads no calibration has no place on the axis.
+        rows = rows[rows["method"].isin(read)]
+        bases, sizes = ({name: one[part] for name, one in read.items()} for part in (0, 1))
+        size = rows["method"].map(sizes)
+        rows = rows.assign(size=size, tokens=size * length, against=rows["against"].replace(bases))
+        rows = rows.assign(method=rows["method"].map(bases))
+        return rows.sort_values(["model", "ratio", "method", "size"], kind="stable")[DRAWN]
+
+    def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
+        declared = data.declared.outcomes()[values["outcome"].iloc[0]]
+        looks = data.looks | {NO_EFFECT: Look("No effect", BLACK, "", ":")}
+        titles = {OWN: declared.label, EFFECT: declared.heading, OVERLAP: "Neurons in common"}
+        methods = [method for method in looks if method in {*values["method"]}]
+        aside = dict(zip(methods, dodge(len(methods), 0.05 * len(methods)), strict=True))
+        points = values.assign(
+            group=values["method"],
+            place=values["tokens"] * 10 ** values["method"].map(aside),
+            hollow=(values["shown"] == OVERLAP) & (values["against"] != ""),
+        )
+        neutral = pd.DataFrame(
+            [{"shown": EFFECT, "group": NO_EFFECT, "value": declared.neutral, "hollow": False}]
+        )
+        rows = []
+        for (model, ratio), part in points.groupby(["model", "ratio"]):
+            cells: list[Chart | str] = []
+            for shown, title in titles.items():
+                chosen = part[part["shown"] == shown]
+                if shown == EFFECT:
+                    chosen = pd.concat([chosen, neutral])
+                axes = title, "Calibration tokens"
+                cells.append(Chart(chosen, looks, *axes, log_place=True, marked=float(DOSE)))
+            rows.append((f"{model}, {share_removed(ratio)}", cells))
+        title = (
+            "Bars: 95 % intervals, left over samples of the size, of effects over samples and documents. Neurons "
+            "in common with those of another sample of the size; hollow: with the reference's of the same sample"
+        )
+        return sheet(rows, title, entries=[Line2D([], [], label="The paper's calibration", **MARKED)])

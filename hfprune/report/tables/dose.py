@@ -1,0 +1,36 @@
+"""What ten times as many calibration sequences change."""
+
+from hfprune.analysis.questions import OWN_SLOPE, SLOPE
+from hfprune.report.cells import counts, differences, present, ratio_column
+from hfprune.report.collected import Collected
+from hfprune.report.publication import TablePublication
+from hfprune.report.typeset import Column, Table
+from hfprune.study import paths
+
+
+class Dose(TablePublication):
+    order = 17
+    reads = (paths.EFFECTS,)
+    empty = "No method was calibrated on samples of several sizes."
+
+    def make(self, data: Collected) -> Table:
+        """Lay out a row a method or difference and outcome, of the first of each measure."""
+        rows, outcomes = data.effects, data.declared.first_outcomes()
+        rows = rows[rows["question"].isin([OWN_SLOPE, SLOPE]) & rows["outcome"].isin(outcomes)]
+        keys = ["model", "ratio", "method", "against", "outcome"]
+        numbers = rows[[*keys, "value", "low", "high", "p", "holm", "draws", "resamples", "n"]]
+        columns = [
+            ratio_column(rows),
+            Column("Method", differences(rows, data.looks), words=True),
+            Column("Outcome", [outcomes[name].heading for name in rows["outcome"]], words=True),
+            Column("Per tenfold", [str(data.effect(row)) for row in rows.to_dict("records")]),
+            Column("Samples", counts(rows["draws"])),
+            Column("Resamples", counts(rows["resamples"])),
+        ]
+        notes = [
+            "Per tenfold: slope over the logarithm of the number of sequences, by least squares through the mean "
+            "of each size; of a ratio, the factor. A minus: paired differences. In brackets: 95 % interval over "
+            "samples (disjoint ones of a size; resamples, where a size has fewer than three) and items. *: no "
+            "change is excluded also by Holm's correction for all models, methods and ratios of the study."
+        ]
+        return Table(numbers, present(columns), notes)

@@ -1,0 +1,60 @@
+"""Every method beside its reference, and each of the two beside itself on another calibration sample."""
+
+import pandas as pd
+
+from hfprune.report.cells import differences, present, ratio_column, texts
+from hfprune.report.collected import Collected
+from hfprune.report.effects import AT, beside_reference
+from hfprune.report.publication import TablePublication
+from hfprune.report.typeset import MISSING, Column, Table
+from hfprune.study import paths
+
+PAIR = [*AT, "against", "outcome"]
+OWN = ["again", "overlap"]
+
+
+class Noise(TablePublication):
+    order = 18
+    reads = (paths.EFFECTS, paths.DRAWS)
+    empty = "No two methods were calibrated twice, on samples or resamples."
+
+    def make(self, data: Collected) -> Table:
+        """Lay out a row an effect, of methods without recovery, on the first outcome of each measure."""
+        draws, outcomes = data.draws.fillna({"against": ""}), data.declared.first_outcomes()
+        own, pairs = (draws[(draws["against"] == "") == alone] for alone in (True, False))
+        rows = beside_reference(data).merge(pairs[[*PAIR, "overlap"]], on=PAIR)
+        for side in ("method", "against"):
+            named = {"method": side} | {name: f"{side}_{name}" for name in OWN}
+            alone = own[[*AT, "outcome", *OWN]].rename(columns=named)
+            rows = rows.merge(alone, "left", on=["model", "ratio", side, "outcome"])
+        metrics = [outcomes[name].metric for name in rows["outcome"]]
+        for side in ("method_again", "against_again"):
+            pair = zip(rows["outcome"], rows[side], strict=True)
+            rows[side] = [outcomes[name].shown(change) for name, change in pair]
+        forms = [("× {:.3f}" if metric.effect == "ratio" else metric.effect_form) for metric in metrics]
+
+        def changes(side: str) -> list[str]:
+            pair = zip(forms, rows[side], strict=True)
+            return [MISSING if pd.isna(x) else form.replace("+", "").format(x) for form, x in pair]
+
+        columns = [
+            ratio_column(rows),
+            Column("Methods", differences(rows, data.looks), words=True),
+            Column("Outcome", [outcomes[name].heading for name in rows["outcome"]], words=True),
+            Column("Effect", [str(data.effect(row)) for row in rows.to_dict("records")]),
+            Column("First, other sample", changes("method_again")),
+            Column("Second, other sample", changes("against_again")),
+            Column("Overlap", texts(rows["overlap"], "{:.3f}")),
+            Column("First, other sample, overlap", texts(rows["method_overlap"], "{:.3f}")),
+            Column("Second, other sample, overlap", texts(rows["against_overlap"], "{:.3f}")),
+        ]
+        notes = [
+            "Effect: of the first method less the second on the same samples; its interval and * as in the table "
+            "`effects`. Other sample: the effect of a method against itself on another calibration sample, whose "
+            "mean is zero; its standard deviation, of a ratio as a factor. An effect that is smaller changes a "
+            "pruned model less than the choice of its sample does. Overlap: Jaccard index of the kept neurons, of "
+            "the two methods on one sample, and of each with itself on another; means over layers and samples."
+        ]
+        kept = [*PAIR, "value", "low", "high", "holm"]
+        kept += ["method_again", "against_again", "overlap", "method_overlap", "against_overlap"]
+        return Table(rows[kept], present(columns), notes)

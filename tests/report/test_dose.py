@@ -1,0 +1,115 @@
+"""The figure of sizes, and the table of each method beside itself on another sample, by hand."""
+
+from itertools import permutations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from drawings import figure_of
+from safetensors.numpy import load_file
+from scipy.stats import t
+from synthetic import PAPER, analysed, study_of_sizes
+
+from hfprune.paper.printed import DOSE
+from hfprune.report.collected import Collected
+from hfprune.report.drawing.figure_files import made_figure
+from hfprune.report.publication import FIGURES
+from hfprune.report.publications import publications
+from hfprune.report.style import METHODS
+from hfprune.report.table_files import made_table
+from hfprune.settings import load
+from hfprune.study.study import Study
+
+LENGTH = 8  # tokens of a calibration sequence
+ENTROPY = {4: [0.30, 0.31, 0.35], 16: [0.25, 0.27, 0.26]}
+OTHER = {4: [0.33, 0.36, 0.36], 16: [0.25, 0.28, 0.28]}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    means = {"entropy": ENTROPY, "cross_entropy": OTHER}
+    folder = study_of_sizes(tmp_path_factory.mktemp("sizes"), {4: 3, 16: 3}, means)
+    analysed(folder)
+    return folder
+
+
+def overlap(folder: Path, *plans: tuple[str, int]) -> float:
+    """Return the mean Jaccard index over layers of two plans, each by its method and draw."""
+    files = (next(folder.glob(f"plans/tiny-llama/{name}/0.2/seed{draw}.*")) for name, draw in plans)
+    a, b = map(load_file, files)
+    return np.mean([len({*a[name]} & {*b[name]}) / len({*a[name]} | {*b[name]}) for name in a])
+
+
+def test_curves_are_of_methods_by_tokens_with_intervals_over_samples(folder: Path) -> None:
+    data = Collected(folder, PAPER)
+    figure = figure_of("dose", data)
+    own, effect, kept = figure.axes
+    joined = {line.get_color(): line for line in own.lines if line.get_linestyle() == "-"}
+    values = data.draws[data.draws["against"].isna()].set_index("method")
+    for name, means in {"entropy": ENTROPY, "cross_entropy": OTHER}.items():
+        line = joined[METHODS[name].colour]
+        assert line.get_xdata() == pytest.approx([4 * LENGTH, 16 * LENGTH], rel=0.2)
+        assert line.get_ydata() == pytest.approx([np.mean(means[4]), np.mean(means[16])])
+        for size, drawn in means.items():
+            row, half = values.loc[f"{name}_{size}"], t.ppf(0.975, 2) * np.std(drawn, ddof=1) / np.sqrt(3)
+            assert (row["low"], row["high"]) == pytest.approx((np.mean(drawn) - half, np.mean(drawn) + half))
+            assert row["again"] == pytest.approx(np.sqrt(2) * np.std(drawn, ddof=1))
+    line = next(line for line in effect.lines if line.get_color() == METHODS["cross_entropy"].colour)
+    assert line.get_ydata() == pytest.approx([np.subtract(OTHER[n], ENTROPY[n]).mean() for n in (4, 16)])
+    assert all(DOSE in {*np.ravel(line.get_xdata())} for line in (ax.lines[-1] for ax in figure.axes))
+    assert own.get_xscale() == "log" and kept.get_ylabel() == "Neurons in common"
+
+
+def test_neurons_in_common_with_another_sample_and_with_the_reference(folder: Path) -> None:
+    drawn = FIGURES.load("dose")().values(Collected(folder, PAPER))
+    kept = drawn[drawn["shown"] == "overlap"].set_index(["method", "against", "size"])["value"]
+    assert len(kept) == 6
+    for size in (4, 16):
+        one, other = f"entropy_{size}", f"cross_entropy_{size}"
+        for name in (one, other):
+            again = np.mean([overlap(folder, (name, 0), (name, draw)) for draw in (1, 2)])
+            assert kept[name.rpartition("_")[0], "", size] == pytest.approx(again)
+        beside = np.mean([overlap(folder, (one, draw), (other, draw)) for draw in range(3)])
+        assert kept["cross_entropy", "entropy", size] == pytest.approx(beside)
+
+
+def test_it_stands_in_place_of_the_agreement_of_halves(folder: Path) -> None:
+    study = load(Study, folder / "study.yaml")
+    assert "dose" in publications("s", study, []).figures
+    assert "calibration" not in publications("s", study, []).figures
+    whole = study.model_copy(update={"calibration": study.calibration.model_copy(update={"sizes": {}})})
+    assert "dose" not in publications("s", whole, []).figures
+    assert "calibration" in publications("s", whole, []).figures
+    data = Collected(folder, PAPER)
+    marks = pd.DataFrame([{"model": "tiny-llama", "method": "entropy_4", "sequences": 4, "agreement": 0.5}])
+    data.marks = marks.assign(criterion="entropy", units="neurons", corpus="c4", allocation="uniform")
+    assert made_figure("calibration", data).endswith("not measured")
+
+
+def test_a_study_without_sizes_has_no_dose(collected: Path) -> None:
+    data = Collected(collected, PAPER)
+    data.draws = pd.DataFrame({"outcome": ["js_distance"], "method": ["entropy"]})
+    assert made_figure("dose", data).endswith("not measured")
+
+
+def test_every_effect_stands_beside_the_noise_of_its_two_methods(folder: Path) -> None:
+    table = made_table("noise", Collected(folder, PAPER))
+    numbers = table.numbers.set_index("method")
+    assert {*numbers.index} == {"cross_entropy_4", "cross_entropy_16"}
+    row = numbers.loc["cross_entropy_4"]
+    assert row["value"] == pytest.approx(np.subtract(OTHER[4], ENTROPY[4]).mean())
+    pairs = {"method": OTHER[4], "against": ENTROPY[4]}
+    for side, means in pairs.items():
+        changes = [a - b for a, b in permutations(means, 2)]
+        # Over all pairs of samples, in both orders, the mean is zero.
+        assert row[f"{side}_again"] == pytest.approx(np.sqrt(np.mean(np.square(changes))))
+    assert row["overlap"] == pytest.approx(
+        np.mean([overlap(folder, ("entropy_4", draw), ("cross_entropy_4", draw)) for draw in range(3)])
+    )
+    again = np.mean([overlap(folder, ("cross_entropy_4", 0), ("cross_entropy_4", draw)) for draw in (1, 2)])
+    assert row["method_overlap"] == pytest.approx(again)
+    texts = {column.heading: column.cells for column in table.columns}
+    labels = [f"Cross-entropy, {size} sequences − Entropy, {size} sequences" for size in (4, 16)]
+    assert sorted(texts["Methods"]) == sorted(labels)
+    assert f"{row['method_again']:.4f}" in texts["First, other sample"]
