@@ -33,19 +33,17 @@ def slopes(evidence: Evidence) -> Iterator[EffectRow]:
     for model, by in product(evidence.models, ComparedBy.all_of(evidence)):
         for ratio in evidence.study.ratios_of(model) if by.tasks is None else ():
             cells = measured(evidence, by.declared, model, ratio)
-            for asked, sides in _asked(evidence.study, model, cells):
-                samples = evidence.study.sizes_of(model)
+            samples = evidence.study.sizes_of(model)
+            for asked, sides in _asked(evidence.study, cells):
                 with suppress(NotComparableError):
                     it = slope(sides, {size: size * samples[size] for size in sides})
                     yield row_of(evidence, asked, model, ratio, by, it, BOTH if it.known else "")
 
 
-def _asked(
-    study: Study, model: str, cells: Mapping[Side, Outcomes]
-) -> Iterator[tuple[Question, dict[int, Terms]]]:
+def _asked(study: Study, cells: Mapping[Side, Outcomes]) -> Iterator[tuple[Question, dict[int, Terms]]]:
     found = {
         base: {size: cells[name, "none"] for size, name in of_size.items() if (name, "none") in cells}
-        for base, of_size in curves(study, model).items()
+        for base, of_size in curves(study.methods, study.calibration.sizes).items()
     }
     for base, of_size in found.items():
         side = base, "none"

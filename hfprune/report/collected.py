@@ -115,5 +115,7 @@ class Collected(Tidy):
     def looks(self) -> dict[str, Look]:
         """The look of every method in the results, the overlaps or the published scores."""
         tables = (self.whole["method"], self.overlap["method_a"], self.overlap["method_b"])
-        methods = {method for column in tables for method in column} | {*curves(self.study)}
+        methods = {method for column in tables for method in column} | {
+            *curves(self.study.methods, self.study.calibration.sizes)
+        }
         return looks({*methods, *self.published["method"]}, self.labels)

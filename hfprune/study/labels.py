@@ -45,7 +45,7 @@ def labels(study: Study) -> dict[str, Label]:
     methods apart, their names follow in brackets.
     """
     methods = dict(study.methods)
-    for name, of_size in curves(study).items():
+    for name, of_size in curves(study.methods, study.calibration.sizes).items():
         size, first = next(iter(of_size.items()))
         methods.setdefault(name, study.methods[first].of_any_size(size))
     found = {name: _label(name, method, study) for name, method in methods.items()}

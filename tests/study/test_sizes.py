@@ -60,7 +60,9 @@ def test_a_method_that_reads_the_calibration_stands_once_for_each_size() -> None
     assert shown["entropy_64"] == "Entropy, 64 sequences" and shown["squares_16"] == "Squares, 16 sequences"
     assert shown["entropy"] == "Entropy" and shown["squares"] == "Squares", "of all its sizes"
     names = ("entropy", "cross_entropy", "squares")
-    assert curves(it) == {name: {size: f"{name}_{size}" for size in SIZES} for name in names}
+    assert curves(it.methods, it.calibration.sizes) == {
+        name: {size: f"{name}_{size}" for size in SIZES} for name in names
+    }
     assert [it.sequences_of(name) for name in ("entropy_64", "few", "random")] == [64, 10, 256]
     assert [*study(sizes=[]).methods] == [*METHODS]
     only = study(models={SMOLLM2: {"without": ["squares_256"]}})

@@ -34,7 +34,8 @@ class Dose(FigurePublication):
 
     def values(self, data: Collected) -> pd.DataFrame:
         outcome, length = ranking(data, data.draws), data.study.calibration.length
-        read = {name: (base, size) for base, own in curves(data.study).items() for size, name in own.items()}
+        by_base = curves(data.study.methods, data.study.calibration.sizes).items()
+        read = {name: (base, size) for base, own in by_base for size, name in own.items()}
         if not outcome or not read:
             return pd.DataFrame(columns=DRAWN)
         draws = data.draws[data.draws["outcome"] == outcome].fillna({"against": ""})
