@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from hfprune.analysis.effect import DIRECTIONS
+from hfprune.analysis.kept_neurons import AGREEMENT, OF_PAIR
 from hfprune.analysis.questions import REFERENCE
 from hfprune.analysis.reference import reference_of
 from hfprune.report.collected import Collected
@@ -22,11 +23,11 @@ def beside_reference(data: Collected) -> pd.DataFrame:
     return rows.iloc[_best_first(rows, ranking(data, rows))]
 
 
-def other_draws(data: Collected) -> pd.DataFrame:
-    """Return the agreement on neurons of the references with their own first draw, a row a further draw."""
+def agreement_on_neurons(data: Collected) -> pd.DataFrame:
+    """Return the agreement of methods with their references, and of these, a row a draw, with their own first."""
     references = {reference_of(data.study, method) for method in data.study.methods}
-    rows = data.neurons
-    return rows[rows["seed"].notna() & rows["method"].isin(references)] if len(rows) else rows
+    rows = data.neurons if len(data.neurons) else pd.DataFrame(columns=[*OF_PAIR, *AGREEMENT])
+    return rows[rows["seed"].isna() | rows["method"].isin(references)]
 
 
 def ranking(data: Collected, rows: pd.DataFrame) -> str:

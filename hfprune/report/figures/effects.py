@@ -13,7 +13,7 @@ from hfprune.analysis.tidy import NEURONS
 from hfprune.report.charts import Chart, focus, share_removed, span
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.panels import sheet
-from hfprune.report.effects import beside_reference, other_draws
+from hfprune.report.effects import agreement_on_neurons, beside_reference
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import Look
 from hfprune.study import paths
@@ -47,9 +47,10 @@ class EffectsFigure(FigurePublication):
         effects = beside_reference(data).rename(columns={"against": "reference"})
         parts = [effects.assign(seed=np.nan)]
         if len(data.neurons):
-            beside = data.neurons[data.neurons["seed"].isna()]
-            overlaps = pd.concat([other_draws(data), beside]).dropna(subset="overlap")
-            parts = [overlaps.rename(columns={"overlap": "value"}).assign(outcome=OVERLAP), *parts]
+            overlaps = (
+                agreement_on_neurons(data).dropna(subset="overlap").rename(columns={"overlap": "value"})
+            )
+            parts = [overlaps.assign(outcome=OVERLAP), *parts]
         rows = pd.concat([part.reindex(columns=DRAWN) for part in parts if len(part)] or [effects[:0]])
         rows = rows.dropna(subset="value")
         beside = rows[rows["method"] != rows["reference"]]

@@ -5,11 +5,10 @@ from collections.abc import Iterator
 import pandas as pd
 
 from hfprune.analysis.effect import ALPHA, BETTER
-from hfprune.analysis.kept_neurons import AGREEMENT
 from hfprune.analysis.tidy import NEURONS
 from hfprune.report.cells import present, ratio_column, texts, words
 from hfprune.report.collected import Collected
-from hfprune.report.effects import AT, beside_reference, other_draws
+from hfprune.report.effects import AT, agreement_on_neurons, beside_reference
 from hfprune.report.publication import TablePublication
 from hfprune.report.typeset import MISSING, Column, Table
 from hfprune.rounding import percent
@@ -65,17 +64,16 @@ def _rows(data: Collected, effects: pd.DataFrame) -> pd.DataFrame:
     for name, part in effects.groupby("outcome", sort=False):
         named = part[[*AT, *NUMBERS]].rename(columns={one: f"{name} {one}" for one in NUMBERS})
         wide = wide.merge(named, "left", on=AT)
-    columns = [*AT, "reference", "seed", *AGREEMENT]
-    agreement, again = (
-        part.reindex(columns=columns).astype({"ratio": float, "seed": float})
-        for part in (data.neurons, other_draws(data))
-    )
+    agreement = agreement_on_neurons(data)
+    agreed = ["overlap", "rank_correlation", "near_cut"]
+    agreement = agreement.reindex(columns=[*AT, "reference", "seed", *agreed])
+    agreement = agreement.astype({"ratio": float, "seed": float})
     blank = {*data.blanks[AT].itertuples(index=False, name=None)}
     applicable = [at not in blank for at in agreement[AT].itertuples(index=False, name=None)]
     agreement = agreement.loc[applicable]
     beside = agreement[agreement["seed"].isna()].drop(columns="seed")
     rows = wide.merge(beside, "outer", on=[*AT, "reference"]).assign(seed=float("nan"))
-    again = again.assign(differs="seed", draws=1)
+    again = agreement[agreement["seed"].notna()].assign(differs="seed", draws=1)
     order = {key: place for place, key in enumerate(wide[AT].itertuples(index=False, name=None))}
     both = pd.concat([rows, again], ignore_index=True).fillna({"differs": ""})
     places = [order.get(at, len(order)) for at in both[AT].itertuples(index=False, name=None)]
