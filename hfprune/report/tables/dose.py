@@ -9,6 +9,8 @@ from hfprune.study import paths
 
 
 class Dose(TablePublication):
+    """Slopes over the logarithm of the number of sequences, of methods and of their effects."""
+
     order = 17
     reads = (paths.EFFECTS,)
     empty = "No method was calibrated on samples of several sizes."

@@ -14,6 +14,8 @@ OWN = ["again", "overlap"]
 
 
 class Noise(TablePublication):
+    """What a method changes beside what another calibration sample of the same method does."""
+
     order = 18
     reads = (paths.EFFECTS, paths.DRAWS)
     empty = "No two methods were calibrated twice, on samples or resamples."
