@@ -195,7 +195,7 @@ def test_the_paper_s_tables_are_those_of_the_run_s_own_numbers(made: Path, tmp_p
         lines[number] = re.sub(r"\d", lambda digit: str(9 - int(digit[0])), lines[number], count=1)
         file.write_text("\n".join(lines))
     same, text = reproduction(kept, made, lambda _names: kept / "tables")
-    assert not same and all(f"- tables/{file.name}: " in text for file in files[:MOST]) and len(files) == 27
+    assert not same and all(f"- tables/{file.name}: " in text for file in files[:MOST]) and len(files) > MOST
     assert f": {len(files)}, of which" in text
     assert "- tables/claims.csv: 2: text " in checked(made, capsys)
 

@@ -24,10 +24,12 @@ class Noise(TablePublication):
         """Lay out a row an effect, of methods without recovery, on the first outcome of each measure."""
         draws, outcomes = data.draws.fillna({"against": ""}), data.declared.first_outcomes()
         own, pairs = (draws[(draws["against"] == "") == alone] for alone in (True, False))
-        rows = beside_reference(data).merge(pairs[[*PAIR, "overlap"]], on=PAIR)
+        # Tables without a row have columns without a type.
+        rows = beside_reference(data).astype({"ratio": float})
+        rows = rows.merge(pairs[[*PAIR, "overlap"]].astype({"ratio": float}), on=PAIR)
         for side in ("method", "against"):
             named = {"method": side} | {name: f"{side}_{name}" for name in OWN}
-            alone = own[[*AT, "outcome", *OWN]].rename(columns=named)
+            alone = own[[*AT, "outcome", *OWN]].rename(columns=named).astype({"ratio": float})
             rows = rows.merge(alone, "left", on=["model", "ratio", side, "outcome"])
         metrics = [outcomes[name].metric for name in rows["outcome"]]
         for side in ("method_again", "against_again"):
