@@ -57,7 +57,7 @@ def test_every_figure_in_three_formats_with_the_same_bytes_whatever_a_user_has_s
     names = sorted(path.name for path in written.iterdir())
     # Those commands have not run, or nothing was measured for it.
     absent = {"claims", "effects", "measures", "learning", "distributions", "tradeoff"}
-    absent |= {"calibration", "answer", "answers"}
+    absent |= {"calibration", "dose", "answer", "answers"}
     assert names == sorted(f"{name}.{suffix}" for name in {*NAMES} - absent for suffix in FORMATS)
     for name in names:
         assert (tmp_path / name).read_bytes() == (written / name).read_bytes(), name
