@@ -27,7 +27,7 @@ class EffectRow(NamedTuple):
     over draws is from. `covers` says what the interval stands for: `draws and items`, or `items` alone for this
     one plan, which has no p-value, or nothing. `detectable` is the smallest distance from no effect that such a
     study shows in 80 % of repetitions. `differs` names the settings in which the method differs from its
-    reference.
+    reference. Of a correlation, `n` counts plans, and the interval is over plans and items.
     """
 
     question: str

@@ -18,8 +18,6 @@ from hfprune.results.items import guess_or_majority
 from hfprune.rounding import percent
 from hfprune.study import cells as study_cells
 
-ALL_SEEDS = -1
-
 
 class NotApplicableError(NotMeasuredError):
     """Says which method could not cut the units that it names."""

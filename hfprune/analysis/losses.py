@@ -11,7 +11,7 @@ from hfprune.analysis.effects import measured
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.outcomes import Outcomes, contrast
 from hfprune.analysis.questions import LOSS, Side
-from hfprune.analysis.reference import REFERENCE
+from hfprune.analysis.reference import PAPERS
 from hfprune.analysis.statistics import Estimate, estimate
 from hfprune.results import DENSE
 
@@ -53,7 +53,7 @@ def losses(evidence: Evidence) -> Iterator[EffectRow]:
 
 def _pairs(cells: dict[Side, Outcomes]) -> Iterator[tuple[Side, Side]]:
     for left, recovery in product(cells, ("none", "linear")):
-        right = REFERENCE, recovery
+        right = PAPERS, recovery
         if right in cells and left != right and left[0] != DENSE and recovery in ("none", left[1]):
             yield left, right
 

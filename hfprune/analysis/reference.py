@@ -6,7 +6,7 @@ from hfprune.calibration.sizes import sized
 from hfprune.criteria import CRITERIA
 from hfprune.study.study import Study
 
-REFERENCE = "entropy"  # the paper's criterion
+PAPERS = "entropy"  # the paper's criterion
 CALIBRATED = {"corpus", "sequences"}
 
 
@@ -18,7 +18,7 @@ def reference_of(study: Study, method: str) -> str:
     """
     criteria = [other for other, settings in study.methods.items() if not settings.baseline]
     sizes = study.calibration.sizes
-    entropies = [REFERENCE, *(sized(REFERENCE, size) for size in sorted(sizes, reverse=True))]
+    entropies = [PAPERS, *(sized(PAPERS, size) for size in sorted(sizes, reverse=True))]
     reference = [*(name for name in entropies if name in criteria), *criteria, *study.methods][0]
     of_size = study.methods[method].sequences in sizes
     if method == reference or (of_size and differing(study, method, reference) == ["sequences"]):

@@ -1,6 +1,6 @@
 """Effect, interval and verdict of a study on each claim of the paper."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -208,7 +208,7 @@ def _verdict(claim: Claim, found: Judged, threshold: float) -> dict[str, Any]:
     return {**estimated(effect, _shown(claim)), "p": p, "needs": lacking, "verdict": said}
 
 
-def _shown(claim: Claim) -> Any:
+def _shown(claim: Claim) -> Callable[[float], float]:
     return np.exp if claim.effect == "ratio" else float
 
 

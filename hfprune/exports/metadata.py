@@ -65,7 +65,7 @@ def _stated(source: Path, asset: dict[str, Any]) -> dict[str, Any]:
 
 def _repository(source: Path, kind: str, name: str) -> str | None:
     """Return the hub's name of an asset that was fetched beside the dense model, if it is of the hub."""
-    record = read_asset(source.resolve().parents[1] / kind / name) if name else {}
+    record = read_asset(source.resolve().parent.parent / kind / name) if name else {}
     return record.get("entry", {}).get("source", {}).get("repo")
 
 

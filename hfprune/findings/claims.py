@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from hfprune.analysis.condition import ARITHMETIC, INCONCLUSIVE, NOT_RUN, NOT_TESTABLE, corrected
+from hfprune.analysis.condition import ARITHMETIC, NOT_RUN, NOT_TESTABLE, corrected
 from hfprune.analysis.effect import Effect
 from hfprune.analysis.questions import CLAIM
 from hfprune.analysis.statistics import holm
@@ -129,11 +129,3 @@ def _size(row: Mapping[str, Any]) -> str:
 
 def _detectable(row: Mapping[str, Any]) -> str:
     return "–" if row["basis"] == ARITHMETIC or pd.isna(row["detectable"]) else f"{row['detectable']:.2g}"
-
-
-def undetectable(decided: Decided) -> tuple[int, int]:
-    """Return in how many inconclusive rows the detectable effect exceeds the published one, and of how many."""
-    rows = [row.row for row in decided.all if row.verdict == INCONCLUSIVE]
-    known = [(row, ends) for row in rows if (ends := decided.published(row["claim"]))]
-    larger = [row for row, ends in known if row["detectable"] > min(map(abs, ends))]
-    return len(larger), len(known)

@@ -11,6 +11,13 @@ Some = Annotated[list[str], Listed]
 SomeRatios = Annotated[list[float], Listed]
 
 
+# Columns that tell rows of a study's effects apart, and no claims.
+ROWS_OF_STUDIES = (
+    *("question", "method", "recovery", "against", "against_recovery"),
+    *("outcome", "task", "turned"),
+)
+
+
 class Selection(Strict):
     """Rows of a table of effects: those whose columns have one of the given values. Nothing given: any value."""
 
@@ -36,6 +43,9 @@ class Selection(Strict):
     def _one_source(self) -> "Selection":
         if sum(source is not None for source in (self.study, self.joint, self.claim)) != 1:
             raise ValueError("give one of study, joint and claim")
+        # Where a claim stands on a model and ratio, one row decides.
+        if self.claim and (more := self.model_fields_set & set(ROWS_OF_STUDIES)):
+            raise ValueError(f"a claim takes model and ratio alone, not {', '.join(sorted(more))}")
         return self
 
 
@@ -128,7 +138,7 @@ class Sources:
         Raises:
             HfpruneError: one is missing, or does not fit; names the file and the key.
         """
-        self.folder, self.text = folder, folder / "findings.md"
+        self.text = folder / "findings.md"
         self.numbers = load(Numbers, folder / "numbers.yaml")
         self.figures = load(Figures, folder / "figures.yaml").figures
         self.joints = load(Joints, folder / "joint.yaml").analyses

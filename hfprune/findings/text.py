@@ -2,9 +2,11 @@
 
 `{name}` is the effect of this name with its interval. `{name.relative}` is its size as a share of the other
 side's own outcome; `value`, `size` (without its sign), `base`, `detectable`, `n` and `draws` are parts of its row.
-`{name: closer}` is the word, and fails where the effect does not say so (`hfprune.findings.words`). A name of
-several effects takes words alone, as `{name: 3 of 4 lower}`, or `{name.range}`, the smallest and the largest, and
-`{name.changes}`, of ratios by how much they differ from one.
+`{name: closer}` is the word, and fails where the effect does not say so (`hfprune.findings.words`); of
+`{name: in three | 3 of 4 lower}` the first words are shown and the second asserted. `relative` and `size` have
+no sign and so need words, which assert it: `{name.relative: smaller}` is `0.9 % smaller`. A name of several
+effects takes words alone, or `{name.range}`, the smallest and the largest, and `{name.changes}`, of ratios by how
+much they differ from one.
 `{{figure name}}` and `{{table name}}` are replaced by what they name.
 """
 
@@ -16,8 +18,10 @@ from pathlib import Path
 
 from hfprune.errors import HfpruneError, nearest
 from hfprune.findings.cited import Cited
-from hfprune.findings.words import objection
+from hfprune.findings.words import objection, wrong_sign
 
+# Parts that leave the sign out.
+UNSIGNED = ("relative", "size")
 _BLOCK = re.compile(r"\{\{(figure|table) ([\w-]+)\}\}")
 _NUMBER = re.compile(r"\{([\w-]+)(?:\.(\w+))?(?::\s*([^{}]+?))?\}")
 
@@ -57,16 +61,29 @@ class Text:
         name, part, phrase = match.groups()
         self.used.add(name)
         if name in self.plain:
+            if part or phrase:
+                raise HfpruneError(f"{name} is a number without parts, and words assert nothing of it")
             return self.plain[name]
         if name not in self.cited:
             raise HfpruneError(f"no number {name!r}{nearest(name, [*self.cited, *self.plain])}")
         cited = self.cited[name]
-        if phrase:
-            if said := objection(phrase, cited, self.bars.get(name)):
-                raise HfpruneError(f"{name}: {said}")
-            return phrase
+        for one in cited:
+            if one.effect.known and not one.effect.low <= one.effect.value <= one.effect.high:
+                raise HfpruneError(
+                    f"{name}: {one.name} is {one.effect}, which its own interval does not hold"
+                )
+        shown, _, asserted = map(str.strip, (phrase or "").partition("|"))
         if part:
-            return _part(name, part, cited)
+            number = _part(name, part, cited)
+            if part in UNSIGNED and (said := wrong_sign(asserted or shown, cited[0])):
+                raise HfpruneError(f"{name}.{part}: {said}")
+            if phrase and part not in UNSIGNED:
+                raise HfpruneError(f"{name}.{part}: words assert nothing of it")
+            return f"{number} {shown}".rstrip()
+        if phrase:
+            if said := objection(asserted or shown, cited, self.bars.get(name)):
+                raise HfpruneError(f"{name}: {said}")
+            return shown
         if len(cited) > 1:
             raise HfpruneError(
                 f"{name} is {len(cited)} effects: {', '.join(one.name for one in cited)}; use one"

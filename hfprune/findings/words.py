@@ -44,6 +44,19 @@ def objection(phrase: str, cited: Sequence[Cited], bar: tuple[float, float] | No
     return ""
 
 
+def wrong_sign(phrase: str, cited: Cited) -> str:
+    """Return why a phrase does not name the side of a value, whatever its interval, or "" where it does."""
+    found = _WORD.search(phrase)
+    side = DIRECTIONS.get(found[1], 0) if found else 0
+    if not side:
+        return "a number without its sign needs a word for it, as `{name.relative: smaller}`"
+    return (
+        ""
+        if side * (cited.effect.value - cited.effect.neutral) > 0
+        else f"{phrase!r}, but {cited.name} is {cited.effect}"
+    )
+
+
 def _holds(word: str, cited: Cited, bar: tuple[float, float] | None, *, leaning: bool) -> bool:
     effect = cited.effect
     if word in BARS:

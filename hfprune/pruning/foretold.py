@@ -8,12 +8,17 @@ import torch
 
 from hfprune.cost.costs import CONTEXT, Costs
 from hfprune.devices.known import UTILISATION, Device, nominal_cpu, visible_device
+from hfprune.files import read_json
 from hfprune.pruning.sample import READ
 from hfprune.stages import Stage
 from hfprune.study.files import Files
 
 # A prediction that weighs as much as so many seconds of steps that were taken.
 TRUSTED = 60.0
+# The seconds of each finished step, in the folder of the call.
+SECONDS = "seconds.json"
+# Steps before the first long one.
+SHORT = ("pack", "budget", "calibrate")
 # Steps of the comparison; all others lead to the model.
 COMPARING = ("measure", "sample")
 
@@ -29,10 +34,12 @@ class Foretold:
         self._is_announced = False
 
     def add(self, files: Files, jobs: Mapping[str, Stage], known: Collection[str] = ()) -> None:
-        """Add the steps of a study but the `known` ones, which others have done."""
-        costs = Costs(files, jobs.values(), self.device)
+        """Add the steps of a study but the `known` ones, which others have done, and those of an earlier call."""
+        costs, record = Costs(files, jobs.values(), self.device), files.results / SECONDS
+        earlier = read_json(record) if record.exists() else {}
         for (title, job), cost in zip(jobs.items(), costs.each, strict=True):
-            if title in known or title in self.left:
+            there = title in earlier and all(file.exists() for file in job.outputs())
+            if there or title in known or title in self.left:
                 continue
             self.left[title] = (cost.seconds - costs.start) * cost.share
             if job.stage == "sample":  # a stage of `hfprune prune` alone
@@ -54,6 +61,10 @@ class Foretold:
         seconds = sum(x for title, x in self.left.items() if (title in self.comparing) == comparing)
         return seconds * self._taken / self._predicted / 60
 
+    def is_due(self, title: str) -> bool:
+        """Tell whether to announce before this step, the first long one: then the text is known to suffice."""
+        return not self._is_announced and title in self.left and title not in SHORT
+
     def announced(self) -> str:
         """Return a line about all steps that are left, after which `to_go` speaks, too."""
         self._is_announced = True
@@ -66,7 +77,8 @@ class Foretold:
     def to_go(self) -> str:
         """Return how long it takes from here, or "" for less than a minute."""
         minutes = self.minutes(comparing=False) + self.minutes(comparing=True)
-        return f" (about {minutes:.0f} minutes to go)" if self._is_announced and minutes >= 1 else ""
+        unit = "minute" if round(minutes) == 1 else "minutes"
+        return f" (about {minutes:.0f} {unit} to go)" if self._is_announced and minutes >= 1 else ""
 
 
 def _device() -> Device:

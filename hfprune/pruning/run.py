@@ -180,14 +180,15 @@ def _take_all(
     must fill the `least` blocks that linear recovery takes.
     """
     from hfprune.calibration.blocks import load_blocks
+    from hfprune.pruning.foretold import SECONDS
     from hfprune.recovery.packing import load_packed
 
-    record, seconds = files.results / "seconds.json", {}
+    record, seconds = files.results / SECONDS, {}
     before = read_json(record) if record.exists() else {}
     for number, (title, job) in enumerate(jobs.items(), start=1):
         if title not in titles:
             continue
-        if title == "score" and title in foretold.left:  # once the text is known to fill its blocks
+        if foretold.is_due(title):
             print(foretold.announced(), file=sys.stderr)
         head, start = f"[{number}/{len(jobs)}] {title}", time.perf_counter()
         print(f"{head} …{foretold.to_go()}", file=sys.stderr)

@@ -105,7 +105,7 @@ class Score(Stage, ScoredMethods, Computing, Placement):
             for each, about in origins.items()
             if not is_current(self.file_of(*each).with_suffix(".json"), self.files(*each), *about)
         ]
-        for each in origins.keys() - todo:
+        for each in [each for each in origins if each not in todo]:
             print(f"score: {self.file_of(*each)} is already there", file=sys.stderr)
         if not todo:
             return False

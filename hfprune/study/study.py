@@ -4,13 +4,7 @@ from collections.abc import Collection, Mapping
 from itertools import pairwise
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import (
-    Field,
-    NonNegativeInt,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, NonNegativeInt, ValidationInfo, field_validator, model_validator
 
 from hfprune.calibration.folds import FOLDS
 from hfprune.calibration.sizes import resamples_of, sized
@@ -173,6 +167,10 @@ class Study(Placement):
     def _named_outcomes_are_measured(self) -> "Study":
         if self.primary is not None and self.primary not in self.measures:
             raise ValueError(f"primary: unknown {self.primary!r}{nearest(self.primary, [*self.measures])}")
+        if "correlations" in self.effects and "zeroshot" not in {
+            entry.measure or name for name, entry in self.measures.items()
+        }:
+            raise ValueError("effects: correlations are with accuracy, so measure zeroshot")
         named = [name for family in self.corrected_together for name in family]
         for name in named:
             if name not in self.measures:

@@ -16,6 +16,7 @@ from huggingface_hub import ModelCard
 from transformers import AutoTokenizer
 
 from hfprune.exports.checkpoint import export
+from hfprune.exports.metadata import _repository
 from hfprune.models.load import load_model
 from hfprune.models.units import count_parameters, gated_mlps
 from hfprune.plans.planning import apply_plan
@@ -92,6 +93,7 @@ def test_the_cards_metadata_name_model_data_licence_and_language(dense, tmp_path
     export(model, dense("qwen2"), tmp_path / "local")
     given = ModelCard.load(tmp_path / "local/README.md").data.to_dict()
     assert given.keys() == {"license", "library_name", "pipeline_tag", "tags"}
+    assert _repository(Path("/model"), "corpora", "text") is None, "nothing is beside a folder of the root's"
 
 
 def test_files_can_be_read_by_whom_the_umask_lets(dense, tmp_path: Path) -> None:

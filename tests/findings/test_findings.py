@@ -224,7 +224,23 @@ def text_lines() -> list[str]:
 
 
 MISTAKES = [
-    ("findings.md", "{magnitude.size}", "{magnitud.size}", "no number 'magnitud'; did you mean 'magnitude'?"),
+    ("findings.md", "{magnitude.size:", "{magnitud.size:", "no number 'magnitud'; did you mean 'magnitude'?"),
+    # A number without its sign, a word for the other side of it, and words of which only the second are asserted.
+    ("findings.md", "{magnitude.size: | farther}", "{magnitude.size}", "needs a word for it"),
+    (
+        "findings.md",
+        "{js_qwen_30.relative: larger}",
+        "{js_qwen_30.relative: smaller}",
+        "'smaller', but Qwen, 30 % is +",
+    ),
+    ("findings.md", "three of four | 3 of 4", "four of four | 4 of 4", "but 3 of 4"),
+    ("findings.md", "{boolq_dense}", "{boolq_dense: lower}", "words assert nothing of it"),
+    (
+        "numbers.yaml",
+        "{claim: higher-jaccard, model: Qwen}",
+        "{claim: higher-jaccard, turned: true}",
+        "not turned",
+    ),
     ("findings.md", "{{figure tuned}}", "", "'tuned' is declared, and not used"),
     ("numbers.yaml", "method: magnitude, ", "method: magnitud, ", "no row of larger is method ['magnitud']"),
     ("numbers.yaml", "{study: larger, method: random,", "{study: largr, method: random,", "mean 'larger'?"),

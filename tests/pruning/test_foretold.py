@@ -75,6 +75,20 @@ def test_what_is_left_follows_the_pace_of_the_steps_that_were_taken() -> None:
     assert foretold.to_go() == f" (about {5 * pace:.0f} minutes to go)", "what was there says nothing"
 
 
+def test_a_resumed_call_foretells_what_is_left(
+    call: str, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    announced = Foretold.announced
+    monkeypatch.setattr(Foretold, "announced", lambda self: calls.append({*self.left}) or announced(self))
+    run(f"{call} --no-compare --out {tmp_path}/out")
+    run(f"{call} --quick --out {tmp_path}/out")
+    first, second = calls
+    assert {"score", "plan", "export"} <= first and "measure dense" not in first
+    assert {"measure dense", "measure pruned", "sample"} <= second and not second & {"score", "plan"}
+    assert "about 1 minutes" not in capsys.readouterr().err
+
+
 def test_every_step_of_a_sweep_is_foretold(
     call: str, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,18 +1,30 @@
 # The page of findings, from the studies whose tables git holds: `snakemake findings`. Of the chosen study it takes what is there.
+FINDINGS_READ = sorted(
+    str(file)
+    for kind in ("*.csv", "*.parquet", "study.yaml", "tables/*.csv")
+    for file in Path("results").glob(f"*/{kind}")
+    if not file.is_relative_to(RESULTS)
+)
+FINDINGS_DRAWN = [
+    f"docs/findings/{name}.svg"
+    for text in Path("findings").glob("findings.md")
+    for name in re.findall(r"^{{figure ([\w-]+)}}", text.read_text(), re.MULTILINE)
+]
 
 
 rule findings:
     input:
         texts=sorted(map(str, Path("findings").glob("*"))),
-        tables=sorted(str(file) for file in Path("results").glob("*/*.csv") if str(file.parent) != RESULTS),
+        tables=FINDINGS_READ,
         paper=PAPER,
     output:
-        "docs/findings.md",
+        # Kept where a sentence fails.
+        update(["docs/findings.md", *FINDINGS_DRAWN]),
     log:
         "logs/findings.log",
     conda:
         ENVIRONMENT
     message:
-        "{rule}: {output}"
+        "{rule}: {output[0]}"
     shell:
-        "hfprune findings --out {output} 2> {log} || {{ cat {log} >&2; exit 1; }}"
+        "hfprune findings --out {output[0]} 2> {log} || {{ cat {log} >&2; exit 1; }}"

@@ -5,7 +5,7 @@ a random choice.
 import pandas as pd
 from matplotlib.figure import Figure
 
-from hfprune.analysis.reference import REFERENCE
+from hfprune.analysis.reference import PAPERS
 from hfprune.report import charts
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.marks import BLACK
@@ -24,7 +24,7 @@ class Overlap(FigurePublication):
     def values(self, data: Collected) -> pd.DataFrame:
         pairs = data.overlap
         present = {*pairs["method_a"], *pairs["method_b"]}
-        reference = next((method for method in (REFERENCE, *data.looks) if method in present), REFERENCE)
+        reference = next((method for method in (PAPERS, *data.looks) if method in present), PAPERS)
         pairs = pairs[(pairs["method_a"] == reference) | (pairs["method_b"] == reference)]
         other = pairs["method_b"].where(pairs["method_a"] == reference, pairs["method_a"])
         by = ["model", "ratio", "reference", "method", "layer"]
