@@ -50,11 +50,9 @@ def wrong_sign(phrase: str, cited: Cited) -> str:
     side = DIRECTIONS.get(found[1], 0) if found else 0
     if not side:
         return "a number without its sign needs a word for it, as `{name.relative: smaller}`"
-    return (
-        ""
-        if side * (cited.effect.value - cited.effect.neutral) > 0
-        else f"{phrase!r}, but {cited.name} is {cited.effect}"
-    )
+    if side * (cited.effect.value - cited.effect.neutral) > 0:
+        return ""
+    return f"{phrase!r}, but {cited.name} is {cited.effect}"
 
 
 def _holds(word: str, cited: Cited, bar: tuple[float, float] | None, *, leaning: bool) -> bool:

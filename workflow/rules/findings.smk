@@ -19,12 +19,13 @@ rule findings:
         paper=PAPER,
     output:
         # Kept where a sentence fails.
-        update(["docs/findings.md", *FINDINGS_DRAWN]),
+        page=update("docs/findings.md"),
+        figures=update(FINDINGS_DRAWN),
     log:
         "logs/findings.log",
     conda:
         ENVIRONMENT
     message:
-        "{rule}: {output[0]}"
+        "{rule}: {output.page}"
     shell:
-        "hfprune findings --out {output[0]} 2> {log} || {{ cat {log} >&2; exit 1; }}"
+        "hfprune findings --out {output.page} 2> {log} || {{ cat {log} >&2; exit 1; }}"
