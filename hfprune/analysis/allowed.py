@@ -8,6 +8,7 @@ import pandas as pd
 
 from hfprune.analysis.by_key import EQUAL, Compared, Limit, number
 from hfprune.analysis.declarations import Declarations
+from hfprune.provenance import CODE
 
 # What follows from outcomes, beside their `value`, in any table: numbers, and words with numbers.
 FOLLOWING = (
@@ -21,6 +22,8 @@ _SIDES = ["value", "low", "high", "base"]
 OF_MACHINE = ("packages", "hardware")
 OF_RUN = (
     *("commit", "version", "started", *OF_MACHINE, "cost"),
+    # Of the code of a criterion or a measure, which changes with a comment; what it computes is compared.
+    *(f"inputs.{role}" for role in CODE),
     *("settings.batch_tokens", "settings.scoring.batch_tokens", "more.batch_tokens_that_fitted"),
 )
 # The inputs that a run makes itself, by which a cell's model is another one; and another such, of every model.
