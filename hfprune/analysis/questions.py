@@ -17,13 +17,9 @@ TO_UNTUNED = "untuned_dense"
 GAIN = "gain"
 # The effect that a claim of the paper is about.
 CLAIM = "claim"
-# The added log perplexity of one side per that of the other.
-LOSS = "loss"
 # By how much a tenfold calibration changes the method's own outcome, and its effect against the reference.
 OWN_SLOPE = "own_slope"
 SLOPE = "slope"
-# Spearman's correlation of an outcome with accuracy over pruned models.
-CORRELATION = "rank_correlation"
 
 Side = tuple[str, str]
 """A method and a recovery."""

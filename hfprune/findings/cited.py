@@ -11,12 +11,12 @@ import pandas as pd
 from hfprune.analysis.declarations import Declarations, declare
 from hfprune.analysis.effect import Effect
 from hfprune.analysis.effect_rows import read_effects
-from hfprune.analysis.questions import CORRELATION, LOSS
 from hfprune.analysis.tidy import RECORDS, read_union
 from hfprune.errors import HfpruneError, nearest
 from hfprune.findings.sources import Column, Selection
 from hfprune.rounding import percent
 from hfprune.settings import load
+from hfprune.study.added_effects import ADDED
 from hfprune.study.labels import labels
 from hfprune.study.study import Study
 
@@ -76,8 +76,9 @@ class Studies:
 
     def form(self, study: str, row: Mapping[str, Any]) -> str:
         """Return the format of an effect."""
-        if row["question"] in (LOSS, CORRELATION):
-            return "{:.2f}"
+        for added in ADDED.outlines().values():
+            if added.constants["question"] == row["question"] and "form" in added.constants:
+                return str(added.constants["form"])
         return self.declared(study).find(row["measure"], row["metric"]).metric.effect_form
 
     def select(self, asked: Selection, rows: pd.DataFrame, study: str) -> list[Cited]:

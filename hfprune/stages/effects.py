@@ -10,6 +10,7 @@ from pydantic import Field
 from hfprune.stages import Stage
 from hfprune.stages.fields import CollectedFolder, OutFolder, Shipped
 from hfprune.study import paths
+from hfprune.study.added_effects import ADDED
 
 
 class MakeEffects(Stage):
@@ -32,11 +33,9 @@ class MakeEffects(Stage):
             HfpruneError: nothing of the study was measured.
         """
         from hfprune.analysis.answers import answers
-        from hfprune.analysis.correlations import correlations
         from hfprune.analysis.effect_rows import table
         from hfprune.analysis.effects import effects
         from hfprune.analysis.evidence import Evidence
-        from hfprune.analysis.losses import losses
         from hfprune.analysis.slopes import slopes
         from hfprune.analysis.tidy import DIGITS, write_csv
         from hfprune.analysis.variation import over_draws
@@ -46,8 +45,8 @@ class MakeEffects(Stage):
         out, evidence = self.out or self.results, Evidence(self.results)
         claims, about_claims = evaluate(Paper.read(self.claims), evidence)
         rows = [*effects(evidence), *slopes(evidence), *about_claims]
-        for name, more in {"losses": losses, "correlations": correlations}.items():
-            rows += more(evidence) if name in evidence.study.effects else []
+        for name in evidence.study.effects:
+            rows += ADDED.load(name)().rows(evidence)
         write_csv(table(rows), out / paths.EFFECTS, DIGITS)
         write_csv(claims, out / paths.CLAIMS, DIGITS)
         write_csv(over_draws(evidence), out / paths.DRAWS, DIGITS)

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from itertools import pairwise
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, NonNegativeInt, ValidationInfo, field_validator, model_validator
 
@@ -14,6 +14,7 @@ from hfprune.measurement import Measure, NamedMeasure
 from hfprune.results import DENSE
 from hfprune.settings import Dtype, Listed, Name, Placement
 from hfprune.settings.recovery import Linear
+from hfprune.study.added_effects import ADDED
 from hfprune.study.calibration import Calibration
 from hfprune.study.entries import (
     ChosenCells,
@@ -85,7 +86,7 @@ class Study(Placement):
         "needs that speaks of several outcomes; each other outcome is a family of its own",
     )
 
-    effects: Annotated[list[Literal["losses", "correlations"]], Listed, Distinct] = Field(
+    effects: Annotated[list[Name], Listed, Distinct] = Field(
         default=[],
         description="effects beside those of every study. losses: the log perplexity that a plan adds, per that "
         "of entropy; correlations: of each outcome with accuracy, over the plans",
@@ -167,10 +168,12 @@ class Study(Placement):
     def _named_outcomes_are_measured(self) -> "Study":
         if self.primary is not None and self.primary not in self.measures:
             raise ValueError(f"primary: unknown {self.primary!r}{nearest(self.primary, [*self.measures])}")
-        if "correlations" in self.effects and "zeroshot" not in {
-            entry.measure or name for name, entry in self.measures.items()
-        }:
-            raise ValueError("effects: correlations are with accuracy, so measure zeroshot")
+        kinds, added = {entry.measure or name for name, entry in self.measures.items()}, ADDED.outlines()
+        for name in self.effects:
+            if name not in added:
+                raise ValueError(f"effects: unknown {name!r}{nearest(name, [*added])}")
+            if (needs := added[name].constants.get("needs")) and needs not in kinds:
+                raise ValueError(f"effects: {name} needs the measure {needs}")
         named = [name for family in self.corrected_together for name in family]
         for name in named:
             if name not in self.measures:

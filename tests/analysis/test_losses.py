@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from hfprune.analysis import correlations
-from hfprune.analysis.correlations import correlation
-from hfprune.analysis.losses import loss_ratio
+from hfprune.analysis.added import correlations
+from hfprune.analysis.added.correlations import correlation
+from hfprune.analysis.added.losses import loss_ratio
 from hfprune.analysis.outcomes import Draw, contrast
 from hfprune.analysis.statistics import estimate
 

@@ -11,47 +11,54 @@ from hfprune.analysis.effect_rows import EffectRow
 from hfprune.analysis.effects import measured
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.outcomes import contrast
-from hfprune.analysis.questions import CORRELATION
 from hfprune.results import DENSE
+from hfprune.study.added_effects import AddedEffects
 
 ACCURACY = "points"
 RESAMPLES = 20_000  # fewer leave the second digit of an end to chance
 Items = Mapping[str, np.ndarray]  # task → float64 [draws, documents]
 
 
-def correlations(evidence: Evidence) -> Iterator[EffectRow]:
-    """Yield a row an outcome and choice of plans: all of a model, and those of the ratio that has most.
+class Correlations(AddedEffects):
+    """Spearman's correlation of an outcome with accuracy, over pruned models."""
 
-    Outcomes are signed so that better goes with better. The ends are percentiles of a bootstrap over plans and
-    documents; `n` counts plans.
-    """
-    for model in evidence.models:
-        found = _by_outcome(evidence, model)
-        most = pd.Series([ratio for ratio, _ in found[ACCURACY]]).mode()[0]
-        for (name, plans), at in product(found.items(), (None, float(most))):
-            cells = [cell for cell in plans if at is None or cell[0] == at]
-            if name != ACCURACY:
-                sides = ([found[one][cell] for cell in cells] for one in (name, ACCURACY))
-                value, low, high = correlation(*sides)
-                declared = evidence.named_outcomes[name]
-                yield EffectRow(
-                    question=CORRELATION,
-                    model=model,
-                    ratio=at,
-                    method="",
-                    recovery="",
-                    against="",
-                    against_recovery="",
-                    outcome=name,
-                    measure=declared.measure,
-                    metric=declared.metric.name,
-                    value=value,
-                    low=low,
-                    high=high,
-                    n=len(cells),
-                    covers="plans and items",
-                    better="higher",
-                )
+    question = "rank_correlation"
+    form = "{:.2f}"
+    needs = "zeroshot"
+
+    def rows(self, evidence: Evidence) -> Iterator[EffectRow]:
+        """Yield a row an outcome and choice of plans: all of a model, and those of the ratio that has most.
+
+        Outcomes are signed so that better goes with better. The ends are percentiles of a bootstrap over plans and
+        documents; `n` counts plans.
+        """
+        for model in evidence.models:
+            found = _by_outcome(evidence, model)
+            most = pd.Series([ratio for ratio, _ in found[ACCURACY]]).mode()[0]
+            for (name, plans), at in product(found.items(), (None, float(most))):
+                cells = [cell for cell in plans if at is None or cell[0] == at]
+                if name != ACCURACY:
+                    sides = ([found[one][cell] for cell in cells] for one in (name, ACCURACY))
+                    value, low, high = correlation(*sides)
+                    declared = evidence.named_outcomes[name]
+                    yield EffectRow(
+                        question=self.question,
+                        model=model,
+                        ratio=at,
+                        method="",
+                        recovery="",
+                        against="",
+                        against_recovery="",
+                        outcome=name,
+                        measure=declared.measure,
+                        metric=declared.metric.name,
+                        value=value,
+                        low=low,
+                        high=high,
+                        n=len(cells),
+                        covers="plans and items",
+                        better="higher",
+                    )
 
 
 def _by_outcome(evidence: Evidence, model: str) -> dict[str, dict[tuple[float, str], Items]]:

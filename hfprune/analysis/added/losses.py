@@ -10,45 +10,52 @@ from hfprune.analysis.effect_rows import BOTH, EffectRow
 from hfprune.analysis.effects import measured
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.outcomes import Outcomes, contrast
-from hfprune.analysis.questions import LOSS, Side
+from hfprune.analysis.questions import Side
 from hfprune.analysis.reference import PAPERS
 from hfprune.analysis.statistics import Estimate, estimate
 from hfprune.results import DENSE
+from hfprune.study.added_effects import AddedEffects
 
 FARTHEST = 100.0  # from the value, where an end of the interval is looked for
 
 
-def losses(evidence: Evidence) -> Iterator[EffectRow]:
-    """Yield a row a pruned cell and text: its loss per that of entropy, without recovery and with the same one."""
-    outcomes = evidence.declared.first_outcomes().items()
-    logarithmic = [(name, row) for name, row in outcomes if row.metric.effect == "ratio"]
-    for model, (name, declared) in product(evidence.models, logarithmic):
-        for ratio in evidence.study.ratios_of(model):
-            cells = measured(evidence, declared, model, ratio)
-            for left, right in _pairs(cells):
-                value, low, high = loss_ratio(cells[right], cells[DENSE, "none"], cells[left])
-                it = estimate(contrast([(1.0, cells[left]), (-1.0, cells[right])]))
-                yield EffectRow(
-                    question=LOSS,
-                    model=model,
-                    ratio=ratio,
-                    method=left[0],
-                    recovery=left[1],
-                    against=right[0],
-                    against_recovery=right[1],
-                    outcome=name,
-                    measure=declared.measure,
-                    metric=declared.metric.name,
-                    value=value,
-                    low=low,
-                    high=high,
-                    draws=it.draws,
-                    resamples=it.resamples,
-                    n=it.n,
-                    covers="" if np.isnan(low) else BOTH,
-                    neutral=1.0,
-                    better="lower",
-                )
+class Losses(AddedEffects):
+    """The added log perplexity of one side per that of the other."""
+
+    question = "loss"
+    form = "{:.2f}"
+
+    def rows(self, evidence: Evidence) -> Iterator[EffectRow]:
+        """Yield a row a pruned cell and text: its loss per entropy's, without recovery and with the same one."""
+        outcomes = evidence.declared.first_outcomes().items()
+        logarithmic = [(name, row) for name, row in outcomes if row.metric.effect == "ratio"]
+        for model, (name, declared) in product(evidence.models, logarithmic):
+            for ratio in evidence.study.ratios_of(model):
+                cells = measured(evidence, declared, model, ratio)
+                for left, right in _pairs(cells):
+                    value, low, high = loss_ratio(cells[right], cells[DENSE, "none"], cells[left])
+                    it = estimate(contrast([(1.0, cells[left]), (-1.0, cells[right])]))
+                    yield EffectRow(
+                        question=self.question,
+                        model=model,
+                        ratio=ratio,
+                        method=left[0],
+                        recovery=left[1],
+                        against=right[0],
+                        against_recovery=right[1],
+                        outcome=name,
+                        measure=declared.measure,
+                        metric=declared.metric.name,
+                        value=value,
+                        low=low,
+                        high=high,
+                        draws=it.draws,
+                        resamples=it.resamples,
+                        n=it.n,
+                        covers="" if np.isnan(low) else BOTH,
+                        neutral=1.0,
+                        better="lower",
+                    )
 
 
 def _pairs(cells: dict[Side, Outcomes]) -> Iterator[tuple[Side, Side]]:

@@ -1,0 +1,107 @@
+"""A statistical test of one's own: a file beside ours, and its name in a study."""
+
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from synthetic import PAPER, Study, gather
+
+import hfprune.analysis.added
+from hfprune.errors import HfpruneError
+from hfprune.results import DENSE, Value
+from hfprune.settings import validate
+from hfprune.stages.effects import MakeEffects
+from hfprune.study.added_effects import ADDED
+from hfprune.study.study import Study as Config
+
+SIGNS = '''"""On how many items a method is better than its reference."""
+
+from scipy.stats import binomtest
+
+from hfprune.analysis.effect_rows import EffectRow
+from hfprune.analysis.effects import measured
+from hfprune.analysis.outcomes import contrast
+from hfprune.study.added_effects import AddedEffects
+
+
+class Signs(AddedEffects):
+    """The sign test."""
+
+    question = "signs"
+    form = "{:.2f}"
+    needs = "perplexity"
+
+    def rows(self, evidence):
+        """Yield the share of items, of every method against entropy."""
+        declared = evidence.declared.first_outcomes()["perplexity_ratio"]
+        for model in evidence.models:
+            for ratio in evidence.study.ratios_of(model):
+                cells = measured(evidence, declared, model, ratio)
+                ours, theirs = cells["magnitude", "none"], cells["entropy", "none"]
+                gaps = contrast([(1.0, ours), (-1.0, theirs)]).tasks
+                won = int(sum((gap < 0).sum() for gap in gaps.values()))
+                n = int(sum(gap.size for gap in gaps.values()))
+                ends = binomtest(won, n).proportion_ci()
+                yield EffectRow(
+                    self.question, model, ratio, "magnitude", "none", "entropy", "none", "perplexity_ratio",
+                    declared.measure, declared.metric.name, value=won / n, low=ends.low, high=ends.high,
+                    n=n, covers="items", neutral=0.5, better="higher",
+                )
+'''
+
+
+def forget() -> None:
+    importlib.invalidate_caches()
+    for known in (ADDED.sources, ADDED.outlines, ADDED.load):
+        known.cache_clear()
+    sys.modules.pop("hfprune.analysis.added.signs", None)
+
+
+@pytest.fixture
+def signs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/signs.py").write_text(SIGNS)
+    path = [*hfprune.analysis.added.__path__, str(tmp_path / "own")]
+    monkeypatch.setattr(hfprune.analysis.added, "__path__", path)
+    forget()
+    yield
+    monkeypatch.undo()
+    forget()
+
+
+def test_a_test_of_ones_own_is_a_file_and_a_line_of_a_study(signs: None, tmp_path: Path) -> None:
+    study = Study(tmp_path, methods=["entropy", "magnitude"], ratios=[0.2])
+    losses = {DENSE: [3.0] * 8, "entropy": [4.0] * 8, "magnitude": [3.5] * 2 + [5.0] * 6}
+    for method, own in losses.items():
+        items = pd.DataFrame({"item": range(8), "nll": own})
+        study.result(
+            method, 0.2 * (method != DENSE), "perplexity", "text", Value("perplexity", 9.0), items=items
+        )
+    gather(study.config().model_copy(update={"effects": ["signs"]}), tmp_path)
+    MakeEffects(results=tmp_path, claims=PAPER / "claims.yaml").run()
+    [row] = pd.read_csv(tmp_path / "effects.csv").query("question == 'signs'").to_dict("records")
+    assert (row["value"], row["n"], row["neutral"]) == (0.25, 8, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("losse", "effects: unknown 'losse'; did you mean 'losses'?"),
+        ("correlations", "needs the measure zeroshot"),
+    ],
+)
+def test_what_is_unknown_or_lacks_its_measure_is_refused_before_the_first_job(
+    name: str, message: str
+) -> None:
+    study = {
+        "models": ["m"],
+        "methods": ["entropy"],
+        "ratios": [0.2],
+        "calibration": {"corpus": "text", "sequences": 4, "length": 16},
+        "measures": {"perplexity": {"corpus": "text", "sequences": 8, "length": 16}},
+    }
+    with pytest.raises(HfpruneError, match=message.replace("?", r"\\?")):
+        validate(Config, study | {"effects": name}, "study")
