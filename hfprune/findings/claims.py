@@ -45,7 +45,7 @@ class Decided:
             if row["basis"] != ARITHMETIC:
                 row |= {"holm": p, "verdict": corrected(row["verdict"], p)}
         for claim, rows in found.items():
-            cited[claim] = [self.cite(row, f"{row['model']}, {percent(row['ratio'])}") for row in rows]
+            cited[claim] = [self.cite(row, named(row["model"], row["ratio"])) for row in rows]
         return cited
 
     def _of(self, claim: Claim) -> Iterable[dict[str, Any]]:
@@ -98,6 +98,11 @@ HEADINGS = [
     "verdict",
     "study",
 ]
+
+
+def named(model: str, ratio: float) -> str:
+    """Return the name of a row: its model, and its ratio where the claim is of one."""
+    return ", ".join(filter(None, [model, percent(ratio)]))
 
 
 def table(decided: Decided) -> str:

@@ -13,7 +13,7 @@ from hfprune.errors import REASON, HfpruneError, explained, nearest
 from hfprune.findings import claims, speed
 from hfprune.findings.advantages import advantages
 from hfprune.findings.cited import Cited, Studies
-from hfprune.findings.claims import MARKS, Decided
+from hfprune.findings.claims import MARKS, Decided, named
 from hfprune.findings.forest import Panel, drawn
 from hfprune.findings.joint import analysed
 from hfprune.findings.sources import FigureOf, PanelOf, Selection, Sources
@@ -145,7 +145,7 @@ class Findings:
         for study in panel.studies:
             for model in self.studies.models.values():
                 for row in self.decided.measured(panel.claim, study, model):
-                    name = f"{model}, {percent(row['ratio'])}"
+                    name = named(model, row["ratio"])
                     one = deciding.get((name, study)) or self.decided.cite(row, name)
                     mark = "▸ " * ((name, study) in deciding)
                     found[f"{mark}{name}, {study}{MARKS.get(one.verdict, '')}"] = one.effect
