@@ -22,8 +22,8 @@ PATIENCE = 1.0  # seconds
 def faster_dtype(model: Path, folder: Path) -> str:
     """Return bfloat16 on a GPU, or where an MLP of the model is `WORTH` times as fast in it; else float32.
 
-    Instructions alone do not tell: of two processors with AVX512-BF16, one scored a model by entropy 1.82 times as
-    fast in bfloat16, and on the other it was slower. A call that resumes finds what the first one found.
+    Instructions alone do not tell: processors with the same ones differ in which precision is faster. A call
+    that resumes finds what the first one found.
 
     Args:
         model: folder of the dense model.
