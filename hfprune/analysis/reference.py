@@ -56,7 +56,7 @@ def _settings(study: Study, name: str) -> dict[str, Any]:
         "steps": method.steps,
         "units": method.units,
         "bias": method.bias,
-        "disputed_with": method.disputed_with,
+        "mixed_with": method.mixed_with,
         "corpus": study.corpus_of(name),
         "sequences": study.sequences_of(name),
     }

@@ -151,10 +151,11 @@ def _plans(files: Files, cell: Cell) -> Iterator[Stage]:
     """Yield the jobs that cut the plan of a cell; one in several steps scores before each what is left."""
     method, about = files.study.methods[cell.method], [files.record(paths.METHOD, method=cell.method)]
     blocks, resamples = files.blocks(cell), files.study.calibration.resamples
-    scores, coin = files.tensors(paths.SCORES, cell), dict[str, Any]()
-    if other := method.disputed_with:
-        coin = {"disputed": files.tensors(paths.SCORES, replace(cell, method=other)), "seed": cell.seed}
-        about.append(files.record(paths.METHOD, method=other))
+    scores, mixed = files.tensors(paths.SCORES, cell), dict[str, Any]()
+    if other := method.mixed_with:
+        mixed = {"other": files.tensors(paths.SCORES, replace(cell, method=other.method))}
+        mixed |= {"layers": other.layers} if other.layers else {"seed": cell.seed}
+        about.append(files.record(paths.METHOD, method=other.method))
     before: list[Path] = []
     for step in range(1, method.steps + 1):
         last = step == method.steps
@@ -172,7 +173,7 @@ def _plans(files: Files, cell: Cell) -> Iterator[Stage]:
             cell=cell,
             out=files.tensors(paths.PLAN if last else paths.STEP_PLAN, cell, step=step),
             after=[*about, *([blocks] if blocks else []), *before],
-            **coin,
+            **mixed,
         )
         yield plan
         before = [plan.out]

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import Field, NonNegativeInt
 
 from hfprune.provenance import Stopwatch, is_current, provenance, recorded, stable
 from hfprune.results import Value, read_result, values_table, write_result
@@ -34,10 +34,13 @@ class MakePlan(Stage):
         description="scores of resampled calibrations (`hfprune score --resamples`); their plans go to "
         ".resampled.safetensors beside the plan",
     )
-    disputed: Annotated[Path | None, _SCORES] = Field(
+    other: Annotated[Path | None, _SCORES] = Field(
         default=None,
-        description="scores of another method: keeps what the plans of both keep, and of what they dispute a "
-        "random choice, as many",
+        description="scores of another method: of what the plans of both dispute, a random choice stays, as many",
+    )
+    layers: list[NonNegativeInt] | None = Field(
+        default=None,
+        description="in place of a random choice: these layers keep what the plan by the other scores keeps",
     )
     seed: Seed = 0
     ratio: float = Field(description="fraction of all parameters to remove")
@@ -67,13 +70,13 @@ class MakePlan(Stage):
         from hfprune.models.load import load_skeleton
         from hfprune.models.units import count_parameters
         from hfprune.plans.counts import not_applicable
-        from hfprune.plans.disputed import by_coin
+        from hfprune.plans.mixing import by_coin, by_layer
         from hfprune.plans.planning import Plan, apply_plan, make_plan, save_plan
         from hfprune.scoring.score_files import Scores, load_resampled, load_scores, save_resampled
 
         settings = self.model_dump(include={"ratio", "units", "allocation"})
         settings |= {"part": self.part} if self.part < 1 else {}
-        settings |= {"seed": self.seed} if self.disputed else {}
+        settings |= {"layers": self.layers} if self.layers else {"seed": self.seed} if self.other else {}
         known, path = recorded(self.scores), self.out.with_suffix(".json")
         settings["scoring"] = known.get("settings", {}) | known.get("drawn", {})
         if is_current(path, self.outputs(), self.sources(), settings):
@@ -86,9 +89,12 @@ class MakePlan(Stage):
             plans = [
                 make_plan(model, one, self.ratio, self.units, self.allocation, self.part) for one in scores
             ]
-            return by_coin(plans[0], plans[1], seed) if len(plans) > 1 else plans[0]
+            if len(plans) == 1:
+                return plans[0]
+            ours, theirs = plans
+            return by_layer(ours, theirs, self.layers) if self.layers else by_coin(ours, theirs, seed)
 
-        read = [self.scores, *([self.disputed] if self.disputed else [])]
+        read = [self.scores, *([self.other] if self.other else [])]
         plan = cut(*(load_scores(scores, [*self.units]) for scores in read))
         others = []
         if self.resampled:

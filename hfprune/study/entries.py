@@ -49,6 +49,9 @@ class Chosen(Strict):
 class ChosenCells(Chosen):
     """Which of the study's cells a part of it takes; the dense model always is among them."""
 
+    methods: Names | None = Field(
+        default=None, description="only these methods; []: the dense model alone; null: all"
+    )
     ratios: Annotated[list[Ratio] | None, Listed] = Field(
         default=None, description="only these ratios; null: all"
     )

@@ -1,11 +1,13 @@
 """A method: a named, configured way to get a pruned model."""
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
 from hfprune.calibration.sizes import sized
+from hfprune.errors import distinct
 from hfprune.settings import Listed, Name, Ratio, Strict
 from hfprune.settings.allocation import Allocation
 from hfprune.settings.units import UnitShares
@@ -53,6 +55,23 @@ class ByCriterion(Strict):
         return self.model_copy(update={"criterion": self.criterion or name, "sequences": size})
 
 
+class MixedWith(Strict):
+    """Another method, and what is taken of its plan; a bare word is the method."""
+
+    method: Name
+    layers: Annotated[list[NonNegativeInt], Listed, AfterValidator(distinct)] | None = Field(
+        default=None,
+        min_length=1,
+        description="these layers keep what the other plan keeps; null: of the units that the two dispute, a "
+        "random choice stays, as many",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_method(cls, data: Any) -> Any:
+        return {"method": data} if isinstance(data, str) else data
+
+
 class Method(ByCriterion):
     """A named, configured way to get a pruned model: a criterion with options, or an external baseline."""
 
@@ -61,10 +80,10 @@ class Method(ByCriterion):
     )
     units: Units = Field(default={"neurons": None})
     allocation: Allocation = Allocation()
-    disputed_with: Name | None = Field(
+    mixed_with: MixedWith | None = Field(
         default=None,
-        description="another method: keep what the plans of both keep, and of what they dispute a random choice, "
-        "as many; it tells whether the choice of either is better than a coin",
+        description="another method with whose plan that of this one is mixed: by a coin among the units that "
+        "they dispute, a null for the choice of either, or by `layers`",
     )
     bias: bool = Field(
         default=False,
@@ -99,12 +118,12 @@ class Method(ByCriterion):
     def _allocation_fits(self) -> "Method":
         if reason := self.allocation.unfit(self.units):
             raise ValueError(reason)
-        if self.disputed_with and (
-            self.steps > 1 or self.allocation != Allocation(spare=self.allocation.spare)
-        ):
+        if self.mixed_with and (self.steps > 1 or self.allocation != Allocation(spare=self.allocation.spare)):
             raise ValueError(
-                "disputed_with: give neither steps nor an allocation by which layers differ in width"
+                "mixed_with: give neither steps nor an allocation by which layers differ in width"
             )
+        if self.mixed_with and self.mixed_with.layers and "layers" in self.units:
+            raise ValueError("mixed_with.layers: give units within layers, not layers")
         if self.bias and self.units.keys() == {"layers"}:
             raise ValueError("bias: a plan of layers alone cuts nothing that a bias could replace")
         return self
@@ -112,11 +131,15 @@ class Method(ByCriterion):
     def of_size(self, name: str, size: int) -> Self:
         """Return the method, which is called `name`, on samples of so many sequences."""
         label = self.label and f"{self.label}, {size:,} sequences"
-        other = self.disputed_with and sized(self.disputed_with, size)
-        return super().of_size(name, size).model_copy(update={"label": label, "disputed_with": other})
+        update = {"label": label, "mixed_with": self._mixed_with(lambda other: sized(other, size))}
+        return super().of_size(name, size).model_copy(update=update)
 
     def of_any_size(self, size: int) -> Self:
         """Return the method that this is one of by `of_size`, without a size."""
         label = self.label and self.label.removesuffix(f", {size:,} sequences")
-        other = self.disputed_with and self.disputed_with.removesuffix(sized("", size))
-        return self.model_copy(update={"sequences": None, "label": label, "disputed_with": other})
+        other = self._mixed_with(lambda name: name.removesuffix(sized("", size)))
+        return self.model_copy(update={"sequences": None, "label": label, "mixed_with": other})
+
+    def _mixed_with(self, renamed: Callable[[str], str]) -> MixedWith | None:
+        other = self.mixed_with
+        return other and other.model_copy(update={"method": renamed(other.method)})

@@ -109,8 +109,8 @@ def check_references(study: Study, catalogue: Catalogue, where: str) -> None:
                 "leave it out"
             )
     for name, method in study.methods.items():
-        if method.disputed_with:
-            _check_dispute(study, name, method.disputed_with, f"{where}: methods.{name}.disputed_with")
+        if method.mixed_with:
+            _check_mixture(study, name, method.mixed_with.method, f"{where}: methods.{name}.mixed_with")
     calibrated = {study.calibration.corpus, *map(study.corpus_of, study.methods)}
     read = [
         (name, asset.removeprefix("corpora/"))
@@ -131,7 +131,7 @@ def _overlap(a: CorpusAsset, b: CorpusAsset) -> bool:
     return a.source == b.source and max(start, other_start) < min(stop, other_stop)
 
 
-def _check_dispute(study: Study, name: str, other: str, where: str) -> None:
+def _check_mixture(study: Study, name: str, other: str, where: str) -> None:
     """Fail if the plans of two methods would not keep as many of the same units, from the same sequences."""
     if other not in study.methods:
         raise HfpruneError(f"{where}: unknown {other!r}{nearest(other, [*study.methods])}")

@@ -89,7 +89,8 @@ class Study(Placement):
     effects: Annotated[list[Name], Listed, Distinct] = Field(
         default=[],
         description="effects beside those of every study. losses: the log perplexity that a plan adds, per that "
-        "of entropy; correlations: of each outcome with accuracy, over the plans",
+        "of entropy; correlations: of each outcome with accuracy, over the plans; pairs: every two methods; "
+        "by_document: slopes of effects over the dense model's entropy on each document",
     )
     constant: float = Field(
         default=0.9,

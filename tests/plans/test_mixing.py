@@ -1,4 +1,4 @@
-"""A coin among the units that two plans dispute: every choice of as many, and each as often as every other."""
+"""Mixtures of two plans: layer by layer; or by a coin, every choice of as many as often as every other."""
 
 from collections import Counter
 from itertools import combinations
@@ -12,7 +12,7 @@ from smoke import ROOT, save_model
 from hfprune.assets.catalogue import Catalogue
 from hfprune.errors import HfpruneError
 from hfprune.models.load import load_skeleton
-from hfprune.plans.disputed import by_coin
+from hfprune.plans.mixing import by_coin, by_layer
 from hfprune.plans.planning import load_plan, make_plan
 from hfprune.scoring.score_files import load_resampled, save_resampled, save_scores
 from hfprune.settings import load, validate
@@ -58,10 +58,24 @@ def test_plans_of_other_widths_are_refused(theirs) -> None:
         by_coin({"mlp.0": units(1, 2)}, theirs, 0)
 
 
+def test_layers_keep_what_the_other_plan_keeps_there() -> None:
+    ours, theirs = ({f"mlp.{layer}": units(*kept) for layer in range(3)} for kept in ((0, 1), (2, 3)))
+    found = by_layer(ours, theirs, [1, 2])
+    assert {name: kept.tolist() for name, kept in found.items()} == {
+        "mlp.0": [0, 1],
+        "mlp.1": [2, 3],
+        "mlp.2": [2, 3],
+    }
+    with pytest.raises(HfpruneError, match="no plan for layer 3; the last one is 2"):
+        by_layer(ours, theirs, [0, 3])
+    with pytest.raises(HfpruneError, match=r"mlp\.1: one plan keeps 2 units and the other 1"):
+        by_layer(ours, theirs | {"mlp.1": units(2)}, [0])
+
+
 METHODS = {
     "entropy": None,
     "cross_entropy": None,
-    "coin": {"criterion": "entropy", "disputed_with": "cross_entropy"},
+    "coin": {"criterion": "entropy", "mixed_with": "cross_entropy"},
 }
 
 
@@ -88,9 +102,9 @@ def test_a_job_cuts_both_scores_and_has_a_coin_of_its_own(tmp_path: Path) -> Non
     it = study(METHODS)
     assert labels(it)["coin"].label == "Entropy, coin against Cross-entropy"
     first, second = plan_jobs(it, "coin", tmp_path)
-    assert [path.parent.name for path in (first.scores, first.disputed)] == ["coin", "cross_entropy"]
-    assert {first.scores, first.disputed} <= {*first.inputs()}
-    assert (first.seed, second.seed, second.disputed.stem) == (0, 5, "seed5")
+    assert [path.parent.name for path in (first.scores, first.other)] == ["coin", "cross_entropy"]
+    assert {first.scores, first.other} <= {*first.inputs()}
+    assert (first.seed, second.seed, second.other.stem) == (0, 5, "seed5")
 
 
 def test_the_stage_decides_the_disputed_of_each_plan_by_coin(tmp_path: Path) -> None:
@@ -100,13 +114,13 @@ def test_the_stage_decides_the_disputed_of_each_plan_by_coin(tmp_path: Path) -> 
     job = job.model_copy(update={"model": tmp_path / "mine", "after": []})
     drawn: dict[Path, list[dict[str, torch.Tensor]]] = {}
     names = [f"mlp.{layer}" for layer in range(3)]
-    for path in (job.scores, job.disputed):
+    for path in (job.scores, job.other):
         drawn[path] = [{name: torch.rand(48, generator=generator).double() for name in names} for _ in "123"]
         save_scores(path, drawn[path][0], {})
         save_resampled(path.with_suffix(".resampled.safetensors"), drawn[path][1:], {})
     assert job.run() and not job.run()
     found = [load_plan(job.out), *load_resampled(job.out.with_suffix(".resampled.safetensors"))]
-    for plan, ours, theirs in zip(found, drawn[job.scores], drawn[job.disputed], strict=True):
+    for plan, ours, theirs in zip(found, drawn[job.scores], drawn[job.other], strict=True):
         sides = [make_plan(model, one, 0.2) for one in (ours, theirs)]
         for name, kept in plan.items():
             one, other = ({*side[name].tolist()} for side in sides)
@@ -115,28 +129,53 @@ def test_the_stage_decides_the_disputed_of_each_plan_by_coin(tmp_path: Path) -> 
             assert chosen - one and chosen - other, "a coin takes of both"
 
 
+def test_the_stage_mixes_layers_of_each_plan(tmp_path: Path) -> None:
+    save_model("llama", tmp_path / "mine")
+    mixed = {"criterion": "entropy", "mixed_with": {"method": "cross_entropy", "layers": [0, 2]}}
+    it = study(METHODS | {"mixed": mixed})
+    assert labels(it)["mixed"].label == "Entropy, layers 0, 2 by Cross-entropy"
+    job = plan_jobs(it, "mixed", tmp_path)[0]
+    job = job.model_copy(update={"model": tmp_path / "mine", "after": []})
+    model, generator = load_skeleton(tmp_path / "mine"), torch.Generator().manual_seed(0)
+    sides = []
+    for path in (job.scores, job.other):
+        scores = {f"mlp.{layer}": torch.rand(48, generator=generator).double() for layer in range(3)}
+        save_scores(path, scores, {})
+        save_resampled(path.with_suffix(".resampled.safetensors"), [scores], {})
+        sides.append(make_plan(model, scores, 0.2))
+    assert job.run() and not job.run()
+    ours, theirs = sides
+    expected = {"mlp.0": theirs["mlp.0"], "mlp.1": ours["mlp.1"], "mlp.2": theirs["mlp.2"]}
+    for plan in (load_plan(job.out), *load_resampled(job.out.with_suffix(".resampled.safetensors"))):
+        assert all(torch.equal(plan[name], kept) for name, kept in expected.items())
+
+
 def test_sizes_dispute_with_the_same_size() -> None:
     calibration = {"corpus": "c4-sample", "sequences": 16, "length": 32, "sizes": [4, 16]}
     it = study(METHODS, seeds=[0], calibration=calibration)
-    assert it.methods["coin_4"].disputed_with == "cross_entropy_4"
+    assert it.methods["coin_4"].mixed_with.method == "cross_entropy_4"
     (job, *_) = plan_jobs(it, "coin_16")
-    assert job.disputed.parent.name == "cross_entropy_16"
+    assert job.other.parent.name == "cross_entropy_16"
 
 
 @pytest.mark.parametrize(
     ("coin", "message"),
     [
-        ({"disputed_with": "cross_entrop"}, "disputed_with: unknown 'cross_entrop'; did you mean"),
+        ({"mixed_with": "cross_entrop"}, "mixed_with: unknown 'cross_entrop'; did you mean"),
         (
-            {"disputed_with": "cross_entropy", "sequences": 4},
+            {"mixed_with": "cross_entropy", "sequences": 4},
             "'cross_entropy' must have the same calibration",
         ),
         (
-            {"disputed_with": "cross_entropy", "units": "layers"},
+            {"mixed_with": "cross_entropy", "units": "layers"},
             "'cross_entropy' must have the same calibration",
         ),
-        ({"disputed_with": "cross_entropy", "allocation": "global"}, "give neither steps nor an allocation"),
-        ({"disputed_with": "cross_entropy", "steps": 2}, "give neither steps nor an allocation"),
+        ({"mixed_with": "cross_entropy", "allocation": "global"}, "give neither steps nor an allocation"),
+        ({"mixed_with": "cross_entropy", "steps": 2}, "give neither steps nor an allocation"),
+        (
+            {"mixed_with": {"method": "cross_entropy", "layers": [0]}, "units": "layers"},
+            "give units within layers",
+        ),
     ],
 )
 def test_what_cannot_dispute_is_said(coin: dict, message: str) -> None:
