@@ -9,8 +9,9 @@ import pandas as pd
 
 from hfprune.analysis.condition import NOT_TESTABLE
 from hfprune.analysis.effect import Effect
+from hfprune.analysis.evidence import Evidence
 from hfprune.errors import REASON, HfpruneError, explained, nearest
-from hfprune.findings import claims, speed
+from hfprune.findings import candidates, claims, speed
 from hfprune.findings.advantages import advantages
 from hfprune.findings.cited import Cited, Studies
 from hfprune.findings.claims import MARKS, Decided, named
@@ -186,7 +187,13 @@ class Findings:
         return "Published advantages of entropy, and what leaving out one task makes of them", panels
 
     def _table(self, name: str) -> str:
-        made = {"claims": lambda: claims.table(self.decided), "speed": lambda: speed.table(self.studies)}
+        made = {
+            "claims": lambda: claims.table(self.decided),
+            "speed": lambda: speed.table(self.studies),
+            "candidates": lambda: candidates.table(
+                Evidence(self.studies.results / candidates.STUDY), self.studies.models
+            ),
+        }
         if name not in made:
             raise HfpruneError(f"no table {name!r}{nearest(name, [*made])}")
         return made[name]()

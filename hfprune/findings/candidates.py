@@ -1,0 +1,165 @@
+"""Which candidate is the default of `hfprune prune`, by the rule that the study `candidates` declares.
+
+`python -m hfprune.findings.candidates` prints the ranks and what the rule takes.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from tabulate import tabulate
+
+from hfprune.analysis.effects import mean, measured
+from hfprune.analysis.evidence import Evidence
+from hfprune.analysis.outcomes import contrast
+from hfprune.analysis.reference import PAPERS
+from hfprune.analysis.statistics import Estimate, estimate, holm
+from hfprune.criteria import CRITERIA
+from hfprune.study.labels import labels
+from hfprune.study.study import Study
+
+STUDY, RECOVERY = "candidates", "linear"
+LEVEL = 0.05
+# Mean ranks that are no farther apart are a tie.
+TIE = 0.5
+
+
+class Ranked(NamedTuple):
+    """Candidates that the rule has ranked, and the one that it takes."""
+
+    by_model: pd.DataFrame
+    """Mean rank of log perplexity over ratios and texts: a row a candidate, the first on top, a column a model."""
+    taken: str
+    """The candidate that the rule takes."""
+    stable: bool
+    """Whether the first stays first, to a tie, when any one model is left out."""
+
+    @property
+    def over_models(self) -> pd.Series:
+        """The mean rank of each candidate, each model with the same weight."""
+        return self.by_model.mean(axis=1)
+
+
+def log_perplexities(evidence: Evidence) -> pd.DataFrame:
+    """Return the log perplexity of every candidate: a row a candidate, a column a model, ratio and text."""
+    found: dict[tuple[str, float, str], dict[str, float]] = {}
+    texts = {
+        name: declared
+        for name, declared in evidence.declared.first_outcomes().items()
+        if declared.kind == "perplexity"
+    }
+    for model, (name, declared) in product(evidence.models, texts.items()):
+        for ratio in evidence.study.ratios_of(model):
+            cells = measured(evidence, declared, model, ratio)
+            found[model, ratio, name] = {
+                method: mean(outcomes)
+                for (method, recovery), outcomes in cells.items()
+                if recovery == RECOVERY
+            }
+    return pd.DataFrame(found)
+
+
+def worse_answers(evidence: Evidence) -> list[str]:
+    """Return the candidates with significantly more bits per byte of right answers than entropy's, on any model.
+
+    Holm's correction is over all of them and all models. Intervals of one draw are over documents alone.
+    """
+    tested: list[tuple[str, Estimate]] = []
+    for declared in evidence.declared.first_outcomes().values():
+        for model in evidence.models if declared.kind == "gold_bpb" else ():
+            for ratio in evidence.study.ratios_of(model):
+                cells = measured(evidence, declared, model, ratio)
+                for method, recovery in cells:
+                    if recovery == RECOVERY and method != PAPERS:
+                        sides = [(1.0, cells[method, RECOVERY]), (-1.0, cells[PAPERS, RECOVERY])]
+                        difference = contrast(sides)
+                        found = estimate(difference)
+                        alone = replace(difference, fixed=True)
+                        tested.append((method, found if found.known else estimate(alone)))
+    corrected = zip(tested, holm([one.p_value() for _, one in tested]), strict=True)
+    return sorted({name for (name, one), p in corrected if p < LEVEL and one.value > 0})
+
+
+def ranked(values: pd.DataFrame, study: Study) -> Ranked:
+    """Rank candidates, and take one by the declared rule.
+
+    Args:
+        values: log perplexities, a row a candidate, and a column a model, ratio and text.
+        study: the study that has the candidates as methods.
+    """
+    by_model = values.rank().T.groupby(level=0).mean().T
+    means = by_model.mean(axis=1).sort_values(kind="stable")
+    by_model, first = by_model.loc[means.index], means.index[0]
+    # Who is first, or nearly, without each model in turn.
+    rivals = [*_firsts(by_model)]
+    stable = all(first in tied for tied in rivals)
+    contenders = {*means[means - means.iloc[0] <= TIE].index}
+    contenders |= set() if stable else {one for tied in rivals for one in tied}
+    cheap = [one for one in means.index if one in contenders and not _takes_gradients(one, study)]
+    return Ranked(by_model, (cheap or [first])[0], stable)
+
+
+def _firsts(by_model: pd.DataFrame) -> Iterator[list[str]]:
+    for model in by_model:
+        means = by_model.drop(columns=model).mean(axis=1)
+        yield [*means[means - means.min() <= TIE].index]
+
+
+def _takes_gradients(method: str, study: Study) -> bool:
+    return CRITERIA.load(study.methods[method].criterion or method).needs == "gradient"
+
+
+class Outcome(NamedTuple):
+    """The rule's outcome, for exports that hold unequal widths and for those that do not."""
+
+    out: list[str]
+    compact: Ranked
+    plain: Ranked
+
+
+def decided(evidence: Evidence) -> Outcome:
+    """Apply the rule of the study to its results."""
+    values, out, study = log_perplexities(evidence), worse_answers(evidence), evidence.study
+    left = values.drop(index=out)
+    equal = [name for name in left.index if study.methods[name].allocation.rule == "uniform"]
+    return Outcome(out, ranked(left, study), ranked(left.loc[equal], study))
+
+
+def table(evidence: Evidence, names: Mapping[str, str]) -> str:
+    """Return the mean ranks as a Markdown table, the first on top, with a column for each model by its name.
+
+    Beside them is the perplexity per that of entropy, a geometric mean with the same weight for each model.
+    """
+    found, words = decided(evidence), labels(evidence.study)
+    models, equal = evidence.models, found.plain.over_models
+    values = log_perplexities(evidence)
+    beside = np.exp((values - values.loc[PAPERS]).T.groupby(level=0).mean().mean())
+    rows = [
+        [words[name].label, *found.compact.by_model.loc[name, models], rank, equal.get(name), beside[name]]
+        for name, rank in found.compact.over_models.items()
+    ]
+    rows += [[words[name].label, *[None] * len(models), "out", None, beside[name]] for name in found.out]
+    heads = ["candidate", *(names[model] for model in models), "mean", "layer by layer", "perplexity"]
+    forms = ("", *[".1f"] * (len(models) + 2), ".3f")
+    return tabulate(rows, heads, "pipe", floatfmt=forms, missingval="")
+
+
+def main() -> None:
+    """Print the table of the committed results, and what the rule takes."""
+    evidence = Evidence(Path("results") / STUDY)
+    found, words = decided(evidence), labels(evidence.study)
+    print(table(evidence, {model: model for model in evidence.models}))
+    for name, side in (("unequal widths", found.compact), ("equal widths", found.plain)):
+        first = words[side.by_model.index[0]].label
+        print(
+            f"{name}: {words[side.taken].label}; first is {first}, "
+            f"{'stable' if side.stable else 'not stable'} when a model is left out"
+        )
+
+
+if __name__ == "__main__":
+    main()

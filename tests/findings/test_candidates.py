@@ -1,0 +1,93 @@
+"""The rule that takes the default of `hfprune prune`, on ranks that are known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic import Study, evidence
+
+from hfprune.findings.candidates import decided, ranked, table
+from hfprune.results import DENSE, Value
+from hfprune.study.study import Study as Config
+
+
+def study(*methods: str) -> Config:
+    return Config(
+        models=["a", "b", "c"],
+        methods=[*methods],
+        ratios=[0.1, 0.2],
+        calibration={"corpus": "c4", "sequences": 4, "length": 8},
+        measures={},
+    )
+
+
+def ranks(**by_candidate: list[int]) -> pd.DataFrame:
+    """Return log perplexities in the order of these ranks on the models a, b and c, the same at both ratios."""
+    columns = [(model, ratio, "text") for ratio in (0.1, 0.2) for model in "abc"]
+    return pd.DataFrame.from_dict(
+        {name: np.tile(own, 2) / 10 for name, own in by_candidate.items()},
+        orient="index",
+        columns=pd.MultiIndex.from_tuples(columns),
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "taken", "is_stable"),
+    [
+        # Means 1, 2 and 3.
+        (ranks(entropy=[1, 1, 1], fisher=[2, 2, 2], wanda=[3, 3, 3]), "entropy", True),
+        # Means 5/3, 5/3 + 1/3 and 7/3: the second ties, and takes no gradient.
+        (ranks(entropy=[1, 1, 3], wanda=[3, 2, 1], fisher=[2, 3, 2]), "wanda", True),
+        # Without a, fisher's mean is 1, but it takes gradients as entropy does, and wanda ties with neither.
+        (ranks(entropy=[1, 2, 2], fisher=[4, 1, 1], wanda=[5, 5, 5], magnitude=[3, 4, 4]), "entropy", False),
+        # Without c, flap is first, by more than a half; it takes no gradient.
+        (ranks(entropy=[2, 2, 1], flap=[1, 1, 6], fisher=[3, 3, 2], wanda=[4, 4, 3]), "flap", False),
+    ],
+)
+def test_the_rule(values: pd.DataFrame, taken: str, is_stable: bool) -> None:
+    found = ranked(values, study(*values.index))
+    assert (found.taken, found.stable) == (taken, is_stable)
+    assert found.over_models.is_monotonic_increasing
+
+
+def test_models_weigh_the_same_whatever_the_number_of_their_texts() -> None:
+    values = ranks(entropy=[1, 2, 2], fisher=[2, 1, 1])
+    more = values.copy()
+    more["b", 0.3, "text"], more["b", 0.4, "text"] = values["b", 0.1, "text"], values["b", 0.1, "text"]
+    assert ranked(more, study("entropy", "fisher")).over_models.to_dict() == pytest.approx(
+        {"fisher": 4 / 3, "entropy": 5 / 3}
+    )
+
+
+def test_who_answers_worse_is_out_before_ranks_are_made(tmp_path) -> None:
+    """`magnitude` has the lowest perplexity, but more bits per byte on every document."""
+    it = Study(tmp_path, methods=["entropy", "magnitude", "random"], ratios=[0.2])
+    rng, documents = np.random.default_rng(0), pd.DataFrame({"item": range(16)})
+    bits = documents.assign(bpb=rng.normal(2, 0.3, 16))
+    losses = {DENSE: 1.0, "entropy": 3.0, "magnitude": 2.0, "random": 4.0}
+    worse = {DENSE: -1.0, "entropy": 0.0, "magnitude": 0.3, "random": 0.0}
+    for method, loss in losses.items():
+        ratio, recovery = (0.0, "none") if method == DENSE else (0.2, "linear")
+        own = bits.assign(bpb=bits["bpb"] + worse[method] + rng.normal(0, 0.02, 16))
+        it.result(method, ratio, "gold_bpb", "reading", Value("bpb", 2.0), items=own, recovery=recovery)
+        text = documents.assign(nll=loss + rng.normal(0, 0.1, 16))
+        it.result(
+            method, ratio, "perplexity", "wiki", Value("perplexity", 9.0), items=text, recovery=recovery
+        )
+    given = it.config().model_dump(mode="json", exclude_unset=True)
+    groups = {"groups": {"reading": ["boolq"]}, "documents": 16}
+    given |= {"recoveries": ["linear"], "measures": given["measures"] | {"gold_bpb": groups}}
+    it_shows = evidence(Config.model_validate(given), tmp_path)
+    found = decided(it_shows)
+    assert found.out == ["magnitude"]
+    assert (
+        found.compact.by_model.index.to_list()
+        == found.plain.by_model.index.to_list()
+        == ["entropy", "random"]
+    )
+    assert found.compact.taken == "entropy"
+    first, *_, last = table(it_shows, {"tiny-llama": "Tiny"}).splitlines()
+    assert [part.strip() for part in first.strip("|").split("|")] == [
+        *("candidate", "Tiny", "mean", "layer by layer", "perplexity"),
+    ]
+    assert [part.strip() for part in last.strip("|").split("|")][:3] == ["Magnitude", "", "out"]
+    assert float(last.strip("|").split("|")[-1]) == pytest.approx(np.exp(-1), rel=0.1)
