@@ -1,12 +1,13 @@
 """Analyses of several studies together, each declared before its results were seen."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 
 import pandas as pd
 
-from hfprune.analysis.effect_rows import table
+from hfprune.analysis.added.by_document import slopes_over_entropy
+from hfprune.analysis.effect_rows import EffectRow, table
 from hfprune.analysis.effects import effects
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.outcomes import Draw, Outcomes
@@ -58,5 +59,7 @@ def joined(several: Sequence[Outcomes]) -> Outcomes:
 def analysed(joint: Joint, results: Path) -> pd.DataFrame:
     """Return the effects of an analysis, corrected as those of one study are."""
     evidence = Several([results / study for study in joint.studies])
-    rows = effects(evidence)
+    rows: Iterable[EffectRow] = effects(evidence)
+    if joint.entropies:
+        rows = slopes_over_entropy(evidence, Evidence(results / joint.entropies))
     return table([row for row in rows if row.model in joint.models and row.method in joint.methods])

@@ -112,9 +112,19 @@ class Joint(Strict):
     """An analysis of several studies together, on the draws of all and the items that all have."""
 
     declared: str = Field(description="the commit that declared it, before its results were seen")
-    studies: Annotated[list[Name], Field(min_length=2)]
+    studies: Annotated[list[Name], Field(min_length=1)]
+    entropies: Name | None = Field(
+        default=None,
+        description="a study with the dense models' output entropy on the same documents: effects over it",
+    )
     models: Some
     methods: Some
+
+    @model_validator(mode="after")
+    def _several(self) -> "Joint":
+        if len(self.studies) + bool(self.entropies) < 2:
+            raise ValueError("give two studies or more, or one and `entropies`")
+        return self
 
 
 class Joints(Strict):

@@ -11,9 +11,8 @@ from hfprune.analysis.effect_rows import BOTH, EffectRow, estimated
 from hfprune.analysis.effects import ComparedBy, measured
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.outcomes import Contrast, NotComparableError, Outcomes, contrast
-from hfprune.analysis.questions import REFERENCE, questions
-from hfprune.analysis.statistics import estimate
-from hfprune.results import DENSE
+from hfprune.analysis.questions import REFERENCE, Question, questions
+from hfprune.analysis.statistics import Estimate, estimate
 from hfprune.study.added_effects import AddedEffects
 
 ENTROPY = "output_entropy"
@@ -27,41 +26,49 @@ class ByDocument(AddedEffects):
 
     def rows(self, evidence: Evidence) -> Iterator[EffectRow]:
         """Yield a row a method with a reference, and outcome that was measured on the crops of an entropy."""
-        first = evidence.declared.first_outcomes()
-        entropies = [one for one in first.values() if one.kind == ENTROPY]
-        compared = [one for one in ComparedBy.all_of(evidence) if one.name in first]
-        compared = [one for one in compared if one.declared.kind != ENTROPY]
-        for model, outcome, entropy in product(evidence.models, compared, entropies):
-            declared = outcome.declared
-            if evidence.tasks(entropy.measure) != evidence.tasks(declared.measure):
-                continue  # of another text
-            for ratio in evidence.study.ratios_of(model):
-                cells = measured(evidence, declared, model, ratio)
-                of_dense = measured(evidence, entropy, model, ratio)[DENSE, "none"]
-                for asked in questions(evidence.study, model, cells):
-                    if asked.name != REFERENCE:
-                        continue
+        return slopes_over_entropy(evidence, evidence)
+
+
+def slopes_over_entropy(evidence: Evidence, entropies: Evidence) -> Iterator[EffectRow]:
+    """Yield the slopes of a study's effects over the dense models' entropies, which another study may have."""
+    measured_entropies = [one for one in entropies.declared.first_outcomes().values() if one.kind == ENTROPY]
+    first = evidence.declared.first_outcomes()
+    compared = [
+        one for one in ComparedBy.all_of(evidence) if one.name in first and one.declared.kind != ENTROPY
+    ]
+    for model, outcome, entropy in product(evidence.models, compared, measured_entropies):
+        if entropies.tasks(entropy.measure) != evidence.tasks(outcome.declared.measure):
+            continue  # of another text
+        ((_, of_dense),) = measured(entropies, entropy, model, 0.0).items()
+        for ratio in evidence.study.ratios_of(model):
+            cells = measured(evidence, outcome.declared, model, ratio)
+            for asked in questions(evidence.study, model, cells):
+                if asked.name == REFERENCE:
                     with suppress(NotComparableError):
-                        slope = over_entropy(cells[asked.left], cells[asked.right], of_dense)
-                        it = estimate(slope)
-                        yield EffectRow(
-                            question=self.question,
-                            model=model,
-                            ratio=ratio,
-                            method=asked.left[0],
-                            recovery=asked.left[1],
-                            against=asked.right[0],
-                            against_recovery=asked.right[1],
-                            outcome=outcome.name,
-                            measure=declared.measure,
-                            metric=declared.metric.name,
-                            **estimated(it, declared.shown),
-                            p=it.p_value(),
-                            family=f"{self.question}: {outcome.family}" if it.known else "",
-                            covers=BOTH if it.known else "",
-                            neutral=declared.neutral,
-                            unit="" if declared.neutral else f"{declared.unit} per nat".strip(),
-                        )
+                        slope = estimate(over_entropy(cells[asked.left], cells[asked.right], of_dense))
+                        yield _row(model, ratio, asked, outcome, slope)
+
+
+def _row(model: str, ratio: float, asked: Question, outcome: ComparedBy, it: Estimate) -> EffectRow:
+    declared, question = outcome.declared, ByDocument.question
+    return EffectRow(
+        question=question,
+        model=model,
+        ratio=ratio,
+        method=asked.left[0],
+        recovery=asked.left[1],
+        against=asked.right[0],
+        against_recovery=asked.right[1],
+        outcome=outcome.name,
+        measure=declared.measure,
+        metric=declared.metric.name,
+        **estimated(it, declared.shown),
+        p=it.p_value(),
+        family=f"{question}: {outcome.family}" if it.known else "",
+        covers=BOTH if it.known else "",
+        neutral=declared.neutral,
+        unit="" if declared.neutral else f"{declared.unit} per nat".strip(),
+    )
 
 
 def over_entropy(method: Outcomes, reference: Outcomes, entropy: Outcomes) -> Contrast:
