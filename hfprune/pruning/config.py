@@ -67,10 +67,13 @@ class Pruning(Strict):
     out: Path = Field(description="folder to write: model, report.html and work")
     recipe: RecipeName = Field(
         default="best",
-        description="what the flags below do not say. best: Wanda, with least-squares reconstruction; "
-        "paper: entropy; both keep the same number of neurons in every layer",
+        description="what the flags below do not say. best: Fisher's scores ranked over all layers, or with "
+        "--plain or --align Wanda's layer by layer, and least-squares reconstruction; paper: entropy, layer by "
+        "layer",
     )
-    criterion: str | None = Field(default=None, description="one that `hfprune methods` lists (the recipe's)")
+    criterion: str | None = Field(
+        default=None, description="one that `hfprune methods` lists; layer by layer, if not the recipe's"
+    )
     options: dict[str, Any] | None = Field(
         default=None, description="options of the criterion as JSON (the recipe's)"
     )

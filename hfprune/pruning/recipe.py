@@ -21,37 +21,41 @@ class PruningRecipe(NamedTuple):
 
 
 RECIPES: dict[RecipeName, PruningRecipe] = {
-    # By the studies `recipe` and `recipe-confirm`, where layers stay equally wide and nothing needs a gradient.
-    # Fisher ranked over all layers loses less, but engines other than transformers load no unequal widths.
+    # Found by the study `recipe`, and confirmed by `recipe-confirm`, where it is the method `best`.
     "best": PruningRecipe(
-        "wanda",
+        "fisher",
         {},
-        Allocation(),
+        Allocation(rule="global"),
         linear=True,
         shown="What to expect of this recipe: of the log perplexity that pruning as in the paper adds at 20 %, "
-        "0.54 and 0.71 remained with SmolLM2-135M (Wikipedia, C4), 0.58 and 0.78 with Qwen2.5-Coder-0.5B. "
-        "No more than half was the declared aim, and the reconstruction does most of it: with entropy's scores "
-        "in place of Wanda's, three of the four do not differ significantly (study recipe-confirm).",
+        "0.43 and 0.53 remained with SmolLM2-135M (Wikipedia, C4), 0.27 and 0.43 with Qwen2.5-Coder-0.5B. "
+        "No more than half was the declared aim (study recipe-confirm).",
     ),
     "paper": PruningRecipe("entropy", {}, Allocation(), linear=False),
 }
+# In place of `best` where layers are to stay equally wide; it needs no gradient.
+EQUAL_WIDTHS = PruningRecipe("wanda", {}, Allocation(), linear=True)
 
 
 def chosen(asked: Pruning) -> PruningRecipe:
     """Return the recipe of a call, in which a flag that was given wins.
 
-    Another criterion has none of the recipe's options. A ranking over all layers was tried for neurons alone, and
-    where no neurons are removed, nothing is reconstructed.
+    With `--plain`, since padding saves nothing, and `--align` the best recipe keeps layers equally wide. Another
+    criterion has none of the recipe's options, nor its allocation, since not all scores compare across layers.
+    A ranking over all layers was tried for neurons alone, and where no neurons are removed, nothing is
+    reconstructed.
 
     Raises:
         HfpruneError: the criterion or the allocation does not fit the units.
     """
-    named = RECIPES[asked.recipe]
+    equal = asked.recipe == "best" and (asked.plain or asked.align)
+    named = EQUAL_WIDTHS if equal else RECIPES[asked.recipe]
     criterion = asked.criterion or named.criterion
+    same = criterion == named.criterion
     plain = named._replace(
         criterion=criterion,
-        options=named.options if criterion == named.criterion else {},
-        allocation=named.allocation if [*asked.units] == ["neurons"] else Allocation(),
+        options=named.options if same else {},
+        allocation=named.allocation if same and [*asked.units] == ["neurons"] else Allocation(),
         linear=named.linear and "neurons" in asked.units,
     )
     given = {name: getattr(asked, name) for name in ("options", "allocation", "linear")}
