@@ -95,7 +95,7 @@ def _losses_without(model: PreTrainedModel, tokens: Tensor, left: Sequence[int])
     for tried, state in states.items():
         skipped = dict.fromkeys([*gone, *range(tried)], _first)
         with _replaced(model, skipped | {tried: partial(_first, state)}):
-            losses.append(token_losses(model, tokens).double().sum())
+            losses.append(token_losses(model, hidden_states(model, tokens), tokens).double().sum())
     return torch.stack(losses)
 
 

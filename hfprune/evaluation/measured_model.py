@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from copy import copy
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -17,11 +18,15 @@ if TYPE_CHECKING:
     from hfprune.assets.text import Text
     from hfprune.criteria import Criterion
     from hfprune.evaluation.lm import PrefixTreeLM
-    from hfprune.models.head import LastStates
+    from hfprune.models.head import Head, LastStates
     from hfprune.plans.mask import Mask
     from hfprune.plans.planning import Plan
 
     Loaded = PreTrainedModel | Callable[[], PreTrainedModel]
+
+# Bytes of main memory for what measures share of a model, beyond which a text is read anew. A model of 1.5 billion
+# parameters takes 25 MB in float32 for 32 blocks of 128 tokens.
+KEPT = 2**28
 
 
 class DrawnBlocks(NamedTuple):
@@ -31,6 +36,20 @@ class DrawnBlocks(NamedTuple):
     """int32 [blocks, length]."""
     documents: list[int]
     """The document in which each block starts."""
+
+
+@dataclass
+class Outputs:
+    """What a model gave for the texts that it read."""
+
+    states: "dict[tuple[bytes, int, int], Tensor]" = field(default_factory=dict)
+    """Last hidden states [blocks, length, width] on the CPU, by text, number of blocks and batch."""
+    head: "Head | None" = None
+    """Makes logits of them once the model is gone."""
+
+    def has_room(self, size: int) -> bool:
+        """Tell whether so many bytes more are within `KEPT`."""
+        return size + sum(each.nbytes for each in self.states.values()) <= KEPT
 
 
 class ToScore(NamedTuple):
@@ -48,7 +67,8 @@ class Subject:
     """The subject of a measure. Models are loaded on first use, and then kept.
 
     `dense_output`, the resampled plans and `model`, in this order, need the memory of one model: the dense model
-    gives its own output and those of the resampled plans, and then is changed in place into `model`.
+    gives its own output and those of the resampled plans, and then is changed in place into `model`. Measures that
+    `read` the same text share the passes of each model.
     """
 
     scoring: ToScore | None = None
@@ -75,7 +95,7 @@ class Subject:
             find: returns the folder of an asset by its kind and name, as `hfprune.assets.resolving.resolve` does;
                 by default a name is the folder.
             resampled: plans that other draws of the calibration might have given, in place of the model's.
-            beside: another subject of the same dense model; both share its output and the tokenizer.
+            beside: another subject of the same dense model; both share its outputs and the tokenizer.
         """
         self._model, self._dense, self._change = model, dense, change
         self._tokenizer = (lambda: beside.tokenizer) if beside else tokenizer
@@ -83,7 +103,8 @@ class Subject:
         self._mask: Mask | None = None
         # The dense model until it becomes the measured one. Nobody else gets it, since it changes.
         self._before: PreTrainedModel | None = None
-        self._dense_outputs: dict[bytes, LastStates] = beside._dense_outputs if beside else {}
+        self._dense_outputs = beside._dense_outputs if beside else Outputs()
+        self._outputs = self._dense_outputs if dense is None else Outputs()
         self._lms: dict[str, PrefixTreeLM] = {}
         self._said: set[str] = beside._said if beside else set()
 
@@ -116,6 +137,8 @@ class Subject:
             self.__dict__.pop(name, None)
         self._before = None
         self._lms.clear()
+        if self.has_dense:
+            self._outputs = Outputs()
 
     def _unchanged(self) -> "PreTrainedModel":
         """Return the dense model, which nobody else holds if it was loaded here."""
@@ -142,21 +165,51 @@ class Subject:
             dense = self._unchanged()
             with masked(dense, plan) as mask:
                 other = copy(self)  # the dense model's outputs are kept for all
-                other.model, other._mask = dense, mask
+                other.model, other._mask, other._outputs = dense, mask, Outputs()
                 yield other
+
+    def read(self, tokens: "Tensor", batch: int) -> "Iterator[tuple[Tensor, Tensor]]":
+        """Yield `batch` of the blocks at a time, and the last hidden states [batch, length, width] for them.
+
+        Both are where `hidden_states` has them. Measures share the passes over a text in the same batches, as long
+        as the states of all texts fit into `KEPT`; they are the same to the bit.
+        """
+        import torch
+
+        from hfprune.models.head import hidden_states
+
+        key, model = _key(tokens, batch), self.model
+        parts = (part.to(model.device, torch.int64) for part in tokens.split(batch))
+        if key in self._outputs.states:
+            for part, states in zip(parts, self._outputs.states[key].split(batch), strict=True):
+                yield part, states.to(model.lm_head.weight.device, copy=True)
+            return
+        kept = None
+        for number, part in enumerate(parts):
+            hidden = hidden_states(model, part)
+            if not number and self._outputs.has_room(len(tokens) * hidden[0].nbytes):
+                kept = torch.empty((*tokens.shape, hidden.shape[-1]), dtype=hidden.dtype)
+            if kept is not None:
+                kept[number * batch :][:batch] = hidden
+            yield part, hidden
+        if kept is not None:
+            self._outputs.states[key] = kept
 
     def dense_output(self, tokens: "Tensor", batch: int) -> "LastStates":
         """Return the dense model's output for blocks of tokens, computed once for the resampled plans, too.
 
         Ask before `model`: then the dense model is loaded once. A forward pass takes `batch` of the blocks.
         """
-        from hfprune.models.head import last_states
+        from hfprune.models.head import Head, LastStates, last_states
 
-        key = sha256(tokens.cpu().numpy().tobytes()).digest()
-        if key not in self._dense_outputs:
+        key, found = _key(tokens, batch), self._dense_outputs
+        if key not in found.states or not found.head:
             with self._mask.off() if self._mask else nullcontext():
-                self._dense_outputs[key] = last_states(self._unchanged(), tokens, batch)
-        return self._dense_outputs[key]
+                dense = self._unchanged()
+                if key not in found.states:
+                    found.states[key] = last_states(dense, tokens, batch)
+                found.head = found.head or Head.of(dense)
+        return LastStates(found.states[key], found.head)
 
     @cached_property
     def tokenizer(self) -> "PreTrainedTokenizerBase":
@@ -216,26 +269,32 @@ def batch_size(batch_tokens: int | None, length: int) -> int:
     return max(1, (batch_tokens or default_batch_tokens()) // length)
 
 
+def _key(tokens: "Tensor", batch: int) -> tuple[bytes, int, int]:
+    """Return what tells texts apart, and their blocks and batches, on which results depend slightly."""
+    return sha256(tokens.cpu().numpy().tobytes()).digest(), len(tokens), batch
+
+
 def block_means(
-    model: "PreTrainedModel",
+    subject: Subject,
     blocks: "Tensor",
     batch_tokens: int | None,
-    values: "Callable[[PreTrainedModel, Tensor], Tensor]",
+    values: "Callable[[PreTrainedModel, Tensor, Tensor], Tensor]",
 ) -> list[float]:
     """Return the mean over each block's tokens, in float64, of what `values` gives for a batch of blocks.
 
     Args:
-        model: the model that reads.
+        subject: gives the model that reads.
         blocks: tokens [blocks, length].
         batch_tokens: tokens of one forward pass.
-        values: makes of the model and tokens [batch, length] values [batch, any number].
+        values: makes of the model, its last hidden states [batch, length, width], which `logits` and `chunks` of
+            `hfprune.models.head` take, and tokens [batch, length] values [batch, any number].
     """
     import torch
     from tqdm import tqdm
 
     means: list[float] = []
     with torch.inference_mode(), tqdm(total=len(blocks), desc="reading", unit="block") as bar:
-        for batch in blocks.split(batch_size(batch_tokens, blocks.shape[1])):
-            means += values(model, batch.to(model.device, torch.int64)).double().mean(1).tolist()
+        for batch, hidden in subject.read(blocks, batch_size(batch_tokens, blocks.shape[1])):
+            means += values(subject.model, hidden, batch).double().mean(1).tolist()
             bar.update(len(batch))
     return means

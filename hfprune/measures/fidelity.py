@@ -54,30 +54,32 @@ class Fidelity(TextMeasure):
         tokens, documents = subject.blocks(self)
         batch = batch_size(self.batch_tokens, self.length)
         dense = subject.dense_output(tokens, batch)  # before the model, for the memory of one
-        model = subject.model
         rows: list[list[float]] = []
         with torch.inference_mode(), tqdm(total=len(tokens), desc="fidelity", unit="block") as bar:
-            for part, states in zip(tokens.split(batch), dense.states.split(batch), strict=True):
-                rows += _compare(dense.head, states, model, part, self.top_k).tolist()
-                bar.update(len(part))
+            parts = zip(subject.read(tokens, batch), dense.states.split(batch), strict=True)
+            for (_, hidden), states in parts:
+                rows += _compare(dense.head, states, subject.model, hidden, self.top_k).tolist()
+                bar.update(len(hidden))
         names = [metric.name for metric in self.metrics()]
         items = block_items(documents, pd.DataFrame(rows, columns=names))
         return Outcome([mean_value(name, items) for name in names], items)
 
 
-def _compare(head: Head, states: Tensor, model: PreTrainedModel, tokens: Tensor, top_k: int) -> Tensor:
-    """Return the mean of each metric over the positions of each block, float64 [blocks, metrics]."""
+def _compare(head: Head, states: Tensor, model: PreTrainedModel, hidden: Tensor, top_k: int) -> Tensor:
+    """Return the mean of each metric over the positions of each block, float64 [blocks, metrics].
+
+    `states` and `hidden` are the last hidden states [blocks, length, width] of the dense model and of this one.
+    """
     import torch
 
-    from hfprune.models.head import chunks, hidden_states, pieces
+    from hfprune.models.head import chunks, pieces
 
-    pruned = hidden_states(model, tokens.to(model.device, torch.int64)).flatten(0, 1)
-    dense = states.to(head.device).flatten(0, 1)
+    pruned, dense = hidden.flatten(0, 1), states.to(head.device).flatten(0, 1)
     pairs = zip(chunks(head, dense, None), chunks(model, pruned, None), strict=True)
     parts = [
         distances(p[rows].float(), q[rows].float(), top_k) for (_, p), (_, q) in pairs for rows in pieces(p)
     ]
-    return torch.cat(parts).double().view(*tokens.shape, -1).mean(1)
+    return torch.cat(parts).double().view(*hidden.shape[:2], -1).mean(1)
 
 
 def distances(dense: Tensor, pruned: Tensor, top_k: int) -> Tensor:

@@ -25,19 +25,18 @@ class OutputEntropy(TextMeasure):
         import pandas as pd
 
         tokens, documents = subject.blocks(self)
-        means = block_means(subject.model, tokens, self.batch_tokens, _entropies)
+        means = block_means(subject, tokens, self.batch_tokens, _entropies)
         items = block_items(documents, pd.DataFrame({"output_entropy": means}))
         return Outcome([mean_value("output_entropy", items)], items)
 
 
-def _entropies(model: PreTrainedModel, tokens: Tensor) -> Tensor:
+def _entropies(model: PreTrainedModel, hidden: Tensor, tokens: Tensor) -> Tensor:
     """Return the entropy of each position's next-token distribution in nats [blocks, length]."""
     import torch
 
     from hfprune.criteria import Positions
     from hfprune.criteria.entropy import Entropy
-    from hfprune.models.head import chunks, hidden_states
+    from hfprune.models.head import chunks
 
-    hidden = hidden_states(model, tokens).flatten(0, 1)
-    found = [Entropy().objective(logits, Positions()) for _, logits in chunks(model, hidden)]
+    found = [Entropy().objective(logits, Positions()) for _, logits in chunks(model, hidden.flatten(0, 1))]
     return torch.cat(found).view_as(tokens)

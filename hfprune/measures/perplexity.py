@@ -43,7 +43,7 @@ class Perplexity(TextMeasure):
         from hfprune.models.head import token_losses
 
         tokens, documents = subject.blocks(self)
-        losses = block_means(subject.model, tokens, self.batch_tokens, token_losses)
+        losses = block_means(subject, tokens, self.batch_tokens, token_losses)
         items = block_items(documents, pd.DataFrame({"nll": losses}))
         return Outcome([exponential(mean_value("perplexity", items, "nll"))], items)
 

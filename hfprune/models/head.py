@@ -110,9 +110,12 @@ def chunks(
         yield part, found if dtype is None else found.to(dtype)
 
 
-def token_losses(model: "PreTrainedModel", tokens: Tensor) -> Tensor:
-    """Return the cross-entropy of each token [batch, length] but the first of its sequence [batch, length - 1]."""
-    hidden = hidden_states(model, tokens)[:, :-1].flatten(0, 1)
+def token_losses(model: "PreTrainedModel", hidden: Tensor, tokens: Tensor) -> Tensor:
+    """Return the cross-entropy of each token [batch, length] but the first of its sequence [batch, length - 1].
+
+    It is by the last hidden states [batch, length, width] for the tokens.
+    """
+    hidden = hidden[:, :-1].flatten(0, 1)
     targets = tokens[:, 1:].flatten().to(hidden.device)
     losses = [cross_entropy(found, targets[part], reduction="none") for part, found in chunks(model, hidden)]
     return torch.cat(losses).view(len(tokens), -1)
@@ -138,11 +141,11 @@ class LastStates(NamedTuple):
     head: Head
 
 
-def last_states(model: "PreTrainedModel", tokens: Tensor, batch: int) -> LastStates:
-    """Return the output of a model, which may change or go afterwards, for tokens [blocks, length]."""
+def last_states(model: "PreTrainedModel", tokens: Tensor, batch: int) -> Tensor:
+    """Return the last hidden states of a model for tokens [blocks, length], as `LastStates` has them."""
     states = torch.empty((*tokens.shape, model.config.hidden_size), dtype=model.dtype)
     with torch.inference_mode(), tqdm(total=len(tokens), desc="dense model", unit="block") as bar:
         for part, target in zip(tokens.split(batch), states.split(batch), strict=True):
             target.copy_(hidden_states(model, part.to(model.device, torch.int64)))
             bar.update(len(part))
-    return LastStates(states, Head.of(model))
+    return states

@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,7 @@ from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy
 from torch.nn.functional import cross_entropy
 
+from hfprune.evaluation import measured_model
 from hfprune.evaluation.measured_model import DrawnBlocks, Subject
 from hfprune.measurement import Outcome
 from hfprune.measures.fidelity import Fidelity, distances
@@ -96,6 +99,63 @@ def test_fidelity_needs_one_model_at_a_time(tokens) -> None:
     for found, kept in ((own, plan), (resampled, other)):
         expected = fidelity(build_tiny("llama"), cut(build_tiny("llama"), kept), tokens, top_k=5)
         pd.testing.assert_frame_equal(found.items, expected.items, rtol=0 if found is own else 1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("room", [0, measured_model.KEPT])
+def test_measures_of_one_text_share_its_passes_to_the_bit(tokens, monkeypatch, room: int, dtype) -> None:
+    """Of the dense model, of a resampled plan and of the pruned model; without room each measure reads anew."""
+    monkeypatch.setattr(measured_model, "KEPT", room)
+    scores = [{f"mlp.{layer}": torch.rand(48) for layer in range(3)} for _ in range(2)]
+    plan, other = (make_plan(build_tiny("llama"), each, 0.2) for each in scores)
+    passes: list[int] = []
+
+    def build():
+        model = build_tiny("llama").to(dtype)
+        model.model.register_forward_hook(lambda *_: passes.append(1))
+        return model
+
+    def cut(model):
+        apply_plan(model, plan)
+        return model
+
+    def subjects() -> tuple[Given, Given]:
+        dense = Given(build)
+        pruned = Given(None, build, change=cut, resampled=[other], beside=dense)
+        dense.given = pruned.given = tokens, range(6)
+        return dense, pruned
+
+    measures = [Fidelity(**TEXT, top_k=5), Perplexity(**TEXT), OutputEntropy(**TEXT)]
+
+    def taken(measures: list, dense: Given, pruned: Given) -> Iterator[tuple]:
+        yield from (each.run(dense) for each in measures if each.needs == "model")
+        for variant in pruned.variants():
+            yield from (each.run(variant) for each in measures)
+        yield from (each.run(pruned) for each in measures)
+
+    together = [*taken(measures, *subjects())]
+    shared, batches = len(passes), 3
+    alone = [[*taken([each], *subjects())] for each in measures]
+    order = [alone[1][0], alone[2][0], *(found[n] for n in (-2, -1) for found in alone)]
+    for found, expected in zip(together, order, strict=True):
+        assert found.values == expected.values
+        pd.testing.assert_frame_equal(found.items, expected.items, check_exact=True)
+    texts = 3 if room else 2 + 1 + 3 + 3
+    assert shared == texts * batches
+    # What was read before there was anything to share.
+    with torch.inference_mode():
+        model = cut(build())
+        parts = [
+            (part.long(), model.model(input_ids=part.long(), use_cache=False)[0]) for part in tokens.split(2)
+        ]
+        losses = [
+            cross_entropy(
+                model.lm_head(hidden[:, :-1].flatten(0, 1)).float(), part[:, 1:].flatten(), reduction="none"
+            )
+            for part, hidden in parts
+        ]
+    means = torch.cat([each.view(-1, 16).double().mean(1) for each in losses]).tolist()
+    assert together[-2].items["nll"].tolist() == means
 
 
 def test_the_dense_head_stays_when_the_model_gets_another(tokens) -> None:
