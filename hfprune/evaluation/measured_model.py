@@ -103,7 +103,7 @@ class Subject:
         self._mask: Mask | None = None
         # The dense model until it becomes the measured one. Nobody else gets it, since it changes.
         self._before: PreTrainedModel | None = None
-        self._dense_outputs = beside._dense_outputs if beside else Outputs()
+        self._dense_outputs: Outputs = beside._dense_outputs if beside else Outputs()
         self._outputs = self._dense_outputs if dense is None else Outputs()
         self._lms: dict[str, PrefixTreeLM] = {}
         self._said: set[str] = beside._said if beside else set()
@@ -139,6 +139,8 @@ class Subject:
         self._lms.clear()
         if self.has_dense:
             self._outputs = Outputs()
+        if self._change:  # the next one is made of the dense model, too, and takes the head from there
+            self._dense_outputs.head = None
 
     def _unchanged(self) -> "PreTrainedModel":
         """Return the dense model, which nobody else holds if it was loaded here."""

@@ -171,16 +171,18 @@ def jobs_of(files: Files, asked: Pruning, recovery: str) -> dict[str, Stage]:
     dtype = {"dtype": None if asked.dtype == "auto" else asked.dtype}
     more = {"align": asked.align or 1, "plain": asked.plain, "command": asked.again()}
     export = Export(**pruned | dtype | more, out=asked.out / MODEL)
-    measured: dict[str, Stage] = {}
+    measured: dict[str, MeasureCells] = {}
     # All that is measured of a model at once, for nothing else runs; times last, which keep both models.
     for job in sorted((job for job in jobs if isinstance(job, MeasureCells)), key=lambda job: job.timed):
         of = job.named_cells()[0]
         title = f"measure {DENSE if of.method == DENSE else step_of(of.recovery)}"
-        first = measured.setdefault(title, job)
-        assert isinstance(first, MeasureCells)
-        measured[title] = MeasureCells(**dict(first) | {"measures": first.measures | job.measures})
+        same = measured.setdefault(title, job)
+        measured[title] = MeasureCells(**dict(same) | {"measures": same.measures | job.measures})
     if not measured:
         return found | {"export": export}
+    first, *others = measured.values()
+    for job in others:
+        job.follow(first)
     text = files.asset("corpora", HELDOUT["corpus"])
     last = {"sample": Sample(**pruned, text=text, out=files.file(SAMPLE))}
     return found | (measured | {"export": export} if len(cells) > 1 else {"export": export} | measured) | last

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from hfprune.criteria import Criterion, make_criterion
 from hfprune.errors import HfpruneError
@@ -71,6 +71,9 @@ class MeasureCells(Stage, Computing, Placement):
     )
     cells: list[ToMeasure] = Field(min_length=1, description="measured one after another")
 
+    _earlier: "MeasureCells | None" = PrivateAttr(None)
+    _subject: Subject | None = PrivateAttr(None)
+
     @model_validator(mode="after")
     def _folders_differ(self) -> "MeasureCells":
         if len({cell.out for cell in self.cells}) < len(self.cells):
@@ -95,6 +98,11 @@ class MeasureCells(Stage, Computing, Placement):
         """Return the versions of the measures, and of the criterion whose scoring is measured."""
         scored = [cell.scored.make().version for cell in self.cells if cell.scored]
         return [*(measure.version for measure in self.made.values()), *scored]
+
+    def follow(self, earlier: "MeasureCells") -> None:
+        """Take over what the dense model, the same one, gave for texts in an earlier job of this process."""
+        assert (self.model, self.dtype) == (earlier.model, earlier.dtype)
+        self._earlier = earlier
 
     def named_inputs(self) -> dict[str, list[Path]]:
         """Return the files of the cells, and those that the measures read."""
@@ -150,8 +158,10 @@ class MeasureCells(Stage, Computing, Placement):
         measures = {name: with_batch_size(measure) for name, measure in self.made.items()}
         dtype = self.dtype
         targets: list[CellToMeasure] = []
+        first = self._earlier._subject if self._earlier else None
         for cell in self.cells:
-            targets.append(self._target(cell, dtype, targets[0].subject if targets else None))
+            targets.append(self._target(cell, dtype, targets[0].subject if targets else first))
+        self._subject = first or targets[0].subject
         for file in self.outputs():
             if not file.exists():
                 require_writable(file)  # before hours of measuring

@@ -14,6 +14,7 @@ from io import StringIO
 from pathlib import Path
 
 import committed
+import pandas as pd
 import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
@@ -29,6 +30,7 @@ import hfprune
 from hfprune.analysis.effect_rows import read_effects
 from hfprune.devices import known
 from hfprune.files import read_json
+from hfprune.models import head
 from hfprune.models.load import load_model
 from hfprune.plans.planning import apply_plan, count_parameters, load_plan
 from hfprune.pruning.recipe import RECIPES
@@ -89,6 +91,31 @@ def same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> set[
 def taken(printed: str) -> list[str]:
     """Return the titles of the steps that a call took, and did not find done."""
     return re.findall(r"\[\d+/\d+\] ([a-z ]+): \d+ s$", printed, re.MULTILINE)
+
+
+def test_the_dense_model_reads_a_text_once_in_a_call(
+    undisturbed: tuple[Path, str, str], call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it is measured; a call that finds that done reads it beside the first step, with the same numbers."""
+    out, read, last_states = undisturbed[0], [], head.last_states
+    monkeypatch.setattr(head, "last_states", lambda *given: read.append(1) or last_states(*given))
+    run(f"{call} --quick --linear --out {tmp_path}/out")
+    assert not read
+    for cell in ("entropy/0.15/seed0/none", "entropy/0.15/seed0/linear"):
+        (folder,) = (tmp_path / "out/work/cells").glob(f"*/{cell}")
+        shutil.copytree(folder, tmp_path / cell)
+        shutil.rmtree(folder)
+    run(f"{call} --quick --linear --out {tmp_path}/out")
+    assert len(read) == 1, "once for both steps"
+    for old in tmp_path.glob("entropy/0.15/seed0/*/*.parquet"):
+        (new,) = (tmp_path / "out/work/cells").glob(f"*/{old.relative_to(tmp_path)}")
+        pd.testing.assert_frame_equal(pd.read_parquet(new), pd.read_parquet(old), check_exact=True)
+    assert (
+        numbers(tmp_path / "out").items()
+        >= {
+            name: value for name, value in numbers(out).items() if "gold_bpb" not in name and "dense" in name
+        }.items()
+    )
 
 
 def test_checkpoint_card_page_and_table(undisturbed: tuple[Path, str, str], project: Path) -> None:
