@@ -1,15 +1,19 @@
 """How long a call takes: foretold before the first long step, and corrected by the steps that were taken."""
 
-import time
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-
-import torch
+from pathlib import Path
+from typing import Any
 
 from hfprune.cost.costs import CONTEXT, Costs
 from hfprune.devices.known import UTILISATION, Device, nominal_cpu, visible_device
 from hfprune.files import read_json
-from hfprune.pruning.sample import READ
+from hfprune.measurement import DECODED, TextMeasure
+from hfprune.measures.latency import Latency
+from hfprune.models.shape import Shape, shape_of
+from hfprune.pruning.faster_dtype import TOKENS, mlp_seconds, step_seconds
+from hfprune.pruning.sample import CROPS, STEPS
+from hfprune.results import DENSE
 from hfprune.stages import Stage
 from hfprune.study.files import Files
 
@@ -21,45 +25,145 @@ SECONDS = "seconds.json"
 SHORT = ("pack", "budget", "calibrate")
 # Steps of the comparison; all others lead to the model.
 COMPARING = ("measure", "sample")
+# Seconds by kind of step over those of the same operations in an MLP alone; of other kinds, over `UTILISATION`.
+PACE = {"score": 1.0, "linear": 1.0, "measure": 1.0}
+# Seconds in which a core makes a loss or an entropy of a logit; a distance takes three times as long. A decoding
+# step takes so many for each layer beside its weights.
+LOGIT, LAYER = 1.2e-8, 5e-4
+
+
+class Speed:
+    """How fast the device computes a model now, as the model's own MLP shows: others may share a processor."""
+
+    def __init__(self, model: Path, shape: Shape) -> None:
+        """Describe it; what is asked for is timed once.
+
+        Args:
+            model: folder of the dense model.
+            shape: the dense model's.
+        """
+        self.model, self.shape, self.gpu = model, shape, visible_device()
+        self._peaks: dict[str, float] = {}
+        self._steps: dict[str, dict[int, float]] = {}
+
+    def peak(self, dtype: str) -> float:
+        """Return the operations a second of an MLP in a dtype, by all cores; of a GPU the table's peak."""
+        if self.gpu:
+            return self.gpu.peak(dtype)
+        if dtype not in self._peaks:
+            # Forward, and backward to activations.
+            operations = 4 * TOKENS * self.shape.mlp_weights
+            self._peaks[dtype] = operations / mlp_seconds(self.model, [dtype])[dtype]
+        return self._peaks[dtype]
+
+    def device(self, dtype: str) -> Device:
+        """Return the device with this speed."""
+        if self.gpu:
+            return self.gpu
+        cpu = nominal_cpu()
+        each = self.peak(dtype) / cpu.cores
+        return replace(cpu, float32=each, bfloat16=each)
+
+    def decoding(self, dtype: str, steps: Mapping[int, float]) -> float:
+        """Return the seconds of so many steps of decoding by the dense model, by the texts that go on.
+
+        A step waits for the weights, so that its time is that of their bytes at the bandwidth of the moment. As
+        many texts go on as in `STEPS`.
+        """
+        if self.gpu:
+            return (
+                2 * DECODED * self.shape.products * sum(steps.values()) / (UTILISATION * self.gpu.peak(dtype))
+            )
+        if dtype not in self._steps:
+            self._steps[dtype] = step_seconds(self.model, [*STEPS], [dtype])[dtype]
+        weights = self.shape.products / (self.shape.layers * self.shape.mlp_weights)
+        each = {
+            batch: weights * taken + LAYER * self.shape.layers for batch, taken in self._steps[dtype].items()
+        }
+        return sum(count * each[batch] for batch, count in steps.items())
 
 
 class Foretold:
     """What is left of a call, in predicted seconds of each step by its title."""
 
     def __init__(self) -> None:
-        self.device = _device()
         self.left: dict[str, float] = {}
         self.comparing: set[str] = set()
-        self._taken = self._predicted = TRUSTED
+        self._steps: dict[str, tuple[float, float]] = {}
+        """Seconds taken and predicted, by kind of step."""
+        self._speed: Speed | None = None
+        self._texts = set[str]()
+        """Those that the dense model has read."""
         self._is_announced = False
 
     def add(self, files: Files, jobs: Mapping[str, Stage], known: Collection[str] = ()) -> None:
         """Add the steps of a study but the `known` ones, which others have done, and those of an earlier call."""
-        costs, record = Costs(files, jobs.values(), self.device), files.results / SECONDS
+        (model,) = files.study.models
+        folder, dtype = files.asset("models", model), files.study.dtype
+        if not self._speed:
+            self._speed = Speed(folder, shape_of(model, [folder]))
+        costs, record = Costs(files, jobs.values(), self._speed.device(dtype)), files.results / SECONDS
         earlier = read_json(record) if record.exists() else {}
-        for (title, job), cost in zip(jobs.items(), costs.each, strict=True):
+        for title, job in jobs.items():
             there = title in earlier and all(file.exists() for file in job.outputs())
             if there or title in known or title in self.left:
                 continue
-            self.left[title] = (cost.seconds - costs.start) * cost.share
-            if job.stage == "sample":  # a stage of `hfprune prune` alone
-                (shape,) = costs.shapes.values()
-                speed = self.device.peak(files.study.dtype) * (self.device.cores or 1) * UTILISATION
-                self.left[title] = shape.forward(READ, CONTEXT) / speed
+            if job.stage == "measure":
+                self.left[title] = self._measuring(files, job, self._speed)
+            elif job.stage == "sample":  # a stage of `hfprune prune` alone
+                self.left[title] = _sampling(job, self._speed)
+            else:
+                cost = costs.of(job)
+                self.left[title] = (cost.seconds - costs.start) * cost.share * PACE.get(job.stage, 1)
             # The losses of a sweep choose the model.
             if job.stage in COMPARING and title != "measure":
                 self.comparing.add(title)
+
+    def _measuring(self, files: Files, job: Any, speed: Speed) -> float:
+        """Return the seconds of a job of measuring, whose models read a text once for all measures."""
+        shape, dtype = speed.shape, job.dtype
+        operations = seconds = 0.0
+        for cell in job.named_cells():
+            of_cell = (
+                (shape.pruned(cell.ratio or 0), set[str]()) if cell.method != DENSE else (shape, self._texts)
+            )
+            for measure in map(files.measures.__getitem__, job.measures):
+                sides, tokens = [of_cell], measure.tokens()
+                if isinstance(measure, TextMeasure):
+                    sides += [(shape, self._texts)] * (measure.needs == "beside")
+                    text = measure.model_dump_json(include={"corpus", "sequences", "length", "sampling"})
+                    # A loss or an entropy of one model, thrice as much for a distance of two.
+                    seconds += LOGIT * tokens * shape.vocabulary * (2 * len(sides) - 1)
+                    for side, texts in sides:
+                        anew = 2 * tokens * side.hidden * side.vocabulary
+                        operations += anew if text in texts else side.forward(tokens, CONTEXT)
+                        texts.add(text)
+                elif isinstance(measure, Latency):
+                    steps = (1 + measure.repeats) * measure.new_tokens
+                    operations += 2 * shape.forward(tokens - DECODED * steps, CONTEXT)
+                    seconds += speed.decoding(dtype, {measure.batch: 2 * steps})
+                else:
+                    operations += of_cell[0].forward(tokens, CONTEXT)
+        return seconds + PACE["measure"] * operations / (UTILISATION * speed.peak(dtype))
 
     def done(self, title: str, seconds: float | None) -> None:
         """Count a step as done, in so many seconds; None if it was there."""
         predicted = self.left.pop(title, 0.0)
         if seconds is not None:
-            self._taken, self._predicted = self._taken + seconds, self._predicted + predicted
+            taken, of_kind = self._steps.get(_kind(title), (0.0, 0.0))
+            self._steps[_kind(title)] = taken + seconds, of_kind + predicted
 
     def minutes(self, *, comparing: bool) -> float:
         """Return the minutes to the model, or those of the comparison, at the pace of the steps so far."""
-        seconds = sum(x for title, x in self.left.items() if (title in self.comparing) == comparing)
-        return seconds * self._taken / self._predicted / 60
+        left = {title: x for title, x in self.left.items() if (title in self.comparing) == comparing}
+        return sum(x * self._pace(_kind(title)) for title, x in left.items()) / 60
+
+    def _pace(self, kind: str) -> float:
+        """Return how many times the prediction a kind of step takes: as its own did, else as all did."""
+        taken, predicted = (sum(each) for each in zip((0.0, 0.0), *self._steps.values(), strict=True))
+        of_all = (TRUSTED + taken) / (TRUSTED + predicted)
+        taken, predicted = self._steps.get(kind, (0.0, 0.0))
+        return (TRUSTED * of_all + taken) / (TRUSTED + predicted)
 
     def is_due(self, title: str) -> bool:
         """Tell whether to announce before this step, the first long one: then the text is known to suffice."""
@@ -81,21 +185,13 @@ class Foretold:
         return f" (about {minutes:.0f} {unit} to go)" if self._is_announced and minutes >= 1 else ""
 
 
-def _device() -> Device:
-    """Return the device with the speed that it has now: others may share a processor."""
-    if gpu := visible_device():
-        return gpu
-    cpu = nominal_cpu()
-    share = _operations_per_second() / (cpu.float32 * cpu.cores)
-    return replace(cpu, float32=share * cpu.float32, bfloat16=share * cpu.bfloat16)
+def _kind(title: str) -> str:
+    """Return the stage of a step, which begins its title."""
+    return title.split()[0]
 
 
-def _operations_per_second(size: int = 1024, patience: float = 1.0) -> float:
-    """Time products of float32 matrices on all cores."""
-    matrix = torch.rand(size, size)
-    matrix @ matrix
-    start, products = time.perf_counter(), 0
-    while time.perf_counter() - start < patience:
-        matrix @ matrix
-        products += 1
-    return products * 2 * size**3 / (time.perf_counter() - start)
+def _sampling(job: Any, speed: Speed) -> float:
+    """Return the seconds of the sample: what two models read, and their steps of decoding."""
+    read = 2 * (1 + CROPS["sequences"]) * CROPS["length"]
+    passes = speed.shape.forward(read, CROPS["length"]) / (UTILISATION * speed.peak(job.dtype))
+    return passes + 2 * speed.decoding(job.dtype, STEPS)

@@ -184,7 +184,12 @@ def jobs_of(files: Files, asked: Pruning, recovery: str) -> dict[str, Stage]:
     for job in others:
         job.follow(first)
     text = files.asset("corpora", HELDOUT["corpus"])
-    last = {"sample": Sample(**pruned, text=text, out=files.file(SAMPLE))}
+    fast = (
+        faster_dtype(pruned["model"], asked.out / WORK, decoding=True)
+        if asked.dtype == "auto"
+        else asked.dtype
+    )
+    last = {"sample": Sample(**pruned | {"dtype": fast}, text=text, out=files.file(SAMPLE))}
     return found | (measured | {"export": export} if len(cells) > 1 else {"export": export} | measured) | last
 
 

@@ -7,7 +7,6 @@ from pydantic import Field
 
 from hfprune.assets.corpora import read_corpus
 from hfprune.files import write_json
-from hfprune.measurement import DECODED
 from hfprune.provenance import is_current, origin
 from hfprune.stages import Output, Stage
 from hfprune.stages.fields import ExistingPath
@@ -17,8 +16,8 @@ PROMPT, TOKENS = "The capital of France is", 24
 # Beginnings of documents, and how many tokens each is continued by.
 CROPS: dict[str, Any] = {"sequences": 32, "length": 32, "sampling": "crop", "seed": 0, "place": "measurement"}
 CONTINUED = 64
-# Tokens that the two models read, those of a decoding step as many as it takes time for.
-READ = 2 * ((1 + CROPS["sequences"]) * CROPS["length"] + 2 * (CONTINUED - 1) * DECODED)
+# Steps of decoding by each model, by the texts that go on: a prompt, whose `TOKENS` are shown, and the documents.
+STEPS = {1: TOKENS - 1, CROPS["sequences"]: CONTINUED - 1}
 
 
 class Sample(Stage, Pruned):
@@ -45,16 +44,16 @@ class Sample(Stage, Pruned):
         blocks, documents = sample_blocks(read_corpus(self.text), tokenizer, **CROPS, corpus=self.text.name)
         said: dict[str, Any] = {"prompt": PROMPT}
         shares: dict[str, list[Any]] = {"document": documents}
-        with tqdm(total=4 * CONTINUED, desc="continuing texts", unit="token") as bar:
+        with tqdm(total=2 * (TOKENS + CONTINUED), desc="continuing texts", unit="token") as bar:
             for side in ("before", "after"):
                 model = self.change(model) if side == "after" else model
                 texts = []
-                for prompts in (prompt, blocks):
+                for prompts, count in ((prompt, TOKENS), (blocks, CONTINUED)):
                     first, cache = prefill(model, prompts.to(model.device, torch.int64))
                     bar.update()
-                    steps = (bar.update() for _ in range(CONTINUED - 1))
+                    steps = (bar.update() for _ in range(count - 1))
                     texts += torch.cat([first, decode(model, first, cache, steps)], 1).tolist()
-                said[side] = tokenizer.decode(texts[0][:TOKENS], skip_special_tokens=True)
+                said[side] = tokenizer.decode(texts[0], skip_special_tokens=True)
                 shares[side] = [repeated(text, tokenizer.eos_token_id) for text in texts[1:]]
         write_json(self.out, said | {"repeated": shares, "provenance": origin(inputs, settings)})
         return True

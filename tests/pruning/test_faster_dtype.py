@@ -9,7 +9,8 @@ from smoke import save_model
 from hfprune.devices import known
 from hfprune.files import read_json
 from hfprune.pruning import faster_dtype as timing
-from hfprune.pruning.faster_dtype import DTYPES, faster_dtype, mlp_seconds
+from hfprune.pruning.faster_dtype import DTYPES, faster_dtype, mlp_seconds, step_seconds
+from hfprune.pruning.sample import STEPS
 
 
 @pytest.fixture
@@ -44,6 +45,44 @@ def test_what_was_found_first_is_kept(model: Path, tmp_path: Path, monkeypatch: 
     assert faster_dtype(model, tmp_path / "work") == "bfloat16", "on a machine that is now slower in it"
     assert faster_dtype(model, tmp_path / "other") == "float32"
     assert read_json(tmp_path / "other/dtype.json")["seconds"] == found
+
+
+def test_a_step_of_decoding_is_timed_on_weights_that_no_cache_holds(model: Path, monkeypatch) -> None:
+    """In both, for as many texts as the sample continues; what is timed stands for all MLPs of the model."""
+    config, seen = read_json(model / "config.json"), set()
+    width, hidden, layers = (config[key] for key in ("intermediate_size", "hidden_size", "num_hidden_layers"))
+    taken = {(dtype, batch): 1 + n for n, (dtype, batch) in enumerate((d, b) for d in DTYPES for b in STEPS)}
+
+    def timed(parts: list, batch: int) -> float:
+        gate, up, down = parts[-1]
+        assert gate.shape == up.shape == (width, hidden) == down.shape[::-1]
+        dtype = str(gate.dtype).removeprefix("torch.")
+        seen.add((dtype, batch, len(parts)))
+        return len(parts) * taken[dtype, batch]
+
+    plain = timing._step_seconds
+    monkeypatch.setattr(timing, "PATIENCE", 0.05)
+    monkeypatch.setattr(timing, "_step_seconds", lambda *given: plain(*given) and timed(*given))
+    for cache, held in ((2**28, [layers] * 2), (3 * hidden * width * 4, [1, 2])):
+        seen.clear()
+        monkeypatch.setattr(timing, "UNCACHED", cache)
+        found = step_seconds(model, [*STEPS])
+        counts = dict(zip(DTYPES, held, strict=True))
+        assert seen == {(dtype, batch, counts[dtype]) for dtype, batch in taken}
+        assert found == {dtype: {b: layers * taken[dtype, b] for b in STEPS} for dtype in DTYPES}
+
+
+def test_decoding_has_a_precision_of_its_own(model: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(timing, "mlp_seconds", lambda _: {"float32": 1.0, "bfloat16": 2.0})
+    one, many = STEPS
+    steps = {"float32": {one: 1.0, many: 1.0}, "bfloat16": {one: 2.0, many: 0.1}}
+    monkeypatch.setattr(timing, "step_seconds", lambda *_: steps)
+    assert faster_dtype(model, tmp_path / "work") == "float32"
+    assert faster_dtype(model, tmp_path / "work", decoding=True) == "bfloat16", "as all steps together take"
+    assert faster_dtype(model, tmp_path / "work") == "float32", "each is remembered"
+    steps["bfloat16"][one] = 100.0
+    assert faster_dtype(model, tmp_path / "work", decoding=True) == "bfloat16"
+    assert faster_dtype(model, tmp_path / "other", decoding=True) == "float32"
 
 
 def test_a_gpu_is_not_timed(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

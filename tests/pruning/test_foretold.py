@@ -10,11 +10,17 @@ from command_line import run
 from smoke import ROOT
 
 from hfprune.analysis.effect_rows import read_effects
+from hfprune.cost.costs import CONTEXT
+from hfprune.devices.known import UTILISATION, known_devices
+from hfprune.measurement import DECODED
+from hfprune.models.shape import known_shapes
 from hfprune.pruning import expectation
+from hfprune.pruning import foretold as foretelling
 from hfprune.pruning.config import Pruning
 from hfprune.pruning.expectation import expected, known_losses
-from hfprune.pruning.foretold import TRUSTED, Foretold
+from hfprune.pruning.foretold import PACE, TRUSTED, Foretold, Speed
 from hfprune.pruning.recipe import RECIPES
+from hfprune.pruning.sample import STEPS
 from hfprune.settings import load
 from hfprune.study.study import Study
 
@@ -75,9 +81,62 @@ def test_what_is_left_follows_the_pace_of_the_steps_that_were_taken() -> None:
     foretold.done("score", 3 * 60.0)
     pace = (TRUSTED + 180) / (TRUSTED + 60)
     assert foretold.minutes(comparing=False) == pytest.approx(4 * pace)
-    assert foretold.to_go() == f" (about {9 * pace:.0f} minutes to go)"
+    assert foretold.to_go() == f" (about {9 * pace:.0f} minutes to go)", "kinds that are new go as all did"
     foretold.done("linear", None)
     assert foretold.to_go() == f" (about {5 * pace:.0f} minutes to go)", "what was there says nothing"
+
+
+def test_a_kind_of_step_has_a_pace_of_its_own() -> None:
+    foretold = Foretold()
+    foretold.left = {"score": 600.0, "measure dense": 600.0, "measure pruned": 600.0, "linear": 600.0}
+    foretold.done("score", 1800.0)
+    foretold.done("measure dense", 300.0)
+    overall = (TRUSTED + 2100) / (TRUSTED + 1200)
+    measuring = (TRUSTED * overall + 300) / (TRUSTED + 600)
+    assert measuring < 0.62 < 1.7 < overall
+    assert foretold.minutes(comparing=False) == pytest.approx(10 * (measuring + overall))
+
+
+def test_steps_of_decoding_take_the_time_of_their_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a processor all that a token meets count, as long as the MLPs' take; on a GPU it is as costs have it."""
+    shape = known_shapes()["qwen2.5-0.5b"]
+    monkeypatch.setattr(foretelling, "visible_device", lambda: None)
+    monkeypatch.setattr(foretelling, "LAYER", 0.0)
+    one, many = STEPS
+    mlps = 3 * 896 * 4864 * 24 * 2  # bytes in bfloat16
+    bandwidth = 1e10
+    timed = {"bfloat16": {one: mlps / bandwidth, many: 2 * mlps / bandwidth}}
+    monkeypatch.setattr(foretelling, "step_seconds", lambda *_: timed)
+    read = shape.weights("bfloat16")  # its head is its embedding
+    found = Speed(Path("m"), shape).decoding("bfloat16", {one: 3, many: 5})
+    assert found == pytest.approx((3 + 2 * 5) * read / bandwidth)
+    a100 = known_devices()["a100-80"]
+    monkeypatch.setattr(foretelling, "visible_device", lambda: a100)
+    found = Speed(Path("m"), shape).decoding("bfloat16", {one: 3, many: 5})
+    assert found == pytest.approx(8 * DECODED * read / (UTILISATION * a100.bfloat16))
+
+
+def test_a_text_is_foretold_to_be_read_once_by_each_model(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other measures of it take the head alone, as does the dense model beside the pruned one."""
+    left, speeds = {}, []
+    announced = Foretold.announced
+
+    def watched(self: Foretold) -> str:
+        left.update(self.left)
+        speeds.append(self._speed)
+        return announced(self)
+
+    monkeypatch.setattr(Foretold, "announced", watched)
+    monkeypatch.setattr(foretelling, "LOGIT", 0.0)
+    monkeypatch.setattr(Speed, "peak", lambda *_: 1e9)
+    run(f"{call} --quick --out {tmp_path}/out")
+    dense, tokens = speeds[0].shape, 32 * 128
+    cut, head = dense.pruned(0.15), 2 * tokens * dense.hidden * dense.vocabulary
+    each = PACE["measure"] / (UTILISATION * 1e9)
+    assert left["measure dense"] == pytest.approx(each * (dense.forward(tokens, CONTEXT) + head))
+    assert left["measure pruned"] == pytest.approx(each * (cut.forward(tokens, CONTEXT) + 3 * head))
 
 
 def test_a_resumed_call_foretells_what_is_left(
