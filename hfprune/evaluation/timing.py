@@ -71,8 +71,10 @@ def decode(model: "PreTrainedModel", token: Tensor, cache: "Cache", steps: Itera
 
 
 def _next_token(model: "PreTrainedModel", tokens: Tensor, cache: "Cache") -> Tensor:
+    # A slice of several prompts is not contiguous, and the product would copy the head's weights for each of them.
+    end = torch.tensor([tokens.shape[1] - 1], device=tokens.device) if min(tokens.shape) > 1 else 1
     # Positional arguments, since versions of transformers name the cache differently.
-    return model(tokens, None, None, cache, use_cache=True, logits_to_keep=1).logits.argmax(-1)
+    return model(tokens, None, None, cache, use_cache=True, logits_to_keep=end).logits.argmax(-1)
 
 
 def prefill_flops(model: "PreTrainedModel", tokens: Tensor) -> int:

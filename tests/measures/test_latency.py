@@ -30,6 +30,18 @@ def test_decodes_what_generate_does(tiny, tokens) -> None:
     assert torch.equal(found, tiny.generate(tokens, **settings)[:, tokens.shape[1] :])
 
 
+@pytest.mark.parametrize("prompts", [1, 6])
+def test_the_head_reads_contiguous_states_of_the_last_tokens_alone(tiny, tokens, prompts: int) -> None:
+    """Else the product with several prompts copies its weights for each of them."""
+    read: list[torch.Tensor] = []
+    with tiny.lm_head.register_forward_pre_hook(lambda _, given: read.append(given[0])):
+        first, cache = prefill(tiny, tokens[:prompts])
+        decode(tiny, first, cache, range(2))
+    assert [each.shape[:2] for each in read] == [(prompts, 1)] * 3
+    assert all(each.is_contiguous() for each in read)
+    assert torch.equal(first, tiny(tokens[:prompts]).logits[:, -1:].argmax(-1))
+
+
 def test_flops_by_hand(tiny) -> None:
     apply_plan(tiny, {f"mlp.{layer}": torch.arange(40 + layer) for layer in range(3)})
     length, layers = 20, SHAPE["num_hidden_layers"]
