@@ -16,7 +16,7 @@ from hfprune.pruning.sample import STEPS
 
 REMEMBERED, DECODING = "dtype.json", "dtype-decoding.json"
 DTYPES = ("float32", "bfloat16")
-# bfloat16 rounds, so it has to be worth it.
+# bfloat16 rounds and float32 takes twice the memory, so a change has to be worth it.
 WORTH = 1.2
 TOKENS = 512
 PATIENCE = 1.0  # seconds
@@ -33,20 +33,24 @@ def faster_dtype(model: Path, folder: Path, *, decoding: bool = False) -> str:
     Args:
         model: folder of the dense model.
         folder: where the answer is kept, with the times in seconds.
-        decoding: whether for the sample's steps of decoding, which wait for weights, in place of passes.
+        decoding: whether for the sample's steps of decoding, which wait for weights; then it is the precision of
+            passes where the other is not `WORTH` times as fast.
     """
     if visible_device():
         return "bfloat16"
     path = folder / (DECODING if decoding else REMEMBERED)
     if not path.is_file():
+        usual = "float32"
         if decoding:
+            usual = faster_dtype(model, folder)
             steps = step_seconds(model, [*STEPS])
             seconds = {
                 dtype: sum(STEPS[batch] * each[batch] for batch in STEPS) for dtype, each in steps.items()
             }
         else:
             seconds = mlp_seconds(model)
-        faster = "bfloat16" if seconds["float32"] > WORTH * seconds["bfloat16"] else "float32"
+        (other,) = {*DTYPES} - {usual}
+        faster = other if seconds[usual] > WORTH * seconds[other] else usual
         write_json(path, {"dtype": faster, "seconds": seconds})
     return str(read_json(path)["dtype"])
 

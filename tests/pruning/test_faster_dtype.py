@@ -7,7 +7,7 @@ import torch
 from smoke import save_model
 
 from hfprune.devices import known
-from hfprune.files import read_json
+from hfprune.files import read_json, write_json
 from hfprune.pruning import faster_dtype as timing
 from hfprune.pruning.faster_dtype import DTYPES, faster_dtype, mlp_seconds, step_seconds
 from hfprune.pruning.sample import STEPS
@@ -80,6 +80,14 @@ def test_decoding_has_a_precision_of_its_own(model: Path, tmp_path: Path, monkey
     assert faster_dtype(model, tmp_path / "work") == "float32"
     assert faster_dtype(model, tmp_path / "work", decoding=True) == "bfloat16", "as all steps together take"
     assert faster_dtype(model, tmp_path / "work") == "float32", "each is remembered"
+    write_json(tmp_path / "passes/dtype.json", {"dtype": "bfloat16"})
+    for float32, expected in ((2.0, "bfloat16"), (1.0, "float32")):
+        steps["float32"] = dict.fromkeys(STEPS, float32)
+        steps["bfloat16"] = dict.fromkeys(STEPS, 2.1)
+        assert faster_dtype(model, tmp_path / "passes", decoding=True) == expected, (
+            "that of passes if it is as fast"
+        )
+        (tmp_path / "passes/dtype-decoding.json").unlink()
     steps["bfloat16"][one] = 100.0
     assert faster_dtype(model, tmp_path / "work", decoding=True) == "bfloat16"
     assert faster_dtype(model, tmp_path / "other", decoding=True) == "float32"
