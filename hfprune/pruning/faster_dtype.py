@@ -1,7 +1,7 @@
 """The precision in which a processor computes a model faster, timed once for a folder and remembered there."""
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from math import ceil
 from pathlib import Path
 
@@ -22,6 +22,8 @@ TOKENS = 512
 PATIENCE = 1.0  # seconds
 # Bytes of weights that are read in turn, more than the caches of most processors.
 UNCACHED = 2**28
+# Which of several times counts.
+Typical = Callable[[list[float]], float]
 
 
 def faster_dtype(model: Path, folder: Path, *, decoding: bool = False) -> str:
@@ -55,29 +57,30 @@ def faster_dtype(model: Path, folder: Path, *, decoding: bool = False) -> str:
     return str(read_json(path)["dtype"])
 
 
-def mlp_seconds(model: Path, dtypes: Collection[str] = DTYPES) -> dict[str, float]:
-    """Return the fewest seconds that a forward and a backward pass of the model's first MLP takes, by dtype.
+def mlp_seconds(model: Path, dtypes: Collection[str] = DTYPES, typical: Typical = min) -> dict[str, float]:
+    """Return the seconds that a forward and a backward pass of the model's first MLP takes, by dtype.
 
-    All take turns for a second, so that other work on the machine hits each.
+    All take turns for a second, so that other work on the machine hits each. The fewest seconds are those that it
+    has hit the least; the median has what it leaves.
     """
     shapes, _ = _mlps(model)
-    least, start = dict.fromkeys(dtypes, float("inf")), time.perf_counter()
     parts = {dtype: _weights(shapes, dtype) for dtype in dtypes}
+    taken, start = {dtype: list[float]() for dtype in dtypes}, time.perf_counter()
     while time.perf_counter() - start < PATIENCE:
         for dtype, weights in parts.items():
-            least[dtype] = min(least[dtype], _pass_seconds(*weights))
-    return least
+            taken[dtype].append(_pass_seconds(*weights))
+    return {dtype: typical(each) for dtype, each in taken.items()}
 
 
 def step_seconds(
-    model: Path, batches: Sequence[int], dtypes: Collection[str] = DTYPES
+    model: Path, batches: Sequence[int], dtypes: Collection[str] = DTYPES, typical: Typical = min
 ) -> dict[str, dict[int, float]]:
-    """Return the fewest seconds that MLPs take for a token of each of so many texts, by dtype and batch.
+    """Return the seconds that MLPs take for a token of each of so many texts, by dtype and batch.
 
     They are those of all MLPs of the model. As many are timed in turn as no cache holds, as in decoding.
     """
     shapes, count = _mlps(model)
-    least = {dtype: dict.fromkeys(batches, float("inf")) for dtype in dtypes}
+    times = {dtype: {batch: list[float]() for batch in batches} for dtype in dtypes}
     layers = {}
     for dtype in dtypes:
         size = sum(each.nbytes for each in _weights(shapes, dtype))
@@ -87,8 +90,8 @@ def step_seconds(
         while time.perf_counter() - start < PATIENCE:
             for dtype, batch in ((dtype, batch) for dtype in dtypes for batch in batches):
                 taken = _step_seconds(layers[dtype], batch) * count / len(layers[dtype])
-                least[dtype][batch] = min(least[dtype][batch], taken)
-    return least
+                times[dtype][batch].append(taken)
+    return {dtype: {batch: typical(each) for batch, each in by.items()} for dtype, by in times.items()}
 
 
 def _mlps(model: Path) -> tuple[list[torch.Size], int]:

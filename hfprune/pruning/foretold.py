@@ -3,7 +3,10 @@
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Any
+
+import torch
 
 from hfprune.cost.costs import CONTEXT, Costs
 from hfprune.devices.known import UTILISATION, Device, nominal_cpu, visible_device
@@ -25,11 +28,12 @@ SECONDS = "seconds.json"
 SHORT = ("pack", "budget", "calibrate")
 # Steps of the comparison; all others lead to the model.
 COMPARING = ("measure", "sample")
-# Seconds by kind of step over those of the same operations in an MLP alone; of other kinds, over `UTILISATION`.
-PACE = {"score": 1.0, "linear": 1.0, "measure": 1.0}
-# Seconds in which a core makes a loss or an entropy of a logit; a distance takes three times as long. A decoding
-# step takes so many for each layer beside its weights.
-LOGIT, LAYER = 1.2e-8, 5e-4
+# Seconds of a kind of step over those that an MLP alone would take at `UTILISATION`: of SmolLM2 on a processor.
+PACE = {"score": 0.65, "linear": 1.25, "measure": 0.7, "sample": 0.7}
+# Seconds in which a thread makes a loss or an entropy of a logit; a distance takes three times as long.
+LOGIT = 7e-9
+# Seconds of a decoding step in each layer beside its products, and in each layer for each text.
+LAYER, TEXT = 5e-4, 4e-5
 
 
 class Speed:
@@ -53,8 +57,20 @@ class Speed:
         if dtype not in self._peaks:
             # Forward, and backward to activations.
             operations = 4 * TOKENS * self.shape.mlp_weights
-            self._peaks[dtype] = operations / mlp_seconds(self.model, [dtype])[dtype]
+            self._peaks[dtype] = operations / mlp_seconds(self.model, [dtype], median)[dtype]
         return self._peaks[dtype]
+
+    def pace(self, kind: str) -> float:
+        """Return how many times a kind of step takes what an MLP alone would at `UTILISATION`."""
+        return 1.0 if self.gpu else PACE.get(kind, 1.0)
+
+    def passes(self, kind: str, dtype: str, operations: float) -> float:
+        """Return the seconds of passes of so many operations in a kind of step."""
+        return self.pace(kind) * operations / (UTILISATION * self.peak(dtype))
+
+    def logits(self, count: float) -> float:
+        """Return the seconds in which so many logits become losses or entropies."""
+        return 0.0 if self.gpu else LOGIT * count / torch.get_num_threads()
 
     def device(self, dtype: str) -> Device:
         """Return the device with this speed."""
@@ -71,16 +87,13 @@ class Speed:
         many texts go on as in `STEPS`.
         """
         if self.gpu:
-            return (
-                2 * DECODED * self.shape.products * sum(steps.values()) / (UTILISATION * self.gpu.peak(dtype))
-            )
+            return self.passes("decode", dtype, 2 * DECODED * self.shape.products * sum(steps.values()))
         if dtype not in self._steps:
-            self._steps[dtype] = step_seconds(self.model, [*STEPS], [dtype])[dtype]
+            self._steps[dtype] = step_seconds(self.model, [*STEPS], [dtype], median)[dtype]
         weights = self.shape.products / (self.shape.layers * self.shape.mlp_weights)
-        each = {
-            batch: weights * taken + LAYER * self.shape.layers for batch, taken in self._steps[dtype].items()
-        }
-        return sum(count * each[batch] for batch, count in steps.items())
+        layers, taken = self.shape.layers, self._steps[dtype]
+        each = {texts: weights * taken[texts] + layers * (LAYER + TEXT * texts) for texts in steps}
+        return sum(count * each[texts] for texts, count in steps.items())
 
 
 class Foretold:
@@ -114,7 +127,7 @@ class Foretold:
                 self.left[title] = _sampling(job, self._speed)
             else:
                 cost = costs.of(job)
-                self.left[title] = (cost.seconds - costs.start) * cost.share * PACE.get(job.stage, 1)
+                self.left[title] = (cost.seconds - costs.start) * cost.share * self._speed.pace(job.stage)
             # The losses of a sweep choose the model.
             if job.stage in COMPARING and title != "measure":
                 self.comparing.add(title)
@@ -133,10 +146,10 @@ class Foretold:
                     sides += [(shape, self._texts)] * (measure.needs == "beside")
                     text = measure.model_dump_json(include={"corpus", "sequences", "length", "sampling"})
                     # A loss or an entropy of one model, thrice as much for a distance of two.
-                    seconds += LOGIT * tokens * shape.vocabulary * (2 * len(sides) - 1)
+                    seconds += speed.logits(tokens * shape.vocabulary * (2 * len(sides) - 1))
                     for side, texts in sides:
-                        anew = 2 * tokens * side.hidden * side.vocabulary
-                        operations += anew if text in texts else side.forward(tokens, CONTEXT)
+                        head = 2 * tokens * side.hidden * side.vocabulary
+                        operations += head if text in texts else side.forward(tokens, CONTEXT)
                         texts.add(text)
                 elif isinstance(measure, Latency):
                     steps = (1 + measure.repeats) * measure.new_tokens
@@ -144,7 +157,7 @@ class Foretold:
                     seconds += speed.decoding(dtype, {measure.batch: 2 * steps})
                 else:
                     operations += of_cell[0].forward(tokens, CONTEXT)
-        return seconds + PACE["measure"] * operations / (UTILISATION * speed.peak(dtype))
+        return seconds + speed.passes("measure", dtype, operations)
 
     def done(self, title: str, seconds: float | None) -> None:
         """Count a step as done, in so many seconds; None if it was there."""
@@ -193,5 +206,5 @@ def _kind(title: str) -> str:
 def _sampling(job: Any, speed: Speed) -> float:
     """Return the seconds of the sample: what two models read, and their steps of decoding."""
     read = 2 * (1 + CROPS["sequences"]) * CROPS["length"]
-    passes = speed.shape.forward(read, CROPS["length"]) / (UTILISATION * speed.peak(job.dtype))
+    passes = speed.passes("sample", job.dtype, speed.shape.forward(read, CROPS["length"]))
     return passes + 2 * speed.decoding(job.dtype, STEPS)

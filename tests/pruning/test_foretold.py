@@ -102,6 +102,7 @@ def test_steps_of_decoding_take_the_time_of_their_weights(monkeypatch: pytest.Mo
     shape = known_shapes()["qwen2.5-0.5b"]
     monkeypatch.setattr(foretelling, "visible_device", lambda: None)
     monkeypatch.setattr(foretelling, "LAYER", 0.0)
+    monkeypatch.setattr(foretelling, "TEXT", 0.0)
     one, many = STEPS
     mlps = 3 * 896 * 4864 * 24 * 2  # bytes in bfloat16
     bandwidth = 1e10
@@ -114,6 +115,7 @@ def test_steps_of_decoding_take_the_time_of_their_weights(monkeypatch: pytest.Mo
     monkeypatch.setattr(foretelling, "visible_device", lambda: a100)
     found = Speed(Path("m"), shape).decoding("bfloat16", {one: 3, many: 5})
     assert found == pytest.approx(8 * DECODED * read / (UTILISATION * a100.bfloat16))
+    assert Speed(Path("m"), shape).passes("score", "bfloat16", 1e15) == 1e15 / (UTILISATION * a100.bfloat16)
 
 
 def test_a_text_is_foretold_to_be_read_once_by_each_model(
