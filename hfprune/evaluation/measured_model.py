@@ -3,13 +3,12 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from copy import copy
-from dataclasses import dataclass, field
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hfprune.errors import HfpruneError
+from hfprune.evaluation.outputs import Outputs, key_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,15 +17,11 @@ if TYPE_CHECKING:
     from hfprune.assets.text import Text
     from hfprune.criteria import Criterion
     from hfprune.evaluation.lm import PrefixTreeLM
-    from hfprune.models.head import Head, LastStates
+    from hfprune.models.head import LastStates
     from hfprune.plans.mask import Mask
     from hfprune.plans.planning import Plan
 
     Loaded = PreTrainedModel | Callable[[], PreTrainedModel]
-
-# Bytes of main memory for what measures share of a model, beyond which a text is read anew. A model of 1.5 billion
-# parameters takes 25 MB in float32 for 32 blocks of 128 tokens.
-KEPT = 2**28
 
 
 class DrawnBlocks(NamedTuple):
@@ -36,20 +31,6 @@ class DrawnBlocks(NamedTuple):
     """int32 [blocks, length]."""
     documents: list[int]
     """The document in which each block starts."""
-
-
-@dataclass
-class Outputs:
-    """What a model gave for the texts that it read."""
-
-    states: "dict[tuple[bytes, int, int], Tensor]" = field(default_factory=dict)
-    """Last hidden states [blocks, length, width] on the CPU, by text, number of blocks and batch."""
-    head: "Head | None" = None
-    """Makes logits of them once the model is gone."""
-
-    def has_room(self, size: int) -> bool:
-        """Tell whether so many bytes more are within `KEPT`."""
-        return size + sum(each.nbytes for each in self.states.values()) <= KEPT
 
 
 class ToScore(NamedTuple):
@@ -176,26 +157,7 @@ class Subject:
         Both are where `hidden_states` has them. Measures share the passes over a text in the same batches, as long
         as the states of all texts fit into `KEPT`; they are the same to the bit.
         """
-        import torch
-
-        from hfprune.models.head import hidden_states
-
-        key, model = _key(tokens, batch), self.model
-        parts = (part.to(model.device, torch.int64) for part in tokens.split(batch))
-        if key in self._outputs.states:
-            for part, states in zip(parts, self._outputs.states[key].split(batch), strict=True):
-                yield part, states.to(model.lm_head.weight.device, copy=True)
-            return
-        kept = None
-        for number, part in enumerate(parts):
-            hidden = hidden_states(model, part)
-            if not number and self._outputs.has_room(len(tokens) * hidden[0].nbytes):
-                kept = torch.empty((*tokens.shape, hidden.shape[-1]), dtype=hidden.dtype)
-            if kept is not None:
-                kept[number * batch :][:batch] = hidden
-            yield part, hidden
-        if kept is not None:
-            self._outputs.states[key] = kept
+        return self._outputs.read(self.model, tokens, batch)
 
     def dense_output(self, tokens: "Tensor", batch: int) -> "LastStates":
         """Return the dense model's output for blocks of tokens, computed once for the resampled plans, too.
@@ -204,7 +166,7 @@ class Subject:
         """
         from hfprune.models.head import Head, LastStates, last_states
 
-        key, found = _key(tokens, batch), self._dense_outputs
+        key, found = key_of(tokens, batch), self._dense_outputs
         if key not in found.states or not found.head:
             with self._mask.off() if self._mask else nullcontext():
                 dense = self._unchanged()
@@ -271,11 +233,6 @@ def batch_size(batch_tokens: int | None, length: int) -> int:
     return max(1, (batch_tokens or default_batch_tokens()) // length)
 
 
-def _key(tokens: "Tensor", batch: int) -> tuple[bytes, int, int]:
-    """Return what tells texts apart, and their blocks and batches, on which results depend slightly."""
-    return sha256(tokens.cpu().numpy().tobytes()).digest(), len(tokens), batch
-
-
 def block_means(
     subject: Subject,
     blocks: "Tensor",
@@ -294,9 +251,9 @@ def block_means(
     import torch
     from tqdm import tqdm
 
-    means: list[float] = []
+    model, means = subject.model, list[float]()  # loaded outside of inference mode
     with torch.inference_mode(), tqdm(total=len(blocks), desc="reading", unit="block") as bar:
         for batch, hidden in subject.read(blocks, batch_size(batch_tokens, blocks.shape[1])):
-            means += values(subject.model, hidden, batch).double().mean(1).tolist()
+            means += values(model, hidden, batch).double().mean(1).tolist()
             bar.update(len(batch))
     return means

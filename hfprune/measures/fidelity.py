@@ -54,11 +54,12 @@ class Fidelity(TextMeasure):
         tokens, documents = subject.blocks(self)
         batch = batch_size(self.batch_tokens, self.length)
         dense = subject.dense_output(tokens, batch)  # before the model, for the memory of one
+        model = subject.model
         rows: list[list[float]] = []
         with torch.inference_mode(), tqdm(total=len(tokens), desc="fidelity", unit="block") as bar:
             parts = zip(subject.read(tokens, batch), dense.states.split(batch), strict=True)
             for (_, hidden), states in parts:
-                rows += _compare(dense.head, states, subject.model, hidden, self.top_k).tolist()
+                rows += _compare(dense.head, states, model, hidden, self.top_k).tolist()
                 bar.update(len(hidden))
         names = [metric.name for metric in self.metrics()]
         items = block_items(documents, pd.DataFrame(rows, columns=names))

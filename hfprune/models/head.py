@@ -43,7 +43,12 @@ def hidden_states(model: "PreTrainedModel", tokens: Tensor, **more: Any) -> Tens
     It is where the head is. Tokens, and what `more` the decoder takes, such as masks, are where the embedding is.
     """
     found = model.model(input_ids=tokens, use_cache=False, **more).last_hidden_state
-    return found.to(model.lm_head.weight.device)
+    return at_head(model, found)
+
+
+def at_head(model: "PreTrainedModel", states: Tensor) -> Tensor:
+    """Return hidden states on the device of the model's head."""
+    return states.to(model.lm_head.weight.device)
 
 
 def logits(model: "PreTrainedModel | Head", hidden: Tensor) -> Tensor:

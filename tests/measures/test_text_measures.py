@@ -9,7 +9,7 @@ from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy
 from torch.nn.functional import cross_entropy
 
-from hfprune.evaluation import measured_model
+from hfprune.evaluation import outputs
 from hfprune.evaluation.measured_model import DrawnBlocks, Subject
 from hfprune.measurement import Outcome
 from hfprune.measures.fidelity import Fidelity, distances
@@ -102,10 +102,10 @@ def test_fidelity_needs_one_model_at_a_time(tokens) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("room", [0, measured_model.KEPT])
+@pytest.mark.parametrize("room", [0, outputs.KEPT])
 def test_measures_of_one_text_share_its_passes_to_the_bit(tokens, monkeypatch, room: int, dtype) -> None:
     """Of the dense model, of a resampled plan and of the pruned model; without room each measure reads anew."""
-    monkeypatch.setattr(measured_model, "KEPT", room)
+    monkeypatch.setattr(outputs, "KEPT", room)
     scores = [{f"mlp.{layer}": torch.rand(48) for layer in range(3)} for _ in range(2)]
     plan, other = (make_plan(build_tiny("llama"), each, 0.2) for each in scores)
     passes: list[int] = []
@@ -133,7 +133,9 @@ def test_measures_of_one_text_share_its_passes_to_the_bit(tokens, monkeypatch, r
             yield from (each.run(variant) for each in measures)
         yield from (each.run(pruned) for each in measures)
 
-    together = [*taken(measures, *subjects())]
+    both = subjects()
+    together = [*taken(measures, *both)]
+    assert not any(weight.is_inference() for each in both for weight in each.model.parameters())
     shared, batches = len(passes), 3
     alone = [[*taken([each], *subjects())] for each in measures]
     order = [alone[1][0], alone[2][0], *(found[n] for n in (-2, -1) for found in alone)]
