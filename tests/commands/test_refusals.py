@@ -98,7 +98,7 @@ plan --model mine --scores scores.safetensors --ratio 0.2 --cell foo --out OUT/x
     --cell: 'foo' is not a cell: give study/model/method/ratio/seed/recovery
 plan --model mine --scores scores.safetensors --ratio 0.2 --units '["neurons", "layers"]' --out OUT/x.safetensors
     holds no scores of layers
-prune --model mine --ratio 0.2 --options '{"aggregation": "summ"}' --out OUT/p
+prune --model mine --ratio 0.2 --criterion wanda --options '{"aggregation": "summ"}' --out OUT/p
     --criterion/--options: wanda: unknown key 'aggregation'; known: none
 prune --model OUT/nosuch/model --ratio 0.2 --out OUT/p
     no model 'OUT/nosuch/model': no such file or folder
