@@ -3,9 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from committed import results_of
 from synthetic import Study, evidence
 
-from hfprune.findings.candidates import decided, ranked, table
+from hfprune.analysis.evidence import Evidence
+from hfprune.findings.candidates import decided, log_perplexities, ranked, table
 from hfprune.results import DENSE, Value
 from hfprune.study.study import Study as Config
 
@@ -91,3 +93,12 @@ def test_who_answers_worse_is_out_before_ranks_are_made(tmp_path) -> None:
     ]
     assert [part.strip() for part in last.strip("|").split("|")][:3] == ["Magnitude", "", "out"]
     assert float(last.strip("|").split("|")[-1]) == pytest.approx(np.exp(-1), rel=0.1)
+
+
+def test_what_the_page_says_of_the_candidates() -> None:
+    """All but entropy are out, and Fisher's raw scores over all layers have the lowest perplexity."""
+    measured = Evidence(results_of("candidates"))
+    found, values = decided(measured), log_perplexities(measured)
+    assert found.compact.taken == found.plain.taken == "entropy"
+    assert {*found.out} == {*measured.study.methods} - {"entropy"} and len(found.out) == 14
+    assert values.T.groupby(level=0).mean().mean().idxmin() == "fisher_global"
