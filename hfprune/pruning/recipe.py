@@ -29,7 +29,8 @@ RECIPES: dict[RecipeName, PruningRecipe] = {
         linear=True,
         shown="What to expect of this recipe: of the log perplexity that pruning as in the paper adds at 20 %, "
         "0.43 and 0.53 remained with SmolLM2-135M (Wikipedia, C4), 0.27 and 0.43 with Qwen2.5-Coder-0.5B. "
-        "No more than half was the declared aim (study recipe-confirm).",
+        "No more than half was the declared aim (study recipe-confirm). Right answers may lose more than by "
+        "entropy's scores (study candidates).",
     ),
     "paper": PruningRecipe("entropy", {}, Allocation(), linear=False),
 }
