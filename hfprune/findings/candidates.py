@@ -1,6 +1,6 @@
 """Which candidate is the default of `hfprune prune`, by the rule that the study `candidates` declares.
 
-`python -m hfprune.findings.candidates` prints the ranks and what the rule takes.
+`python -m hfprune.findings.candidates` prints ranks and what the rule takes, of the study and of its confirmation.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,12 +17,12 @@ from hfprune.analysis.effects import mean, measured
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.outcomes import contrast
 from hfprune.analysis.reference import PAPERS
-from hfprune.analysis.statistics import Estimate, estimate, holm
+from hfprune.analysis.statistics import estimate, holm
 from hfprune.criteria import CRITERIA
 from hfprune.study.labels import labels
 from hfprune.study.study import Study
 
-STUDY, RECOVERY = "candidates", "linear"
+STUDIES, RECOVERY = ("candidates", "candidates-confirm"), "linear"
 LEVEL = 0.05
 # Mean ranks that are no farther apart are a tie.
 TIE = 0.5
@@ -63,12 +63,13 @@ def log_perplexities(evidence: Evidence) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def worse_answers(evidence: Evidence) -> list[str]:
-    """Return the candidates with significantly more bits per byte of right answers than entropy's, on any model.
+def answers(evidence: Evidence) -> pd.DataFrame:
+    """Return by how many bits per byte of right answers each candidate has more than entropy, on each model.
 
-    Holm's correction is over all of them and all models. Intervals of one draw are over documents alone.
+    `holm` is the p-value after Holm's correction over all of them and all models. Intervals of one draw are over
+    documents alone.
     """
-    tested: list[tuple[str, Estimate]] = []
+    rows: list[tuple[str, str, float, float]] = []
     for declared in evidence.declared.first_outcomes().values():
         for model in evidence.models if declared.kind == "gold_bpb" else ():
             for ratio in evidence.study.ratios_of(model):
@@ -78,10 +79,15 @@ def worse_answers(evidence: Evidence) -> list[str]:
                         sides = [(1.0, cells[method, RECOVERY]), (-1.0, cells[PAPERS, RECOVERY])]
                         difference = contrast(sides)
                         found = estimate(difference)
-                        alone = replace(difference, fixed=True)
-                        tested.append((method, found if found.known else estimate(alone)))
-    corrected = zip(tested, holm([one.p_value() for _, one in tested]), strict=True)
-    return sorted({name for (name, one), p in corrected if p < LEVEL and one.value > 0})
+                        found = found if found.known else estimate(replace(difference, fixed=True))
+                        rows.append((method, model, found.value, found.p_value()))
+    found = pd.DataFrame(rows, columns=["method", "model", "bits", "p"])
+    return found.assign(holm=holm(found["p"]))
+
+
+def worse(answered: pd.DataFrame) -> list[str]:
+    """Return the candidates with significantly more bits per byte on any model."""
+    return sorted({*answered.loc[(answered["holm"] < LEVEL) & (answered["bits"] > 0), "method"]})
 
 
 def ranked(values: pd.DataFrame, study: Study) -> Ranked:
@@ -116,6 +122,7 @@ def _takes_gradients(method: str, study: Study) -> bool:
 class Outcome(NamedTuple):
     """The rule's outcome, for exports that hold unequal widths and for those that do not."""
 
+    answered: pd.DataFrame
     out: list[str]
     compact: Ranked
     plain: Ranked
@@ -123,42 +130,57 @@ class Outcome(NamedTuple):
 
 def decided(evidence: Evidence) -> Outcome:
     """Apply the rule of the study to its results."""
-    values, out, study = log_perplexities(evidence), worse_answers(evidence), evidence.study
+    values, answered, study = log_perplexities(evidence), answers(evidence), evidence.study
+    out = worse(answered)
     left = values.drop(index=out)
     equal = [name for name in left.index if study.methods[name].allocation.rule == "uniform"]
-    return Outcome(out, ranked(left, study), ranked(left.loc[equal], study))
+    return Outcome(answered, out, ranked(left, study), ranked(left.loc[equal], study))
 
 
 def table(evidence: Evidence, names: Mapping[str, str]) -> str:
-    """Return the mean ranks as a Markdown table, the first on top, with a column for each model by its name.
+    """Return what the rule reads of each candidate as a Markdown table; those that are left stand first, by rank.
 
-    Beside them is the perplexity per that of entropy, a geometric mean with the same weight for each model.
+    Columns: the bits per byte of right answers less those of entropy on each model by its name, with a star where
+    that is significant; the perplexity per that of entropy, a geometric mean with the same weight for each model;
+    and the mean rank among those that are left, of all and of those layer by layer.
     """
-    found, words = decided(evidence), labels(evidence.study)
-    models, equal = evidence.models, found.plain.over_models
-    values = log_perplexities(evidence)
+    found, words, values = decided(evidence), labels(evidence.study), log_perplexities(evidence)
+    compact, equal = found.compact.over_models, found.plain.over_models
     beside = np.exp((values - values.loc[PAPERS]).T.groupby(level=0).mean().mean())
+    answered = found.answered.set_index(["method", "model"])
+    shown = answered["bits"].map("{:+.3f}".format) + np.where(answered["holm"] < LEVEL, "*", "")
     rows = [
-        [words[name].label, *found.compact.by_model.loc[name, models], rank, equal.get(name), beside[name]]
-        for name, rank in found.compact.over_models.items()
+        [
+            words[name].label,
+            *(shown.get((name, model), "") for model in evidence.models),
+            f"{beside[name]:.3f}",
+            f"{compact[name]:.1f}" if name in compact else "out",
+            f"{equal[name]:.1f}" if name in equal else "",
+        ]
+        for name in [*compact.index, *beside[found.out].sort_values().index]
     ]
-    rows += [[words[name].label, *[None] * len(models), "out", None, beside[name]] for name in found.out]
-    heads = ["candidate", *(names[model] for model in models), "mean", "layer by layer", "perplexity"]
-    forms = ("", *[".1f"] * (len(models) + 2), ".3f")
-    return tabulate(rows, heads, "pipe", floatfmt=forms, missingval="")
+    heads = [
+        "candidate",
+        *(names[model] for model in evidence.models),
+        "perplexity",
+        "rank",
+        "layer by layer",
+    ]
+    return tabulate(rows, heads, "pipe", disable_numparse=True)
 
 
 def main() -> None:
-    """Print the table of the committed results, and what the rule takes."""
-    evidence = Evidence(Path("results") / STUDY)
-    found, words = decided(evidence), labels(evidence.study)
-    print(table(evidence, {model: model for model in evidence.models}))
-    for name, side in (("unequal widths", found.compact), ("equal widths", found.plain)):
-        first = words[side.by_model.index[0]].label
-        print(
-            f"{name}: {words[side.taken].label}; first is {first}, "
-            f"{'stable' if side.stable else 'not stable'} when a model is left out"
-        )
+    """Print the table of the committed results, and what the rule takes, of each study."""
+    for study in STUDIES:
+        evidence = Evidence(Path("results") / study)
+        found, words = decided(evidence), labels(evidence.study)
+        print(f"{study}:", table(evidence, {model: model for model in evidence.models}), sep="\n")
+        for name, side in (("unequal widths", found.compact), ("equal widths", found.plain)):
+            first = words[side.by_model.index[0]].label
+            print(
+                f"{name}: {words[side.taken].label}; first is {first}, "
+                f"{'stable' if side.stable else 'not stable'} when a model is left out\n"
+            )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import pandas as pd
@@ -190,13 +190,14 @@ class Findings:
         made = {
             "claims": lambda: claims.table(self.decided),
             "speed": lambda: speed.table(self.studies),
-            "candidates": lambda: candidates.table(
-                Evidence(self.studies.results / candidates.STUDY), self.studies.models
-            ),
+            **{study: partial(self._candidates, study) for study in candidates.STUDIES},
         }
         if name not in made:
             raise HfpruneError(f"no table {name!r}{nearest(name, [*made])}")
         return made[name]()
+
+    def _candidates(self, study: str) -> str:
+        return candidates.table(Evidence(self.studies.results / study), self.studies.models)
 
 
 def _untestable(name: str) -> bool:

@@ -67,9 +67,11 @@ def test_who_answers_worse_is_out_before_ranks_are_made(tmp_path) -> None:
     bits = documents.assign(bpb=rng.normal(2, 0.3, 16))
     losses = {DENSE: 1.0, "entropy": 3.0, "magnitude": 2.0, "random": 4.0}
     worse = {DENSE: -1.0, "entropy": 0.0, "magnitude": 0.3, "random": 0.0}
+    means: dict[str, float] = {}
     for method, loss in losses.items():
         ratio, recovery = (0.0, "none") if method == DENSE else (0.2, "linear")
         own = bits.assign(bpb=bits["bpb"] + worse[method] + rng.normal(0, 0.02, 16))
+        means[method] = own["bpb"].mean()
         it.result(method, ratio, "gold_bpb", "reading", Value("bpb", 2.0), items=own, recovery=recovery)
         text = documents.assign(nll=loss + rng.normal(0, 0.1, 16))
         it.result(
@@ -87,12 +89,12 @@ def test_who_answers_worse_is_out_before_ranks_are_made(tmp_path) -> None:
         == ["entropy", "random"]
     )
     assert found.compact.taken == "entropy"
-    first, *_, last = table(it_shows, {"tiny-llama": "Tiny"}).splitlines()
-    assert [part.strip() for part in first.strip("|").split("|")] == [
-        *("candidate", "Tiny", "mean", "layer by layer", "perplexity"),
-    ]
-    assert [part.strip() for part in last.strip("|").split("|")][:3] == ["Magnitude", "", "out"]
-    assert float(last.strip("|").split("|")[-1]) == pytest.approx(np.exp(-1), rel=0.1)
+    rows = table(it_shows, {"tiny-llama": "Tiny"}).splitlines()
+    first, last = ([part.strip() for part in row.strip("|").split("|")] for row in (rows[0], rows[-1]))
+    assert first == ["candidate", "Tiny", "perplexity", "rank", "layer by layer"]
+    assert last[:2] == ["Magnitude", f"{means['magnitude'] - means['entropy']:+.3f}*"]
+    assert last[3:] == ["out", ""]
+    assert float(last[2]) == pytest.approx(np.exp(-1), rel=0.1)
 
 
 def test_what_the_page_says_of_the_candidates() -> None:
