@@ -32,6 +32,14 @@ def test_the_example_prunes_a_model_of_ones_own(tmp_path: Path, monkeypatch: pyt
     assert "| ratio (fraction of all parameters to remove) | `0.2` |" in card
     assert same_plan(load_plan(tmp_path / "pruned/recipe/plan.safetensors"), names["plan"])
 
+    # Cut again: neither plan says what is left of the dense model.
+    hfprune.apply_plan(
+        names["model"], {name: torch.arange(len(kept) - 1) for name, kept in names["plan"].items()}
+    )
+    hfprune.export(names["model"], tmp_path / "my-model", tmp_path / "twice")
+    assert not (tmp_path / "twice/recipe").exists()
+    assert "No plan was recorded." in (tmp_path / "twice/README.md").read_text()
+
     save_blocks(tmp_path / "blocks.safetensors", names["blocks"], {}, [*range(len(names["blocks"]))])
     run("score --model my-model --blocks blocks.safetensors --criterion entropy --out s.safetensors")
     run("plan --model my-model --scores s.safetensors --ratio 0.2 --out plan.safetensors")

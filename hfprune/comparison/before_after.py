@@ -12,6 +12,7 @@ import pandas as pd
 from hfprune.analysis.declarations import Declarations
 from hfprune.analysis.effect import DIRECTIONS, Effect
 from hfprune.analysis.statistics import holm
+from hfprune.assets.models import WEIGHTS
 from hfprune.comparison.rows import SHARE, Kind, Row, difference, paired, share
 from hfprune.measurement import MEASURES
 from hfprune.paper.printed import CROWS, PRIMARY
@@ -75,6 +76,8 @@ class BeforeAfter(NamedTuple):
     """Sentences on what was lost; empty if nothing was measured."""
     sample: dict[str, Any]
     """A `prompt`, and what the dense and the exported model say, `before` and `after`; empty if not measured."""
+    timed_on: str = ""
+    """The GPUs, or else the processor, on which times were taken; empty if none were."""
 
     def headers(self) -> list[str]:
         """Return the headings of the columns that `Row.words` fills."""
@@ -215,13 +218,23 @@ def _learning(sides: Sides) -> Iterator[Row]:
         yield Row(Kind.RECOVERY, "", name, None, after, shown, steps, effect, len(tokens), found)
 
 
+def timed_on(sides: Sides) -> str:
+    """Return the GPUs, or else the processor, on which times were taken, perhaps by an earlier call."""
+    machines = [side.made["hardware"] for side in _timed(sides)]
+    names = [name for one in machines for name in one.get("cuda") or [one["processor"]]]
+    return ", ".join(dict.fromkeys(names))
+
+
+def _timed(sides: Sides) -> list[Side]:
+    return [side for step in sides.values() for (measure, _), side in step.items() if measure == "latency"]
+
+
 def _speeds(sides: Sides) -> Iterator[Row]:
     """Yield the speeds, whose repeats take turns with the dense model; each turn is a pair.
 
     No later step changes a shape, so one is timed for all. Another process may find another ratio.
     """
-    timed = [side for step in sides.values() for (of, _), side in step.items() if of == "latency"]
-    for side in timed:
+    for side in _timed(sides):
         tokens = side.made["settings"].get("prompt_tokens", 0)
         for metric, speedup, name, power, scale in (
             ("prefill_seconds", "prefill_speedup", f"prefill of {tokens} tokens, ms", -1, 1000),
@@ -238,5 +251,5 @@ def _speeds(sides: Sides) -> Iterator[Row]:
 
 
 def weight_bytes(folder: Path) -> int:
-    """Return the bytes of all safetensors files of a folder."""
-    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    """Return the bytes of a folder's weights, without a second copy of another format."""
+    return sum(file.stat().st_size for file in folder.glob(WEIGHTS))

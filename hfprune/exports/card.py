@@ -15,7 +15,7 @@ from hfprune.files import read_json
 from hfprune.models.load import load_skeleton
 from hfprune.models.shape import own_sizes
 from hfprune.models.units import LISTS_OF_LAYERS, count_parameters
-from hfprune.provenance import hardware, recorded
+from hfprune.provenance import recorded
 from hfprune.rounding import percent
 from hfprune.settings import plain
 
@@ -118,7 +118,7 @@ def _method(folder: Path, made: dict[str, Any]) -> str:
 
 
 def _measured(found: BeforeAfter | None, made: dict[str, Any]) -> str:
-    if found is None and made.get("settings", {}).get("command"):
+    if found is None and (made.get("settings", {}).get("command") or "").startswith("hfprune prune "):
         return (
             "What `hfprune prune` measured will stand here: it had not ended when this card was written, and the "
             "same command goes on."
@@ -129,7 +129,7 @@ def _measured(found: BeforeAfter | None, made: dict[str, Any]) -> str:
     table = [headers, ["---"] * len(headers), *(row.words() for row in found.rows)]
     parts = ["\n".join(f"| {' | '.join(words)} |" for words in table)]
     if any(row.kind is Kind.SPEED for row in found.rows):
-        parts.append(f"Times were taken on {', '.join(hardware()['cuda'] or [hardware()['processor']])}.")
+        parts.append(f"Times were taken on {found.timed_on}.")
     parts += found.conclusions
     if sample := found.sample:
         parts.append(f"The sentence {sample['prompt']!r}, as the dense and this model go on:")

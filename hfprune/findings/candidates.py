@@ -103,7 +103,7 @@ def ranked(values: pd.DataFrame, study: Study) -> Ranked:
     # Who is first, or nearly, without each model in turn.
     rivals = [*_firsts(by_model)]
     stable = all(first in tied for tied in rivals)
-    contenders = {*means[means - means.iloc[0] <= TIE].index}
+    contenders = {*_tied(means)}
     contenders |= set() if stable else {one for tied in rivals for one in tied}
     cheap = [one for one in means.index if one in contenders and not _takes_gradients(one, study)]
     return Ranked(by_model, (cheap or [first])[0], stable)
@@ -112,7 +112,12 @@ def ranked(values: pd.DataFrame, study: Study) -> Ranked:
 def _firsts(by_model: pd.DataFrame) -> Iterator[list[str]]:
     for model in by_model:
         means = by_model.drop(columns=model).mean(axis=1)
-        yield [*means[means - means.min() <= TIE].index]
+        yield _tied(means)
+
+
+def _tied(means: pd.Series) -> list[str]:
+    """Return the candidates whose mean rank is the lowest, to a tie; means of thirds are compared exactly."""
+    return [*means[(means - means.min()).round(9) <= TIE].index]
 
 
 def _takes_gradients(method: str, study: Study) -> bool:

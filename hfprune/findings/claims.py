@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from hfprune.analysis.averages import AVERAGE_WITHOUT_CROWS
 from hfprune.analysis.condition import ARITHMETIC, NOT_RUN, NOT_TESTABLE, corrected
 from hfprune.analysis.effect import Effect
 from hfprune.analysis.questions import CLAIM
@@ -59,6 +60,7 @@ class Decided:
         """Return the rows of a claim that a study measured on a model, with the other side's own outcome."""
         rows = self.studies.table(study, "claims.csv")
         rows = rows[(rows["claim"] == claim) & (rows["model"] == model) & (rows["verdict"] != NOT_RUN)]
+        rows = rows[rows["metric"] != AVERAGE_WITHOUT_CROWS]  # a second reading of the same claim
         effects = self.studies.table(study, "effects.csv")
         about = (effects["question"] == CLAIM) & (effects["outcome"] == effects["metric"])
         bases = effects.loc[about, ["claim", "model", "ratio", "base"]]

@@ -1,6 +1,6 @@
 """The page of findings and the files beside it, from the texts in `findings/` and the tables of the studies."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -187,7 +187,7 @@ class Findings:
         return "Published advantages of entropy, and what leaving out one task makes of them", panels
 
     def _table(self, name: str) -> str:
-        made = {
+        made: dict[str, Callable[[], str]] = {
             "claims": lambda: claims.table(self.decided),
             "speed": lambda: speed.table(self.studies),
             **{study: partial(self._candidates, study) for study in candidates.STUDIES},

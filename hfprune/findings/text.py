@@ -49,8 +49,15 @@ class Text:
         found, wrong = [], []
         for number, line in enumerate(lines, 1):
             try:
-                with_blocks = _BLOCK.sub(lambda block: self.blocks[block[1]](block[2]), line)
-                found.append(_NUMBER.sub(self._number, with_blocks) if with_blocks == line else with_blocks)
+                # Numbers first: a block may hold braces of its own.
+                parts = _BLOCK.split(line)
+                parts[::3] = [_NUMBER.sub(self._number, text) for text in parts[::3]]
+                blocks = [
+                    self.blocks[kind](name) for kind, name in zip(parts[1::3], parts[2::3], strict=True)
+                ]
+                found.append(
+                    "".join(text + block for text, block in zip(parts[::3], [*blocks, ""], strict=True))
+                )
             except HfpruneError as error:
                 wrong.append(f"{self.path}:{number}: {error}")
         if wrong:
@@ -97,7 +104,7 @@ def _part(name: str, part: str, cited: Sequence[Cited]) -> str:
         return " to ".join(dict.fromkeys(end.effect.texts[0] for end in ends))
     if part == "changes":
         sizes = sorted(abs(one.effect.value - 1) for one in cited)
-        return f"{100 * sizes[0]:.0f} to {100 * sizes[-1]:.0f} %"
+        return " to ".join(dict.fromkeys(f"{100 * size:.0f}" for size in (sizes[0], sizes[-1]))) + " %"
     if part == "count":
         return str(len(cited))
     if len(cited) > 1:

@@ -210,13 +210,14 @@ def _layers(plan: Plan, model: "PreTrainedModel") -> Iterable[int]:
 def apply_plan(model: "PreTrainedModel", plan: Plan) -> None:
     """Slice a dense model in place to the kept units, then remove the layers that the plan does not keep.
 
-    The model remembers its first plan as `kept_units`, for the card of its export.
+    The model remembers the plan as `kept_units`, for the card of its export; after a second one none, since
+    neither says what is left of the dense model.
 
     Raises:
         HfpruneError: the plan does not fit the model; the model is then unchanged.
     """
     found = check_plan(model, plan)
-    model.__dict__.setdefault("kept_units", plan)
+    model.__dict__["kept_units"] = None if "kept_units" in model.__dict__ else plan
     # Layers last: until then, layers have their numbers in the dense model.
     for name in sorted(plan, key=lambda name: name == "layers"):
         found[name].keep(plan[name])

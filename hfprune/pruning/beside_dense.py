@@ -15,6 +15,7 @@ from hfprune.comparison.before_after import (
     Sides,
     read_sides,
     rows_of,
+    timed_on,
     weight_bytes,
 )
 from hfprune.comparison.usability import conclusions
@@ -179,6 +180,6 @@ def outcome(
     if any((value["metric"], value["value"]) == ("kept_step", 0) for value in values):
         said.append("Recovery kept step 0: no training was better, and its adapter changes nothing.")
     said += [*too_few_pairs(jobs), *[recipe.shown] * bool(recipe.shown)]
-    found = BeforeAfter(rows, step, said, sample)
+    found = BeforeAfter(rows, step, said, sample, timed_on(sides))
     write_card(out, model, found)
     return found

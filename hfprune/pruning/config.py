@@ -36,7 +36,7 @@ def _loss(given: Any) -> float:
 
 def _amount(given: Any) -> Any:
     if not re.fullmatch(r"\d*\.?\d+ *[a-zA-Z]*", word := str(given)) or not re.search("[1-9]", word):
-        raise ValueError(f"must be a number above 0, with a unit as in 110M or without, not {word!r}")
+        raise ValueError(f"must be a number above 0, such as 110M or 110000000, not {word!r}")
     return given
 
 

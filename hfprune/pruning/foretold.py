@@ -10,9 +10,11 @@ import torch
 
 from hfprune.cost.costs import CONTEXT, Costs
 from hfprune.devices.known import UTILISATION, Device, nominal_cpu, visible_device
+from hfprune.errors import HfpruneError
 from hfprune.files import read_json
 from hfprune.measurement import DECODED, TextMeasure
 from hfprune.measures.latency import Latency
+from hfprune.models.load import load_skeleton
 from hfprune.models.shape import Shape, shape_of
 from hfprune.pruning.faster_dtype import TOKENS, mlp_seconds, step_seconds
 from hfprune.pruning.sample import CROPS, STEPS
@@ -26,8 +28,6 @@ TRUSTED = 60.0
 SECONDS = "seconds.json"
 # Steps before the first long one.
 SHORT = ("pack", "budget", "calibrate")
-# Steps of the comparison; all others lead to the model.
-COMPARING = ("measure", "sample")
 # Seconds of a kind of step over those that an MLP alone would take at `UTILISATION`: of SmolLM2 on a processor.
 PACE = {"score": 0.65, "linear": 1.25, "measure": 0.7, "sample": 0.7}
 # Seconds in which a thread makes a loss or an entropy of a logit; a distance takes three times as long.
@@ -114,10 +114,14 @@ class Foretold:
         (model,) = files.study.models
         folder, dtype = files.asset("models", model), files.study.dtype
         if not self._speed:
-            self._speed = Speed(folder, shape_of(model, [folder]))
+            self._speed = Speed(folder, _shape(model, folder))
         costs, record = Costs(files, jobs.values(), self._speed.device(dtype)), files.results / SECONDS
+        costs.shapes[model] = self._speed.shape
         earlier = read_json(record) if record.exists() else {}
-        for title, job in jobs.items():
+        titles = [*jobs]
+        # Where measures choose the step that is exported, the model comes after them.
+        model_is_there = titles.index("export") if "export" in jobs else len(titles)
+        for number, (title, job) in enumerate(jobs.items()):
             there = title in earlier and all(file.exists() for file in job.outputs())
             if there or title in known or title in self.left:
                 continue
@@ -128,8 +132,7 @@ class Foretold:
             else:
                 cost = costs.of(job)
                 self.left[title] = (cost.seconds - costs.start) * cost.share * self._speed.pace(job.stage)
-            # The losses of a sweep choose the model.
-            if job.stage in COMPARING and title != "measure":
+            if number > model_is_there:
                 self.comparing.add(title)
 
     def _measuring(self, files: Files, job: Any, speed: Speed) -> float:
@@ -196,6 +199,14 @@ class Foretold:
         minutes = self.minutes(comparing=False) + self.minutes(comparing=True)
         unit = "minute" if round(minutes) == 1 else "minutes"
         return f" (about {minutes:.0f} {unit} to go)" if self._is_announced and minutes >= 1 else ""
+
+
+def _shape(model: str, folder: Path) -> Shape:
+    """Return the dense model's shape, whose config may have the names of fields of the model's own code."""
+    try:
+        return shape_of(model, [folder])
+    except HfpruneError:
+        return Shape.of_config(load_skeleton(folder).config.to_dict(), str(folder))
 
 
 def _kind(title: str) -> str:

@@ -35,7 +35,7 @@ def prune(
 
     Returns:
         The rows of the comparison: perplexity, distance, bits per byte by capability, sizes and speeds; without
-        `compare`, the sizes alone.
+        `compare`, the sizes, and the limit of `max_loss` alone.
 
     Raises:
         HfpruneError: a mistake in the arguments, a model that cannot be pruned, a text that is too short, a folder
@@ -49,6 +49,7 @@ def pruned(asked: Pruning) -> "BeforeAfter":
     """Prune as asked, page included, and return the comparison; errors are those of `prune`."""
     from hfprune.comparison.before_after import step_of
     from hfprune.comparison.usability import worth_taking
+    from hfprune.exports.export_folder import require_replaceable
     from hfprune.page.pruned import write_pruned_page
     from hfprune.pruning.beside_dense import fitting, found_of, lacking, outcome
     from hfprune.pruning.folder import MODEL, REPORT, SWEPT, claimed
@@ -62,9 +63,11 @@ def pruned(asked: Pruning) -> "BeforeAfter":
     if line := asked.compare and lacking():
         if asked.tasks:
             raise HfpruneError(f"--tasks: {line}")
-        print(f"right answers are left out of the comparison: {line}" * (not asked.quick), file=sys.stderr)
+        if not asked.quick:
+            print(f"right answers are left out of the comparison: {line}", file=sys.stderr)
     with claimed(asked.out, asked.model_dump(mode="json")):
         folders = _fetched(asked)
+        require_replaceable(asked.out / MODEL, folders["models"])
         measures, foretold = fitting(asked, folders), Foretold()
         asked, sweep = _at_its_ratio(asked, recipe, folders, measures, foretold)
         if not sweep:  # that of another call
@@ -158,7 +161,8 @@ def _fetched(asked: Pruning) -> dict[str, Path]:
     for kind, spelling in spelt.items():
         if spelling:
             found[kind] = resolve(kind, spelling, asked.resources, asked.catalogue)
-    if f"corpora/{found['corpora'].name}" in [*later, *found]:
+    others_read = {folder.resolve() for asset, folder in found.items() if asset.startswith("corpora/")}
+    if f"corpora/{found['corpora'].name}" in later or found["corpora"].resolve() in others_read:
         raise HfpruneError(f"--text: the comparison reads {found['corpora'].name}; calibrate on another text")
     absent = [asset for asset in later if not (asked.resources / asset / "asset.json").is_file()]
     fetch(absent, load(Catalogue, asked.catalogue), asked.catalogue, asked.resources)

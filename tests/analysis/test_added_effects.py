@@ -7,14 +7,19 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from synthetic import PAPER, Study, gather
+from committed import results_of
+from synthetic import PAPER, Study, evidence, gather
 
 import hfprune.analysis.added
+from hfprune.analysis.added.by_document import ByDocument
+from hfprune.analysis.added.correlations import Correlations
+from hfprune.analysis.added.losses import Losses
+from hfprune.analysis.evidence import Evidence
 from hfprune.errors import HfpruneError
 from hfprune.results import DENSE, Value
 from hfprune.settings import validate
 from hfprune.stages.effects import MakeEffects
-from hfprune.study.added_effects import ADDED
+from hfprune.study.added_effects import ADDED, AddedEffects
 from hfprune.study.study import Study as Config
 
 SIGNS = '''"""On how many items a method is better than its reference."""
@@ -105,3 +110,26 @@ def test_what_is_unknown_or_lacks_its_measure_is_refused_before_the_first_job(
     }
     with pytest.raises(HfpruneError, match=message.replace("?", r"\\?")):
         validate(Config, study | {"effects": name}, "study")
+
+
+ENTROPY = {"corpus": "c4-sample", "sequences": 8, "length": 32}
+
+
+@pytest.mark.parametrize("analysis", [Losses, Correlations, ByDocument])
+def test_a_run_that_has_not_ended_lacks_rows_and_nothing_else(
+    analysis: type[AddedEffects], tmp_path: Path
+) -> None:
+    study = Study(tmp_path, methods=["entropy", "magnitude"], ratios=[0.2], more={"output_entropy": ENTROPY})
+    for method in study.methods:
+        items = pd.DataFrame({"item": range(8), "nll": [4.0] * 8})
+        study.result(method, 0.2, "perplexity", "text", Value("perplexity", 9.0), items=items)
+    assert not [*analysis().rows(evidence(study.config(), tmp_path))]
+
+
+def test_correlations_are_over_every_pruned_model_whatever_its_recovery() -> None:
+    results = pd.read_csv(results_of("demo") / "results.csv")
+    smollm2 = results[(results["model"] == "smollm2-135m-instruct-q4") & (results["measure"] == "zeroshot")]
+    pruned = smollm2[smollm2["ratio"] > 0].groupby(["method", "ratio", "recovery"])
+    rows = pd.DataFrame([*Correlations().rows(Evidence(results_of("demo")))])
+    of_all = rows[rows["ratio"].isna() & (rows["outcome"] == "js_distance")].set_index("model")
+    assert of_all.loc["smollm2-135m-instruct-q4", "n"] == pruned.ngroups == 11

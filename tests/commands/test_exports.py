@@ -97,6 +97,11 @@ def test_a_card_says_what_is_known_and_no_more(work: Path, pruned: Path) -> None
     assert (pruned / "recipe/plan.safetensors").read_bytes() == (work / "plan.safetensors").read_bytes()
 
 
+def test_only_a_call_of_prune_goes_on_to_measure(work: Path, tmp_path: Path) -> None:
+    run("export --plan plan.safetensors --model mine --command", "make it", "--out", tmp_path / "own")
+    assert "Nothing was measured for this card." in (tmp_path / "own/README.md").read_text()
+
+
 def test_a_card_carries_licence_and_base_model(work: Path, tmp_path: Path) -> None:
     """The recipe in the card makes the same weights again."""
     model, out = tmp_path / "base", tmp_path / "out"

@@ -39,6 +39,8 @@ def ranks(**by_candidate: list[int]) -> pd.DataFrame:
         (ranks(entropy=[1, 1, 1], fisher=[2, 2, 2], wanda=[3, 3, 3]), "entropy", True),
         # Means 5/3, 5/3 + 1/3 and 7/3: the second ties, and takes no gradient.
         (ranks(entropy=[1, 1, 3], wanda=[3, 2, 1], fisher=[2, 3, 2]), "wanda", True),
+        # Means 5.5/3, 5.5/3 and 7/3, a half more, though not so in floating point.
+        (ranks(entropy=[1, 1, 3], fisher=[2, 1, 2], wanda=[3, 3, 1]), "wanda", True),
         # Without a, fisher's mean is 1, but it takes gradients as entropy does, and wanda ties with neither.
         (ranks(entropy=[1, 2, 2], fisher=[4, 1, 1], wanda=[5, 5, 5], magnitude=[3, 4, 4]), "entropy", False),
         # Without c, flap is first, by more than a half; it takes no gradient.

@@ -282,6 +282,12 @@ def test_a_name_of_several_effects_takes_words_alone(tmp_path: Path) -> None:
         text.rendered()
 
 
+def test_a_line_may_hold_a_block_beside_numbers(tmp_path: Path) -> None:
+    (tmp_path / "text.md").write_text("{n} before, {{table x}} and {n} after\n")
+    text = Text(tmp_path / "text.md", {}, {"n": "7"}, {"table": lambda name: f"[{name} {{n}}]"})
+    assert text.rendered() == "7 before, [x {n}] and 7 after\n"
+
+
 def test_the_share_of_the_commonest_answer_is_that_of_the_items() -> None:
     """Of the tuned dense SmolLM2 on BoolQ, by hand."""
     of = [("measure", "=", "zeroshot"), ("model", "=", "smollm2-135m-instruct-q4"), ("task", "=", "boolq")]

@@ -12,6 +12,7 @@ from smoke import ROOT
 from hfprune.analysis.effect_rows import read_effects
 from hfprune.cost.costs import CONTEXT
 from hfprune.devices.known import UTILISATION, known_devices
+from hfprune.files import write_json
 from hfprune.measurement import DECODED
 from hfprune.models.shape import known_shapes
 from hfprune.pruning import expectation
@@ -68,6 +69,13 @@ def test_what_to_expect_of_a_small_model(limit: dict, said: str) -> None:
         "what to expect: a model of 135 million parameters has few"
     )
     assert expected(asked, 1_500_000_000) == "", "none so large was measured"
+
+
+def test_a_config_may_name_its_fields_as_the_models_own_code(tmp_path: Path) -> None:
+    shape = {"num_layers": 3, "hidden_size": 16, "intermediate_size": 24, "num_attention_heads": 2}
+    write_json(tmp_path / "config.json", {"model_type": "exaone", "vocab_size": 32} | shape)
+    found = foretelling._shape("mine", tmp_path)
+    assert (found.layers, found.hidden, found.neurons, found.vocabulary) == (3, 16, 24, 32)
 
 
 def test_what_is_left_follows_the_pace_of_the_steps_that_were_taken() -> None:

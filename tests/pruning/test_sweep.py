@@ -111,7 +111,7 @@ REFUSED = {
     "--max-loss -5%": "^--max-loss: must be above 0, as 20% or 0.2, not '-5%'$",
     "--max-loss 0": "^--max-loss: must be above 0",
     "--max-loss much": "^--max-loss: must be a share such as 20% or 0.2, not 'much'$",
-    "--params -3": "^--params: must be a number above 0, with a unit as in 110M or without, not '-3'$",
+    "--params -3": "^--params: must be a number above 0, such as 110M or 110000000, not '-3'$",
     "--params -3M": "^--params: must be a number above 0",
     "--size 0MB": "^--size: must be a number above 0",
     "--size 5": r"^--size, at 4 bytes a parameter: too little: ratio .* at most 0\.",

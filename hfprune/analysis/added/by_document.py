@@ -13,6 +13,7 @@ from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.outcomes import Contrast, NotComparableError, Outcomes, contrast
 from hfprune.analysis.questions import REFERENCE, Question, questions
 from hfprune.analysis.statistics import Estimate, estimate
+from hfprune.results import DENSE
 from hfprune.study.added_effects import AddedEffects
 
 ENTROPY = "output_entropy"
@@ -39,7 +40,9 @@ def slopes_over_entropy(evidence: Evidence, entropies: Evidence) -> Iterator[Eff
     for model, outcome, entropy in product(evidence.models, compared, measured_entropies):
         if entropies.tasks(entropy.measure) != evidence.tasks(outcome.declared.measure):
             continue  # of another text
-        ((_, of_dense),) = measured(entropies, entropy, model, 0.0).items()
+        of_dense = measured(entropies, entropy, model, 0.0).get((DENSE, "none"))
+        if of_dense is None:
+            continue  # in a partial run
         for ratio in evidence.study.ratios_of(model):
             cells = measured(evidence, outcome.declared, model, ratio)
             for asked in questions(evidence.study, model, cells):

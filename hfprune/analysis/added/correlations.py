@@ -1,12 +1,12 @@
 """Which cheap outcome ranks pruned models as accuracy does: rank correlations over the plans of a study."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import product
 
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
+from hfprune.analysis.declarations import Declaration
 from hfprune.analysis.effect_rows import EffectRow
 from hfprune.analysis.effects import measured
 from hfprune.analysis.evidence import Evidence
@@ -14,9 +14,9 @@ from hfprune.analysis.outcomes import contrast
 from hfprune.results import DENSE
 from hfprune.study.added_effects import AddedEffects
 
-ACCURACY = "points"
 RESAMPLES = 20_000  # fewer leave the second digit of an end to chance
 Items = Mapping[str, np.ndarray]  # task → float64 [draws, documents]
+Plan = tuple[float, str, str]  # ratio, method and recovery
 
 
 class Correlations(AddedEffects):
@@ -32,47 +32,60 @@ class Correlations(AddedEffects):
         Outcomes are signed so that better goes with better. The ends are percentiles of a bootstrap over plans and
         documents; `n` counts plans.
         """
+        outcomes = evidence.declared.first_outcomes()
+        accuracy = next(name for name, declared in outcomes.items() if declared.kind == self.needs)
         for model in evidence.models:
-            found = _by_outcome(evidence, model)
-            most = pd.Series([ratio for ratio, _ in found[ACCURACY]]).mode()[0]
-            for (name, plans), at in product(found.items(), (None, float(most))):
-                cells = [cell for cell in plans if at is None or cell[0] == at]
-                if name != ACCURACY:
-                    sides = ([found[one][cell] for cell in cells] for one in (name, ACCURACY))
-                    value, low, high = correlation(*sides)
-                    declared = evidence.named_outcomes[name]
-                    yield EffectRow(
-                        question=self.question,
-                        model=model,
-                        ratio=at,
-                        method="",
-                        recovery="",
-                        against="",
-                        against_recovery="",
-                        outcome=name,
-                        measure=declared.measure,
-                        metric=declared.metric.name,
-                        value=value,
-                        low=low,
-                        high=high,
-                        n=len(cells),
-                        covers="plans and items",
-                        better="higher",
-                    )
+            found = {name: _by_plan(evidence, declared, model) for name, declared in outcomes.items()}
+            exact = found.pop(accuracy)
+            for name, cheap in found.items():
+                # In a partial run, not all have both.
+                both = [plan for plan in cheap if plan in exact]
+                most = pd.Series([ratio for ratio, *_ in both]).mode()
+                for at in (None, *map(float, most[:1])):
+                    plans = [plan for plan in both if at is None or plan[0] == at]
+                    if plans:
+                        ends = correlation([cheap[plan] for plan in plans], [exact[plan] for plan in plans])
+                        yield _row(model, at, (name, outcomes[name]), ends, len(plans))
 
 
-def _by_outcome(evidence: Evidence, model: str) -> dict[str, dict[tuple[float, str], Items]]:
-    """Return the items of every outcome, better ones higher, by ratio and method."""
-    found: dict[str, dict[tuple[float, str], Items]] = {}
-    for name, declared in evidence.declared.first_outcomes().items():
-        sign = -1 if declared.metric.better == "lower" else 1
-        found[name] = {
-            (ratio, method): contrast([(sign, outcomes)]).tasks
-            for ratio in evidence.study.ratios_of(model)
-            for (method, _), outcomes in measured(evidence, declared, model, ratio).items()
-            if method != DENSE
-        }
-    return found
+def _row(
+    model: str,
+    ratio: float | None,
+    outcome: tuple[str, Declaration],
+    ends: tuple[float, float, float],
+    plans: int,
+) -> EffectRow:
+    name, declared = outcome
+    value, low, high = ends
+    return EffectRow(
+        question=Correlations.question,
+        model=model,
+        ratio=ratio,
+        method="",
+        recovery="",
+        against="",
+        against_recovery="",
+        outcome=name,
+        measure=declared.measure,
+        metric=declared.metric.name,
+        value=value,
+        low=low,
+        high=high,
+        n=plans,
+        covers="plans and items",
+        better="higher",
+    )
+
+
+def _by_plan(evidence: Evidence, declared: Declaration, model: str) -> dict[Plan, Items]:
+    """Return the items of an outcome, better ones higher, by pruned model."""
+    sign = -1 if declared.metric.better == "lower" else 1
+    return {
+        (ratio, *side): contrast([(sign, outcomes)]).tasks
+        for ratio in evidence.study.ratios_of(model)
+        for side, outcomes in measured(evidence, declared, model, ratio).items()
+        if side[0] != DENSE
+    }
 
 
 def correlation(cheap: Sequence[Items], accuracy: Sequence[Items]) -> tuple[float, float, float]:

@@ -1,15 +1,17 @@
 """Losses relative to entropy's: how much of what pruning by entropy adds to log perplexity another plan adds."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from itertools import product
 
 import numpy as np
 from scipy.optimize import brentq
 
+from hfprune.analysis.declarations import Declaration
 from hfprune.analysis.effect_rows import BOTH, EffectRow
 from hfprune.analysis.effects import measured
 from hfprune.analysis.evidence import Evidence
-from hfprune.analysis.outcomes import Outcomes, contrast
+from hfprune.analysis.outcomes import NotComparableError, Outcomes, contrast
 from hfprune.analysis.questions import Side
 from hfprune.analysis.reference import PAPERS
 from hfprune.analysis.statistics import Estimate, estimate
@@ -32,33 +34,47 @@ class Losses(AddedEffects):
         for model, (name, declared) in product(evidence.models, logarithmic):
             for ratio in evidence.study.ratios_of(model):
                 cells = measured(evidence, declared, model, ratio)
-                for left, right in _pairs(cells):
-                    value, low, high = loss_ratio(cells[right], cells[DENSE, "none"], cells[left])
-                    it = estimate(contrast([(1.0, cells[left]), (-1.0, cells[right])]))
-                    yield EffectRow(
-                        question=self.question,
-                        model=model,
-                        ratio=ratio,
-                        method=left[0],
-                        recovery=left[1],
-                        against=right[0],
-                        against_recovery=right[1],
-                        outcome=name,
-                        measure=declared.measure,
-                        metric=declared.metric.name,
-                        value=value,
-                        low=low,
-                        high=high,
-                        draws=it.draws,
-                        resamples=it.resamples,
-                        n=it.n,
-                        covers="" if np.isnan(low) else BOTH,
-                        neutral=1.0,
-                        better="lower",
-                    )
+                # In a partial run, cells have different seeds, or none.
+                for left, right in _pairs(cells) if (DENSE, "none") in cells else ():
+                    with suppress(NotComparableError):
+                        yield _row(model, ratio, (name, declared), cells, left, right)
 
 
-def _pairs(cells: dict[Side, Outcomes]) -> Iterator[tuple[Side, Side]]:
+def _row(
+    model: str,
+    ratio: float,
+    outcome: tuple[str, Declaration],
+    cells: Mapping[Side, Outcomes],
+    left: Side,
+    right: Side,
+) -> EffectRow:
+    name, declared = outcome
+    value, low, high = loss_ratio(cells[right], cells[DENSE, "none"], cells[left])
+    it = estimate(contrast([(1.0, cells[left]), (-1.0, cells[right])]))
+    return EffectRow(
+        question=Losses.question,
+        model=model,
+        ratio=ratio,
+        method=left[0],
+        recovery=left[1],
+        against=right[0],
+        against_recovery=right[1],
+        outcome=name,
+        measure=declared.measure,
+        metric=declared.metric.name,
+        value=value,
+        low=low,
+        high=high,
+        draws=it.draws,
+        resamples=it.resamples,
+        n=it.n,
+        covers="" if np.isnan(low) else BOTH,
+        neutral=1.0,
+        better="lower",
+    )
+
+
+def _pairs(cells: Mapping[Side, Outcomes]) -> Iterator[tuple[Side, Side]]:
     for left, recovery in product(cells, ("none", "linear")):
         right = PAPERS, recovery
         if right in cells and left != right and left[0] != DENSE and recovery in ("none", left[1]):
