@@ -29,7 +29,7 @@ def expected(asked: Pruning, parameters: int) -> str:
     said = _at(asked.ratio, models) if asked.ratio else _within(asked.max_loss or 0, models)
     return (
         f"what to expect: a model of {parameters / 1e6:,.0f} million parameters has few to spare. With the "
-        f"default recipe, {said}."
+        f"default recipe, and on the calibration's kind of text, {said}."
     )
 
 
