@@ -14,7 +14,7 @@ from smoke import ROOT
 COMMITTED = [
     *("demo", "methods", "draws", "domains", "families", "recipe", "recipe-confirm", "recovery"),
     *("headline", "untuned", "outcomes", "outcomes-qwen", "table7", "larger", "recovery-kl", "table7-qwen"),
-    *("scoring-cost", "documents", "mechanism", "candidates"),
+    *("scoring-cost", "documents", "mechanism", "candidates", "candidates-confirm", "dose"),
 ]
 
 

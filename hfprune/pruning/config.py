@@ -68,8 +68,7 @@ class Pruning(Strict):
     recipe: RecipeName = Field(
         default="best",
         description="what the flags below do not say. best: Fisher's scores ranked over all layers, or with "
-        "--plain or --align Wanda's layer by layer, and least-squares reconstruction; paper: entropy, layer by "
-        "layer",
+        "--plain or --align within each, and least-squares reconstruction; paper: entropy, layer by layer",
     )
     criterion: str | None = Field(
         default=None, description="one that `hfprune methods` lists; layer by layer, if not the recipe's"

@@ -21,7 +21,8 @@ class PruningRecipe(NamedTuple):
 
 
 RECIPES: dict[RecipeName, PruningRecipe] = {
-    # Found by the study `recipe`, and confirmed by `recipe-confirm`, where it is the method `best`.
+    # Found by the study `recipe`, and confirmed by `recipe-confirm`, where it is the method `best`, and, against two
+    # others by a rule that was declared, by `candidates-confirm`.
     "best": PruningRecipe(
         "fisher",
         {},
@@ -29,34 +30,29 @@ RECIPES: dict[RecipeName, PruningRecipe] = {
         linear=True,
         shown="What to expect of this recipe: of the log perplexity that pruning as in the paper adds at 20 %, "
         "0.43 and 0.53 remained with SmolLM2-135M (Wikipedia, C4), 0.27 and 0.43 with Qwen2.5-Coder-0.5B. "
-        "No more than half was the declared aim (study recipe-confirm). Right answers may lose more than by "
-        "entropy's scores (study candidates).",
+        "No more than half was the declared aim on Wikipedia (study recipe-confirm). Right answers are not "
+        "shown to lose more than by entropy's scores (study candidates-confirm).",
     ),
     "paper": PruningRecipe("entropy", {}, Allocation(), linear=False),
 }
-# In place of `best` where layers are to stay equally wide; it needs no gradient.
-EQUAL_WIDTHS = PruningRecipe("wanda", {}, Allocation(), linear=True)
 
 
 def chosen(asked: Pruning) -> PruningRecipe:
     """Return the recipe of a call, in which a flag that was given wins.
 
-    With `--plain`, since padding saves nothing, and `--align` the best recipe keeps layers equally wide. Another
-    criterion has none of the recipe's options, nor its allocation, since not all scores compare across layers.
-    A ranking over all layers was tried for neurons alone, and where no neurons are removed, nothing is
-    reconstructed.
+    With `--plain`, since padding saves nothing, and `--align` layers stay equally wide, as with another criterion,
+    since not all scores compare across layers. A ranking over all layers was tried for neurons alone, and where
+    no neurons are removed, nothing is reconstructed.
 
     Raises:
         HfpruneError: the criterion or the allocation does not fit the units.
     """
-    equal = asked.recipe == "best" and (asked.plain or asked.align)
-    named = EQUAL_WIDTHS if equal else RECIPES[asked.recipe]
+    named = RECIPES[asked.recipe]
     criterion = asked.criterion or named.criterion
-    same = criterion == named.criterion
+    equal = asked.plain or asked.align or criterion != named.criterion or [*asked.units] != ["neurons"]
     plain = named._replace(
         criterion=criterion,
-        options=named.options if same else {},
-        allocation=named.allocation if same and [*asked.units] == ["neurons"] else Allocation(),
+        allocation=Allocation() if equal else named.allocation,
         linear=named.linear and "neurons" in asked.units,
     )
     given = {name: getattr(asked, name) for name in ("options", "allocation", "linear")}

@@ -300,7 +300,7 @@ def test_the_best_recipe_is_its_parts_each_of_which_a_flag_replaces(call, tmp_pa
     run(best, "--out", tmp_path / "best")
     run(f"{paper} --criterion fisher --allocation global --linear --out {tmp_path}/parts")
     run(f"{best} --plain --out {tmp_path}/best_plain")
-    run(f"{paper} --plain --criterion wanda --linear --out {tmp_path}/parts_plain")
+    run(f"{paper} --plain --criterion fisher --linear --out {tmp_path}/parts_plain")
     capsys.readouterr()
     run(f"{best} {own} --out {tmp_path}/own")
     assert taken(capsys.readouterr().err) == ["budget", "score", "plan", "export"]
@@ -313,7 +313,7 @@ def test_the_best_recipe_is_its_parts_each_of_which_a_flag_replaces(call, tmp_pa
     )
     assert "fisher" in page and "best" in page and "(study recipe-confirm)" in page
     assert "(study recipe-confirm)" not in parts, "they are not the recipe"
-    assert "wanda" in plain and "(study recipe-confirm)" not in plain, "nor are layers of equal width"
+    assert "(study recipe-confirm)" not in plain, "nor are layers of equal width"
 
 
 def test_what_is_said_of_the_best_recipe_is_what_was_measured() -> None:

@@ -6,11 +6,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from committed import results_of
 from drawings import figure_of
 from safetensors.numpy import load_file
 from scipy.stats import t
+from smoke import ROOT
 from synthetic import PAPER, analysed, study_of_sizes
 
+from hfprune.analysis.effect_rows import read_effects
 from hfprune.paper.printed import DOSE
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.figure_files import made_figure
@@ -113,3 +116,23 @@ def test_every_effect_stands_beside_the_noise_of_its_two_methods(folder: Path) -
     labels = [f"Cross-entropy, {size} sequences − Entropy, {size} sequences" for size in (4, 16)]
     assert sorted(texts["Methods"]) == sorted(labels)
     assert f"{row['method_again']:.4f}" in texts["First, other sample"]
+
+
+def test_the_docs_say_what_the_study_found() -> None:
+    """Of the slopes, of the two largest sizes, and of what another sample changes."""
+    text = " ".join((ROOT / "docs/criteria.md").read_text().split())
+    effects = read_effects(results_of("dose") / "effects.csv").query("outcome == 'js_distance'")
+    slopes = effects[effects["question"] == "own_slope"].set_index("method")
+    for name, words in (("entropy", "entropy"), ("cross_entropy", "cross-entropy")):
+        value, low, high = -slopes.loc[name, ["value", "high", "low"]]
+        assert f"by {value:.4f} ({low:.4f} to {high:.4f}) for {words}" in text
+    draws = pd.read_csv(results_of("dose") / "draws.csv").query("outcome == 'js_distance'")
+    own = draws[draws["against"].isna()].set_index("method")
+    falls = (
+        own["value"][f"{name}_256"] - own["value"][f"{name}_512"] for name in ("entropy", "cross_entropy")
+    )
+    assert "from 256 to 512 it falls by {:.4f} and {:.4f}".format(*falls) in text
+    (beside,) = effects.query("question == 'reference' and method == 'cross_entropy_256'")["value"]
+    again = own["again"]
+    assert f"changes entropy's distance by {again['entropy_256']:.4f} (standard deviation)" in text
+    assert f"where cross-entropy changes it by {beside:.4f}; at 16, by {again['entropy_16']:.4f}" in text
