@@ -153,7 +153,8 @@ def table(evidence: Evidence, names: Mapping[str, str]) -> str:
     compact, equal = found.compact.over_models, found.plain.over_models
     beside = np.exp((values - values.loc[PAPERS]).T.groupby(level=0).mean().mean())
     answered = found.answered.set_index(["method", "model"])
-    shown = answered["bits"].map("{:+.3f}".format).str.replace("-", "−") + np.where(answered["holm"] < LEVEL, "*", "")
+    stars = np.where(answered["holm"] < LEVEL, "*", "")
+    shown = answered["bits"].map("{:+.3f}".format).str.replace("-", "−") + stars
     rows = [
         [
             words[name].label,

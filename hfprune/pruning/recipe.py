@@ -21,8 +21,8 @@ class PruningRecipe(NamedTuple):
 
 
 RECIPES: dict[RecipeName, PruningRecipe] = {
-    # Found by the study `recipe`, and confirmed by `recipe-confirm`, where it is the method `best`, and, against two
-    # others by a rule that was declared, by `candidates-confirm`.
+    # Found by the study `recipe`, confirmed by `recipe-confirm`, where it is the method `best`, and taken by the rule
+    # of `candidates-confirm`.
     "best": PruningRecipe(
         "fisher",
         {},

@@ -8,6 +8,8 @@ from synthetic import Study, evidence
 
 from hfprune.analysis.evidence import Evidence
 from hfprune.findings.candidates import decided, log_perplexities, ranked, table
+from hfprune.pruning.config import Pruning
+from hfprune.pruning.recipe import RECIPES, chosen
 from hfprune.results import DENSE, Value
 from hfprune.study.study import Study as Config
 
@@ -97,6 +99,20 @@ def test_who_answers_worse_is_out_before_ranks_are_made(tmp_path) -> None:
     assert last[:2] == ["Magnitude", f"{means['magnitude'] - means['entropy']:+.3f}*"]
     assert last[3:] == ["out", ""]
     assert float(last[2]) == pytest.approx(np.exp(-1), rel=0.1)
+
+
+def test_the_default_of_prune_is_what_the_rule_takes_of_the_confirmation() -> None:
+    measured, best = Evidence(results_of("candidates-confirm")), RECIPES["best"]
+    found, methods = decided(measured), measured.study.methods
+    assert not found.out and found.compact.stable
+    assert (found.compact.taken, found.plain.taken) == ("fisher_global", "fisher")
+    compact, plain = methods["fisher_global"], methods["fisher"]
+    assert (compact.criterion, compact.allocation.rule) == (best.criterion, best.allocation.rule)
+    asked = Pruning.model_validate({"model": "m", "ratio": 0.2, "out": "x", "plain": True})
+    assert (plain.criterion or "fisher", plain.allocation) == (
+        chosen(asked).criterion,
+        chosen(asked).allocation,
+    )
 
 
 def test_what_the_page_says_of_the_candidates() -> None:
