@@ -21,7 +21,7 @@ class PruningRecipe(NamedTuple):
 
 
 RECIPES: dict[RecipeName, PruningRecipe] = {
-    # Found by the study `recipe`, confirmed by `recipe-confirm`, where it is the method `best`, and taken by the rule
+    # Found by `recipe`, confirmed by `recipe-confirm`, where it is the method `best`, and taken by the rule
     # of `candidates-confirm`.
     "best": PruningRecipe(
         "fisher",
