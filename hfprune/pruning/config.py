@@ -87,7 +87,8 @@ class Pruning(Strict):
     )
     plain: bool = Field(
         default=False,
-        description="pad layers of unequal widths in the export with zeros, for other engines (docs/exports.md)",
+        description="for other engines: rank within each layer, unless --allocation says otherwise, and pad with "
+        "zeros what is unequal (docs/exports.md)",
     )
     recover: Annotated[str | None, Alone("coqa")] = Field(
         default=None,
