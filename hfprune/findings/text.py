@@ -46,23 +46,22 @@ class Text:
             HfpruneError: a name is unknown, or words say what the numbers do not; names the line.
         """
         lines = self.path.read_text(encoding="utf-8").splitlines()
+        # Numbers of all lines first: they take no time, and a block may hold braces of its own.
+        numbered = self._each(lines, lambda line: _NUMBER.sub(self._number, line))
+        made = self._each(numbered, lambda line: _BLOCK.sub(lambda it: self.blocks[it[1]](it[2]), line))
+        return "\n".join(made) + "\n"
+
+    def _each(self, lines: Sequence[str], change: Callable[[str], str]) -> list[str]:
+        """Return all lines changed, or raise what is wrong with any, each by its number."""
         found, wrong = [], []
         for number, line in enumerate(lines, 1):
             try:
-                # Numbers first: a block may hold braces of its own.
-                parts = _BLOCK.split(line)
-                parts[::3] = [_NUMBER.sub(self._number, text) for text in parts[::3]]
-                blocks = [
-                    self.blocks[kind](name) for kind, name in zip(parts[1::3], parts[2::3], strict=True)
-                ]
-                found.append(
-                    "".join(text + block for text, block in zip(parts[::3], [*blocks, ""], strict=True))
-                )
+                found.append(change(line))
             except HfpruneError as error:
                 wrong.append(f"{self.path}:{number}: {error}")
         if wrong:
             raise HfpruneError("\n".join(wrong))
-        return "\n".join(found) + "\n"
+        return found
 
     def _number(self, match: re.Match[str]) -> str:
         name, part, phrase = match.groups()
