@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 
 import forked
+import pytest
 from gpu.simulator import Machine
 from smoke import make_project, same_as_before, snakemake
 
 
+@pytest.mark.thorough
 def test_the_smoke_study_runs_and_its_measures_have_the_numbers_of_the_cpu(
     gpus: Machine, tmp_path: Path
 ) -> None:
