@@ -116,7 +116,7 @@ def _firsts(by_model: pd.DataFrame) -> Iterator[list[str]]:
 
 
 def _tied(means: pd.Series) -> list[str]:
-    """Return the candidates whose mean rank is the lowest, to a tie; means of thirds are compared exactly."""
+    """Return the candidates whose mean rank is the lowest, to a tie, whatever thirds round to."""
     return [*means[(means - means.min()).round(9) <= TIE].index]
 
 
@@ -185,8 +185,9 @@ def main() -> None:
             first = words[side.by_model.index[0]].label
             print(
                 f"{name}: {words[side.taken].label}; first is {first}, "
-                f"{'stable' if side.stable else 'not stable'} when a model is left out\n"
+                f"{'stable' if side.stable else 'not stable'} when a model is left out"
             )
+        print()
 
 
 if __name__ == "__main__":

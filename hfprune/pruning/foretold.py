@@ -118,10 +118,9 @@ class Foretold:
         costs, record = Costs(files, jobs.values(), self._speed.device(dtype)), files.results / SECONDS
         costs.shapes[model] = self._speed.shape
         earlier = read_json(record) if record.exists() else {}
-        titles = [*jobs]
-        # Where measures choose the step that is exported, the model comes after them.
-        model_is_there = titles.index("export") if "export" in jobs else len(titles)
-        for number, (title, job) in enumerate(jobs.items()):
+        # Where measures choose the step that is exported, the model comes after them; a sweep exports none.
+        exported = [*jobs].index("export") if "export" in jobs else len(jobs)
+        for place, (title, job) in enumerate(jobs.items()):
             there = title in earlier and all(file.exists() for file in job.outputs())
             if there or title in known or title in self.left:
                 continue
@@ -132,7 +131,7 @@ class Foretold:
             else:
                 cost = costs.of(job)
                 self.left[title] = (cost.seconds - costs.start) * cost.share * self._speed.pace(job.stage)
-            if number > model_is_there:
+            if place > exported:
                 self.comparing.add(title)
 
     def _measuring(self, files: Files, job: Any, speed: Speed) -> float:

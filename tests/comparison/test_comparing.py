@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy.stats import t
 
-from hfprune.comparison.before_after import Sides, read_sides, rows_of
+from hfprune.comparison.before_after import Side, Sides, read_sides, rows_of, timed_on, weight_bytes
 from hfprune.comparison.rows import Kind, Row
 from hfprune.comparison.usability import LOSS, REPETITION, conclusions, worth_taking
 from hfprune.pruning.sample import repeated
@@ -138,6 +138,23 @@ def test_a_speed_has_the_interval_of_its_turns(tmp_path: Path) -> None:
     assert change.value == pytest.approx(np.exp(-logs.mean()) - 1) and change.low < change.value < 0
     *_, single = compared(measured(tmp_path, "pruned", "latency", items[:3], "", **SPEEDS))
     assert not single.change.known and single.words()[4] == "+25.0 %"
+
+
+def test_times_are_of_the_machine_that_took_them() -> None:
+    def side(hardware: dict) -> Side:
+        return Side({}, 0, pd.DataFrame(), {"hardware": hardware})
+
+    measured = side({"processor": "another", "cuda": []})
+    on_gpu = side({"processor": "a processor", "cuda": ["a GPU"]})
+    assert timed_on({"pruned": {("latency", ""): measured, ("perplexity", "c4"): on_gpu}}) == "another"
+    assert timed_on({"pruned": {("latency", ""): on_gpu}}) == "a GPU"
+    assert timed_on({"pruned": {("perplexity", "c4"): on_gpu}}) == ""
+
+
+def test_a_second_copy_of_the_weights_does_not_count(tmp_path: Path) -> None:
+    for name in ("model-00001-of-00002", "model-00002-of-00002", "consolidated"):
+        (tmp_path / f"{name}.safetensors").write_bytes(b"12345")
+    assert weight_bytes(tmp_path) == 10
 
 
 def test_a_task_stands_beside_a_guess_and_the_majority(tmp_path: Path) -> None:

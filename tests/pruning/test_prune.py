@@ -313,7 +313,7 @@ def test_the_best_recipe_is_its_parts_each_of_which_a_flag_replaces(call, tmp_pa
     )
     assert "fisher" in page and "best" in page and "(study recipe-confirm)" in page
     assert "(study recipe-confirm)" not in parts, "they are not the recipe"
-    assert "(study recipe-confirm)" not in plain, "nor are layers of equal width"
+    assert "fisher" in plain and "(study recipe-confirm)" not in plain, "nor are layers of equal width"
 
 
 def test_what_is_said_of_the_best_recipe_is_what_was_measured() -> None:
@@ -425,6 +425,13 @@ def test_a_folder_that_holds_something_else_is_not_touched(call, pruned: Path, t
     assert "holds something else (pruned)" in failure(call, "--out", tmp_path)
     assert "holds something else" in failure(call, "--out", tmp_path / "thesis.txt")
     assert {path.name for path in tmp_path.iterdir()} == {"pruned", "thesis.txt"}
+
+
+def test_a_file_beside_the_export_ends_the_call_before_its_first_step(call, pruned: Path, capsys) -> None:
+    (pruned / "model/own.gguf").write_text("mine")
+    assert "own.gguf was added" in failure(f"{call} --criterion magnitude --out", pruned)
+    assert taken(capsys.readouterr().err) == []
+    assert (pruned / "model/own.gguf").read_text() == "mine"
 
 
 def test_what_a_killed_plan_wrote_is_not_taken_for_what_the_record_says(

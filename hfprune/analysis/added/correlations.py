@@ -15,6 +15,7 @@ from hfprune.results import DENSE
 from hfprune.study.added_effects import AddedEffects
 
 RESAMPLES = 20_000  # fewer leave the second digit of an end to chance
+FEWEST = 3  # plans; the ranks of two always agree or disagree wholly
 Items = Mapping[str, np.ndarray]  # task → float64 [draws, documents]
 Plan = tuple[float, str, str]  # ratio, method and recovery
 
@@ -43,7 +44,7 @@ class Correlations(AddedEffects):
                 most = pd.Series([ratio for ratio, *_ in both]).mode()
                 for at in (None, *map(float, most[:1])):
                     plans = [plan for plan in both if at is None or plan[0] == at]
-                    if plans:
+                    if len(plans) >= FEWEST:
                         ends = correlation([cheap[plan] for plan in plans], [exact[plan] for plan in plans])
                         yield _row(model, at, (name, outcomes[name]), ends, len(plans))
 
