@@ -53,8 +53,7 @@ class Findings:
             blocks={"figure": self._figure, "table": self._table},
             bars={name: several[0].bar for name, several in numbers.effects.items()},
         )
-        page = text.rendered()
-        self._check_reported(text.used)
+        page = text.rendered(lambda: self._check_reported(text.used))
         self.files["published.csv"] = advantages(self.paper).round(2).to_csv(index=False, lineterminator="\n")
         for name, table in self._joint.items():
             self.files[f"{name}.csv"] = table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
@@ -68,9 +67,9 @@ class Findings:
             raise HfpruneError(
                 f"{self.sources.text}: the joint analysis {lacking[0]!r}, declared in {declared}, is not reported"
             )
-        unused = [name for name in (*numbers.effects, *numbers.columns) if name not in used]
-        unused += [name for name in self.sources.figures if f"{name}.svg" not in self.files]
-        if unused:
+        figures = [f"figure {name}" for name in self.sources.figures]
+        declared = *numbers.effects, *numbers.columns, *figures
+        if unused := [name for name in declared if name not in used]:
             raise HfpruneError(f"{self.sources.text}: {unused[0]!r} is declared, and not used")
 
     @cached_property

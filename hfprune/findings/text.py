@@ -38,16 +38,21 @@ class Text:
     """Makes a figure or a table by its name, as Markdown."""
     bars: Mapping[str, tuple[float, float] | None] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
+    """The names of numbers in the text, and of blocks as `figure name`."""
 
-    def rendered(self) -> str:
-        """Return the text with its numbers.
+    def rendered(self, check: Callable[[], None] = lambda: None) -> str:
+        """Return the text with its numbers and blocks.
+
+        `check` is called in between, when `used` is known: numbers take no time, and blocks do.
 
         Raises:
             HfpruneError: a name is unknown, or words say what the numbers do not; names the line.
         """
         lines = self.path.read_text(encoding="utf-8").splitlines()
-        # Numbers of all lines first: they take no time, and a block may hold braces of its own.
+        # Numbers of all lines first: a block may hold braces of its own.
         numbered = self._each(lines, lambda line: _NUMBER.sub(self._number, line))
+        self.used |= {f"{it[1]} {it[2]}" for line in numbered for it in _BLOCK.finditer(line)}
+        check()
         made = self._each(numbered, lambda line: _BLOCK.sub(lambda it: self.blocks[it[1]](it[2]), line))
         return "\n".join(made) + "\n"
 

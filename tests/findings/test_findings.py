@@ -4,13 +4,14 @@ import csv
 import re
 import shutil
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from command_line import failure
+from command_line import failure, run
 from committed import committed, results_of
 
 from hfprune.analysis.effect import Effect
@@ -18,8 +19,9 @@ from hfprune.analysis.effect_rows import read_effects
 from hfprune.analysis.outcomes import Draw
 from hfprune.analysis.statistics import holm
 from hfprune.findings.cited import Cited
-from hfprune.findings.joint import joined
+from hfprune.findings.joint import analysed, joined
 from hfprune.findings.page import Findings
+from hfprune.findings.sources import Joint
 from hfprune.findings.text import Text
 from hfprune.findings.words import objection
 
@@ -28,6 +30,22 @@ PAGE, FILES = ROOT / "docs/findings.md", ROOT / "docs/findings"
 TEXT = PAGE.read_text(encoding="utf-8")
 NUMBER = re.compile(r"[−+]?\d[\d,]*(?:\.\d+)?")
 TRIPLE = re.compile(r"([−+]?\d[\d.]*) \(([−+]?\d[\d.]*) to ([−+]?\d[\d.]*)\)")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def analysed_once() -> Iterator[None]:
+    """Make the joint analyses once for all tests, none of which changes the items that they read."""
+    kept: dict[str, pd.DataFrame] = {}
+
+    def once(joint: Joint, results: Path) -> pd.DataFrame:
+        key = joint.model_dump_json()
+        if key not in kept:
+            kept[key] = analysed(joint, results)
+        return kept[key].copy()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hfprune.findings.page.analysed", once)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +160,7 @@ def test_the_joint_analysis_is_of_the_draws_of_all_and_the_items_of_both(made: F
         by = ["task", "item", "seed"]
         both = [side.set_axis(pd.MultiIndex.from_frame(items.loc[side.index, by])) for side in sides]
         outcomes.append((both[0] - both[1]).unstack("seed"))
-    together = outcomes[0].join(outcomes[1], how="inner", lsuffix="_a")
+    together = outcomes[0].join(outcomes[1], how="inner", suffixes=("_a", ""))
     assert together.shape[1] == 6 and together.notna().all(axis=None)
     value = 100 * together.mean(axis=1).groupby("task").mean().mean()
     (cited,) = made.select(made.sources.numbers.effects["tuned_joint"][0])
@@ -223,25 +241,30 @@ def text_lines() -> list[str]:
     return (ROOT / "findings/findings.md").read_text(encoding="utf-8").splitlines()
 
 
-MISTAKES = [
-    ("findings.md", "{magnitude.size:", "{magnitud.size:", "no number 'magnitud'; did you mean 'magnitude'?"),
-    # A number without its sign, a word for the other side of it, and words of which only the second are asserted.
-    ("findings.md", "{magnitude.size: | farther}", "{magnitude.size}", "needs a word for it"),
+# On several lines of the text.
+TEXT_MISTAKES = [
+    ("{magnitude.size:", "{magnitud.size:", "no number 'magnitud'; did you mean 'magnitude'?"),
     (
-        "findings.md",
         "{js_qwen_30.relative: larger}",
         "{js_qwen_30.relative: smaller}",
         "'smaller', but Qwen, 30 % is +",
     ),
-    ("findings.md", "three of four | 3 of 4", "four of four | 4 of 4", "but 3 of 4"),
-    ("findings.md", "{boolq_dense}", "{boolq_dense: lower}", "words assert nothing of it"),
+    ("three of four | 3 of 4", "four of four | 4 of 4", "but 3 of 4"),
+    ("{boolq_dense}", "{boolq_dense: lower}", "words assert nothing of it"),
+]
+# A declared analysis that the page does not report.
+JOINT = r"\{(tuned_joint|sdmprune_joint|taylor_joint|joint_others)[^}]*\}"
+MISTAKES = [
+    # A number without its sign, and no word for the side of it.
+    ("findings.md", "{magnitude.size: | farther}", "{magnitude.size}", "needs a word for it"),
+    ("findings.md", JOINT, "", "is not reported"),
+    ("findings.md", "{{figure tuned}}", "", "'figure tuned' is declared, and not used"),
     (
         "numbers.yaml",
         "{claim: higher-jaccard, model: Qwen}",
         "{claim: higher-jaccard, turned: true}",
         "not turned",
     ),
-    ("findings.md", "{{figure tuned}}", "", "'tuned' is declared, and not used"),
     ("numbers.yaml", "method: magnitude, ", "method: magnitud, ", "no row of larger is method ['magnitud']"),
     ("numbers.yaml", "{study: larger, method: random,", "{study: largr, method: random,", "mean 'larger'?"),
     (
@@ -251,28 +274,37 @@ MISTAKES = [
         "has no above-dense",
     ),
     ("joint.yaml", "analyses:\n", "analyses:\n  more: {}\n", "joint.yaml: analyses.more.declared"),
-    # A declared analysis that the page does not report.
-    (
-        "findings.md",
-        r"\{(tuned_joint|sdmprune_joint|taylor_joint|joint_others)[^}]*\}",
-        "",
-        "is not reported",
-    ),
 ]
+
+
+def said_of(texts: Path, file: str, edits: Iterable[tuple[str, str]]) -> str:
+    """Return what `hfprune findings` says of a copy of the texts, edited."""
+    shutil.copytree(ROOT / "findings", texts)
+    text = (texts / file).read_text()
+    for before, after in edits:
+        pattern = before if before.startswith("\\") else re.escape(before)
+        text, count = re.subn(pattern, lambda _, after=after: after, text)
+        assert count
+    (texts / file).write_text(text)
+    with pytest.raises(SystemExit) as end:
+        run("findings --texts", texts, "--results", committed() / "results", "--out", texts / "out.md")
+    return str(end.value.code)
 
 
 @pytest.mark.parametrize(("file", "before", "after", "message"), MISTAKES)
 def test_mistakes_name_the_line_or_the_file(
     file: str, before: str, after: str, message: str, tmp_path: Path
 ) -> None:
-    texts = Path(shutil.copytree(ROOT / "findings", tmp_path / "findings"))
-    text = (texts / file).read_text()
-    pattern = before if before.startswith("\\") else re.escape(before)
-    changed, count = re.subn(pattern, lambda _: after, text)
-    assert count
-    (texts / file).write_text(changed)
-    where = "--texts", texts, "--results", committed() / "results"
-    assert message in failure("findings", *where, "--out", tmp_path / "out.md")
+    said = said_of(tmp_path / "findings", file, [(before, after)])
+    assert message in said and "\n" not in said
+
+
+def test_all_mistakes_of_the_text_are_told_at_once(tmp_path: Path) -> None:
+    said = said_of(tmp_path / "findings", "findings.md", [edit[:2] for edit in TEXT_MISTAKES])
+    lines = said.splitlines()
+    assert len(lines) == len(TEXT_MISTAKES)
+    for *_, message in TEXT_MISTAKES:
+        assert len([line for line in lines if message in line]) == 1, message
 
 
 def test_a_name_of_several_effects_takes_words_alone(tmp_path: Path) -> None:
