@@ -24,6 +24,7 @@ def read(page: str) -> tuple[list[pd.DataFrame], str]:
     return frames, "\n".join(line for line in page.splitlines() if not line.startswith("|"))
 
 
+@pytest.mark.thorough
 def test_the_page_is_that_of_a_run(smollm2: Path, downloads: Path, tmp_path: Path) -> None:
     run("fetch", "corpora/c4-sample", "--resources", tmp_path)
     out = tmp_path / "parity.md"
