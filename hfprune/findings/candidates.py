@@ -1,9 +1,10 @@
 """Which candidate is the default of `hfprune prune`, by the rule that the study `candidates` declares.
 
-`python -m hfprune.findings.candidates` prints ranks and what the rule takes, of the study and of its confirmation.
+`python -m hfprune.findings.candidates` prints ranks and what the rule takes, of the study, and of its confirmation
+on other draws and a larger model.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -22,7 +23,9 @@ from hfprune.criteria import CRITERIA
 from hfprune.study.labels import labels
 from hfprune.study.study import Study
 
-STUDIES, RECOVERY = ("candidates", "candidates-confirm"), "linear"
+# The studies whose models the rule reads together, by the name that their table has on the page.
+DECISIONS = {"candidates": ["candidates"], "confirmation": ["candidates-confirm"]}
+RECOVERY = "linear"
 LEVEL = 0.05
 # Mean ranks that are no farther apart are a tie.
 TIE = 0.5
@@ -127,60 +130,67 @@ def _takes_gradients(method: str, study: Study) -> bool:
 class Outcome(NamedTuple):
     """The rule's outcome, for exports that hold unequal widths and for those that do not."""
 
+    values: pd.DataFrame
+    """As `log_perplexities` has them, and `answered` as `answers`."""
     answered: pd.DataFrame
     out: list[str]
     compact: Ranked
     plain: Ranked
 
 
-def decided(evidence: Evidence) -> Outcome:
-    """Apply the rule of the study to its results."""
-    values, answered, study = log_perplexities(evidence), answers(evidence), evidence.study
-    out = worse(answered)
+def decided(several: Sequence[Evidence]) -> Outcome:
+    """Apply the rule to the results of studies of the same candidates, each on its own models.
+
+    Each study has its own correction for several comparisons.
+    """
+    values = pd.concat([log_perplexities(evidence) for evidence in several], axis=1)
+    answered = pd.concat([answers(evidence) for evidence in several], ignore_index=True)
+    study, out = several[0].study, worse(answered)
     left = values.drop(index=out)
     equal = [name for name in left.index if study.methods[name].allocation.rule == "uniform"]
-    return Outcome(answered, out, ranked(left, study), ranked(left.loc[equal], study))
+    return Outcome(values, answered, out, ranked(left, study), ranked(left.loc[equal], study))
 
 
-def table(evidence: Evidence, names: Mapping[str, str]) -> str:
+def table(several: Sequence[Evidence], names: Mapping[str, str]) -> str:
     """Return what the rule reads of each candidate as a Markdown table; those that are left stand first, by rank.
 
     Columns: the bits per byte of right answers less those of entropy on each model by its name, with a star where
     that is significant; the perplexity per that of entropy, a geometric mean with the same weight for each model;
     and the mean rank among those that are left, of all and of those layer by layer.
     """
-    found, words, values = decided(evidence), labels(evidence.study), log_perplexities(evidence)
+    found, words = decided(several), labels(several[0].study)
+    models = [model for evidence in several for model in evidence.models]
     compact, equal = found.compact.over_models, found.plain.over_models
-    beside = np.exp((values - values.loc[PAPERS]).T.groupby(level=0).mean().mean())
+    beside = np.exp((found.values - found.values.loc[PAPERS]).T.groupby(level=0).mean().mean())
     answered = found.answered.set_index(["method", "model"])
     stars = np.where(answered["holm"] < LEVEL, "*", "")
     shown = answered["bits"].map("{:+.3f}".format).str.replace("-", "−") + stars
     rows = [
         [
             words[name].label,
-            *(shown.get((name, model), "") for model in evidence.models),
+            *(shown.get((name, model), "") for model in models),
             f"{beside[name]:.3f}",
             f"{compact[name]:.1f}" if name in compact else "out",
             f"{equal[name]:.1f}" if name in equal else "",
         ]
         for name in [*compact.index, *beside[found.out].sort_values().index]
     ]
-    heads = [
-        "candidate",
-        *(names[model] for model in evidence.models),
-        "perplexity",
-        "rank",
-        "layer by layer",
-    ]
+    heads = ["candidate", *(names[model] for model in models), "perplexity", "rank", "layer by layer"]
     return tabulate(rows, heads, "pipe", disable_numparse=True)
 
 
+def measured_in(results: Path, decision: str) -> list[Evidence]:
+    """Return the results of the studies that a decision reads, from the folder of all results."""
+    return [Evidence(results / study) for study in DECISIONS[decision]]
+
+
 def main() -> None:
-    """Print the table of the committed results, and what the rule takes, of each study."""
-    for study in STUDIES:
-        evidence = Evidence(Path("results") / study)
-        found, words = decided(evidence), labels(evidence.study)
-        print(f"{study}:", table(evidence, {model: model for model in evidence.models}), sep="\n")
+    """Print the table of the committed results, and what the rule takes, for each decision."""
+    for decision, studies in DECISIONS.items():
+        several = measured_in(Path("results"), decision)
+        names = {model: model for evidence in several for model in evidence.models}
+        found, words = decided(several), labels(several[0].study)
+        print(f"{' and '.join(studies)}:", table(several, names), sep="\n")
         for name, side in (("unequal widths", found.compact), ("equal widths", found.plain)):
             first = words[side.by_model.index[0]].label
             print(

@@ -103,6 +103,8 @@ class Studies:
         for name, row in zip(names, rows.to_dict("records"), strict=True):
             about = {str(key): value for key, value in row.items()}
             effect = Effect.of_row(about, self.form(study, about))
+            if turned:  # then the method itself is the other side
+                about["base"] = about["base"] * effect.value if effect.ratio else about["base"] + effect.value
             yield Cited(name, effect.turned() if turned else effect, about)
 
     def names(self, rows: pd.DataFrame, study: str) -> list[str]:

@@ -9,7 +9,6 @@ import pandas as pd
 
 from hfprune.analysis.condition import NOT_TESTABLE
 from hfprune.analysis.effect import Effect
-from hfprune.analysis.evidence import Evidence
 from hfprune.errors import REASON, HfpruneError, explained, nearest
 from hfprune.findings import candidates, claims, speed
 from hfprune.findings.advantages import advantages
@@ -68,8 +67,8 @@ class Findings:
                 f"{self.sources.text}: the joint analysis {lacking[0]!r}, declared in {declared}, is not reported"
             )
         figures = [f"figure {name}" for name in self.sources.figures]
-        declared = *numbers.effects, *numbers.columns, *figures
-        if unused := [name for name in declared if name not in used]:
+        named = *numbers.effects, *numbers.columns, *figures
+        if unused := [name for name in named if name not in used]:
             raise HfpruneError(f"{self.sources.text}: {unused[0]!r} is declared, and not used")
 
     @cached_property
@@ -113,7 +112,7 @@ class Findings:
             words, panels = special[name]()
             self.files[f"{name}.svg"] = drawn(panels)
         elif name == "summary":
-            words, self.files["summary.svg"] = summary(self.decided)
+            words, self.files["summary.svg"] = summary(self.decided, self._beside())
         else:
             figures = self.sources.figures
             if name not in figures:
@@ -121,6 +120,14 @@ class Findings:
             words = figures[name].words
             self.files[f"{name}.svg"] = drawn([*self._panels(figures[name])])
         return f"![{words}]({FOLDER}/{name}.svg)"
+
+    def _beside(self) -> dict[str, list[Cited]]:
+        return {
+            claim: [
+                replace(one, name=named(one.row["model"], one.row["ratio"])) for one in self.select(asked)
+            ]
+            for claim, asked in self.sources.summary.items()
+        }
 
     def _panels(self, figure: FigureOf) -> Iterator[Panel]:
         for panel in figure.panels:
@@ -189,14 +196,14 @@ class Findings:
         made: dict[str, Callable[[], str]] = {
             "claims": lambda: claims.table(self.decided),
             "speed": lambda: speed.table(self.studies),
-            **{study: partial(self._candidates, study) for study in candidates.STUDIES},
+            **{decision: partial(self._candidates, decision) for decision in candidates.DECISIONS},
         }
         if name not in made:
             raise HfpruneError(f"no table {name!r}{nearest(name, [*made])}")
         return made[name]()
 
-    def _candidates(self, study: str) -> str:
-        return candidates.table(Evidence(self.studies.results / study), self.studies.models)
+    def _candidates(self, decision: str) -> str:
+        return candidates.table(candidates.measured_in(self.studies.results, decision), self.studies.models)
 
 
 def _untestable(name: str) -> bool:

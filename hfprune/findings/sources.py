@@ -106,6 +106,9 @@ class Figures(Strict):
     """`figures.yaml`."""
 
     figures: dict[Name, FigureOf]
+    summary: dict[Name, Selection] = Field(
+        default={}, description="by claim, effects at no ratio of the paper, drawn below the claim's own"
+    )
 
 
 class Joint(Strict):
@@ -150,6 +153,7 @@ class Sources:
         """
         self.text = folder / "findings.md"
         self.numbers = load(Numbers, folder / "numbers.yaml")
-        self.figures = load(Figures, folder / "figures.yaml").figures
+        drawn = load(Figures, folder / "figures.yaml")
+        self.figures, self.summary = drawn.figures, drawn.summary
         self.joints = load(Joints, folder / "joint.yaml").analyses
         self.deciding = load(Deciding, folder / "declared.yaml").claims

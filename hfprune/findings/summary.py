@@ -2,6 +2,7 @@
 
 import io
 from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -21,14 +22,14 @@ OUTPUTS = {
 OTHERS = "#DDDDDD"  # of verdicts that no figure of a study draws
 
 
-def summary(decided: Decided) -> tuple[str, str]:
-    """Return the words for the picture, and it as SVG."""
+def summary(decided: Decided, beside: Mapping[str, Sequence[Cited]]) -> tuple[str, str]:
+    """Return the words for the picture, and it as SVG; `beside` has, by claim, effects that stand below its own."""
     with rc_context(LOOK | {"font.size": 10}):
         figure = Figure(figsize=(5.2, 6.4), layout="constrained")
         counts, *outputs = figure.subplots(3, height_ratios=[1.5, 1, 1])
         _counted(counts, Counter(row.verdict for row in decided.all))
         for axis, (claim, words) in zip(outputs, OUTPUTS.items(), strict=True):
-            _effects(axis, decided.rows[claim], *words)
+            _effects(axis, [*decided.rows[claim], *beside.get(claim, [])], *words)
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     said = (

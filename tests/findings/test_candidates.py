@@ -3,11 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from committed import results_of
+from committed import committed
 from synthetic import Study, evidence
 
-from hfprune.analysis.evidence import Evidence
-from hfprune.findings.candidates import decided, log_perplexities, ranked, table
+from hfprune.findings.candidates import decided, measured_in, ranked, table
 from hfprune.pruning.config import Pruning
 from hfprune.pruning.recipe import RECIPES, chosen
 from hfprune.results import DENSE, Value
@@ -84,7 +83,7 @@ def test_who_answers_worse_is_out_before_ranks_are_made(tmp_path) -> None:
     given = it.config().model_dump(mode="json", exclude_unset=True)
     groups = {"groups": {"reading": ["boolq"]}, "documents": 16}
     given |= {"recoveries": ["linear"], "measures": given["measures"] | {"gold_bpb": groups}}
-    it_shows = evidence(Config.model_validate(given), tmp_path)
+    it_shows = [evidence(Config.model_validate(given), tmp_path)]
     found = decided(it_shows)
     assert found.out == ["magnitude"]
     assert (
@@ -102,8 +101,8 @@ def test_who_answers_worse_is_out_before_ranks_are_made(tmp_path) -> None:
 
 
 def test_the_default_of_prune_is_what_the_rule_takes_of_the_confirmation() -> None:
-    measured, best = Evidence(results_of("candidates-confirm")), RECIPES["best"]
-    found, methods = decided(measured), measured.study.methods
+    several, best = measured_in(committed() / "results", "confirmation"), RECIPES["best"]
+    found, methods = decided(several), several[0].study.methods
     assert not found.out and found.compact.stable
     assert (found.compact.taken, found.plain.taken) == ("fisher_global", "fisher")
     compact, plain = methods["fisher_global"], methods["fisher"]
@@ -116,8 +115,8 @@ def test_the_default_of_prune_is_what_the_rule_takes_of_the_confirmation() -> No
 
 def test_what_the_page_says_of_the_candidates() -> None:
     """All but entropy are out, and Fisher's raw scores over all layers have the lowest perplexity."""
-    measured = Evidence(results_of("candidates"))
-    found, values = decided(measured), log_perplexities(measured)
+    measured = measured_in(committed() / "results", "candidates")
+    found = decided(measured)
     assert found.compact.taken == found.plain.taken == "entropy"
-    assert {*found.out} == {*measured.study.methods} - {"entropy"} and len(found.out) == 14
-    assert values.T.groupby(level=0).mean().mean().idxmin() == "fisher_global"
+    assert {*found.out} == {*measured[0].study.methods} - {"entropy"} and len(found.out) == 14
+    assert found.values.T.groupby(level=0).mean().mean().idxmin() == "fisher_global"
