@@ -23,7 +23,7 @@ OTHERS = "#DDDDDD"  # of verdicts that no figure of a study draws
 
 
 def summary(decided: Decided, beside: Mapping[str, Sequence[Cited]]) -> tuple[str, str]:
-    """Return the words for the picture, and it as SVG; `beside` has, by claim, effects that stand below its own."""
+    """Return the words for the picture, and it as SVG; `beside` has, by claim, effects below its own."""
     with rc_context(LOOK | {"font.size": 10}):
         figure = Figure(figsize=(5.2, 6.4), layout="constrained")
         counts, *outputs = figure.subplots(3, height_ratios=[1.5, 1, 1])

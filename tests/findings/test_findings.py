@@ -359,7 +359,7 @@ def test_accuracies_above_a_constant_answer_by_hand() -> None:
 
 
 def test_a_turned_effect_is_relative_to_the_method(made: Findings) -> None:
-    """By how much entropy's distance on Gemma is below cross-entropy's, as a share of the latter, from the items."""
+    """How far entropy's distance on Gemma is below cross-entropy's, as a share of the latter, from the items."""
     of = [("measure", "=", "fidelity"), ("ratio", "=", 0.08)]
     items = pd.read_parquet(results_of("table7-gemma") / "items.parquet", filters=of)
     means = items.groupby("method")["js_distance"].mean()
