@@ -34,6 +34,7 @@ class Cited:
     """What tells it apart from the others of its selection, in words."""
     effect: Effect
     row: Mapping[str, Any] = field(repr=False)
+    """As the table has it, but for `base`, which is the other side's own of `effect`."""
 
     @property
     def verdict(self) -> str:
@@ -103,7 +104,7 @@ class Studies:
         for name, row in zip(names, rows.to_dict("records"), strict=True):
             about = {str(key): value for key, value in row.items()}
             effect = Effect.of_row(about, self.form(study, about))
-            if turned:  # then the method itself is the other side
+            if turned:  # then the other side is the method
                 about["base"] = about["base"] * effect.value if effect.ratio else about["base"] + effect.value
             yield Cited(name, effect.turned() if turned else effect, about)
 

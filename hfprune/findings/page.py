@@ -17,7 +17,7 @@ from hfprune.findings.claims import MARKS, Decided, named
 from hfprune.findings.forest import Panel, drawn
 from hfprune.findings.joint import analysed
 from hfprune.findings.sources import FigureOf, PanelOf, Selection, Sources
-from hfprune.findings.summary import summary
+from hfprune.findings.summary import OUTPUTS, summary
 from hfprune.findings.text import Text
 from hfprune.rounding import percent
 
@@ -52,7 +52,7 @@ class Findings:
             blocks={"figure": self._figure, "table": self._table},
             bars={name: several[0].bar for name, several in numbers.effects.items()},
         )
-        page = text.rendered(lambda: self._check_reported(text.used))
+        page = text.rendered(self._check_reported)
         self.files["published.csv"] = advantages(self.paper).round(2).to_csv(index=False, lineterminator="\n")
         for name, table in self._joint.items():
             self.files[f"{name}.csv"] = table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
@@ -67,8 +67,8 @@ class Findings:
                 f"{self.sources.text}: the joint analysis {lacking[0]!r}, declared in {declared}, is not reported"
             )
         figures = [f"figure {name}" for name in self.sources.figures]
-        named = *numbers.effects, *numbers.columns, *figures
-        if unused := [name for name in named if name not in used]:
+        every = *numbers.effects, *numbers.columns, *figures
+        if unused := [name for name in every if name not in used]:
             raise HfpruneError(f"{self.sources.text}: {unused[0]!r} is declared, and not used")
 
     @cached_property
@@ -112,7 +112,7 @@ class Findings:
             words, panels = special[name]()
             self.files[f"{name}.svg"] = drawn(panels)
         elif name == "summary":
-            words, self.files["summary.svg"] = summary(self.decided, self._beside())
+            words, self.files["summary.svg"] = summary(self.decided, self._beside_claims())
         else:
             figures = self.sources.figures
             if name not in figures:
@@ -121,7 +121,11 @@ class Findings:
             self.files[f"{name}.svg"] = drawn([*self._panels(figures[name])])
         return f"![{words}]({FOLDER}/{name}.svg)"
 
-    def _beside(self) -> dict[str, list[Cited]]:
+    def _beside_claims(self) -> dict[str, list[Cited]]:
+        """Return the effects that stand in the summary below those of a claim, by claim."""
+        if unknown := self.sources.summary.keys() - OUTPUTS:
+            name = min(unknown)
+            raise HfpruneError(f"figures.yaml: summary: draws no {name!r}{nearest(name, [*OUTPUTS])}")
         return {
             claim: [
                 replace(one, name=named(one.row["model"], one.row["ratio"])) for one in self.select(asked)

@@ -40,10 +40,10 @@ class Text:
     used: set[str] = field(default_factory=set)
     """The names of numbers in the text, and of blocks as `figure name`."""
 
-    def rendered(self, check: Callable[[], None] = lambda: None) -> str:
+    def rendered(self, check: Callable[[set[str]], None] = lambda _used: None) -> str:
         """Return the text with its numbers and blocks.
 
-        `check` is called in between, when `used` is known: numbers take no time, and blocks do.
+        `check` is called in between with the names that are used: numbers take no time, and blocks do.
 
         Raises:
             HfpruneError: a name is unknown, or words say what the numbers do not; names the line.
@@ -52,7 +52,7 @@ class Text:
         # Numbers of all lines first: a block may hold braces of its own.
         numbered = self._each(lines, lambda line: _NUMBER.sub(self._number, line))
         self.used |= {f"{it[1]} {it[2]}" for line in numbered for it in _BLOCK.finditer(line)}
-        check()
+        check(self.used)
         made = self._each(numbered, lambda line: _BLOCK.sub(lambda it: self.blocks[it[1]](it[2]), line))
         return "\n".join(made) + "\n"
 
