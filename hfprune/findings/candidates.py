@@ -20,6 +20,7 @@ from hfprune.analysis.outcomes import contrast
 from hfprune.analysis.reference import PAPERS
 from hfprune.analysis.statistics import estimate, holm
 from hfprune.criteria import CRITERIA
+from hfprune.errors import HfpruneError
 from hfprune.study.labels import labels
 from hfprune.study.study import Study
 
@@ -131,8 +132,9 @@ class Outcome(NamedTuple):
     """The rule's outcome, for exports that hold unequal widths and for those that do not."""
 
     values: pd.DataFrame
-    """As `log_perplexities` has them, and `answered` as `answers`."""
+    """As `log_perplexities` has them."""
     answered: pd.DataFrame
+    """As `answers` has them."""
     out: list[str]
     compact: Ranked
     plain: Ranked
@@ -142,7 +144,13 @@ def decided(several: Sequence[Evidence]) -> Outcome:
     """Apply the rule to the results of studies of the same candidates, each on its own models.
 
     Each study has its own correction for several comparisons.
+
+    Raises:
+        HfpruneError: the studies have different candidates.
     """
+    for evidence in several[1:]:
+        if {*evidence.study.methods} != {*several[0].study.methods}:
+            raise HfpruneError(f"{evidence.folder}: has other candidates than {several[0].folder}")
     values = pd.concat([log_perplexities(evidence) for evidence in several], axis=1)
     answered = pd.concat([answers(evidence) for evidence in several], ignore_index=True)
     study, out = several[0].study, worse(answered)

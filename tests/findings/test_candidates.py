@@ -1,11 +1,16 @@
 """The rule that takes the default of `hfprune prune`, on ranks that are known."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
-from committed import committed
+from committed import committed, results_of
 from synthetic import Study, evidence
 
+from hfprune.analysis.evidence import Evidence
+from hfprune.errors import HfpruneError
 from hfprune.findings.candidates import decided, measured_in, ranked, table
 from hfprune.pruning.config import Pruning
 from hfprune.pruning.recipe import RECIPES, chosen
@@ -63,28 +68,34 @@ def test_models_weigh_the_same_whatever_the_number_of_their_texts() -> None:
     )
 
 
-def test_who_answers_worse_is_out_before_ranks_are_made(tmp_path) -> None:
-    """`magnitude` has the lowest perplexity, but more bits per byte on every document."""
-    it = Study(tmp_path, methods=["entropy", "magnitude", "random"], ratios=[0.2])
+LOSSES = {DENSE: 1.0, "entropy": 3.0, "magnitude": 2.0, "random": 4.0}
+
+
+def measured(folder: Path, model: str, worse: Mapping[str, float]) -> tuple[Evidence, dict[str, float]]:
+    """Return a study of three candidates with these more bits per byte, and the mean bits of each."""
+    folder.mkdir(exist_ok=True)
+    it = Study(folder, methods=["entropy", "magnitude", "random"], ratios=[0.2], models=[model])
     rng, documents = np.random.default_rng(0), pd.DataFrame({"item": range(16)})
     bits = documents.assign(bpb=rng.normal(2, 0.3, 16))
-    losses = {DENSE: 1.0, "entropy": 3.0, "magnitude": 2.0, "random": 4.0}
-    worse = {DENSE: -1.0, "entropy": 0.0, "magnitude": 0.3, "random": 0.0}
     means: dict[str, float] = {}
-    for method, loss in losses.items():
+    for method, loss in LOSSES.items():
         ratio, recovery = (0.0, "none") if method == DENSE else (0.2, "linear")
-        own = bits.assign(bpb=bits["bpb"] + worse[method] + rng.normal(0, 0.02, 16))
+        own = bits.assign(bpb=bits["bpb"] + worse.get(method, 0.0) + rng.normal(0, 0.02, 16))
         means[method] = own["bpb"].mean()
-        it.result(method, ratio, "gold_bpb", "reading", Value("bpb", 2.0), items=own, recovery=recovery)
+        more = {"recovery": recovery, "model": model}
+        it.result(method, ratio, "gold_bpb", "reading", Value("bpb", 2.0), items=own, **more)
         text = documents.assign(nll=loss + rng.normal(0, 0.1, 16))
-        it.result(
-            method, ratio, "perplexity", "wiki", Value("perplexity", 9.0), items=text, recovery=recovery
-        )
+        it.result(method, ratio, "perplexity", "wiki", Value("perplexity", 9.0), items=text, **more)
     given = it.config().model_dump(mode="json", exclude_unset=True)
     groups = {"groups": {"reading": ["boolq"]}, "documents": 16}
     given |= {"recoveries": ["linear"], "measures": given["measures"] | {"gold_bpb": groups}}
-    it_shows = [evidence(Config.model_validate(given), tmp_path)]
-    found = decided(it_shows)
+    return evidence(Config.model_validate(given), folder), means
+
+
+def test_who_answers_worse_is_out_before_ranks_are_made(tmp_path: Path) -> None:
+    """`magnitude` has the lowest perplexity, but more bits per byte on every document."""
+    it_shows, means = measured(tmp_path, "tiny-llama", {DENSE: -1.0, "magnitude": 0.3})
+    found = decided([it_shows])
     assert found.out == ["magnitude"]
     assert (
         found.compact.by_model.index.to_list()
@@ -92,12 +103,31 @@ def test_who_answers_worse_is_out_before_ranks_are_made(tmp_path) -> None:
         == ["entropy", "random"]
     )
     assert found.compact.taken == "entropy"
-    rows = table(it_shows, {"tiny-llama": "Tiny"}).splitlines()
+    rows = table([it_shows], {"tiny-llama": "Tiny"}).splitlines()
     first, last = ([part.strip() for part in row.strip("|").split("|")] for row in (rows[0], rows[-1]))
     assert first == ["candidate", "Tiny", "perplexity", "rank", "layer by layer"]
     assert last[:2] == ["Magnitude", f"{means['magnitude'] - means['entropy']:+.3f}*"]
     assert last[3:] == ["out", ""]
     assert float(last[2]) == pytest.approx(np.exp(-1), rel=0.1)
+
+
+def test_models_of_several_studies_decide_together(tmp_path: Path) -> None:
+    """Each has a candidate that answers worse, and both are out."""
+    one, _ = measured(tmp_path / "one", "tiny-llama", {"magnitude": 0.3})
+    other, means = measured(tmp_path / "other", "tiny-qwen2", {"random": 0.3})
+    found = decided([one, other])
+    assert found.out == ["magnitude", "random"] and [*found.compact.by_model] == ["tiny-llama", "tiny-qwen2"]
+    rows = table([one, other], {"tiny-llama": "Llama", "tiny-qwen2": "Qwen"}).splitlines()
+    by_name = {(parts := [part.strip() for part in row.strip("|").split("|")])[0]: parts for row in rows}
+    assert by_name["candidate"][1:3] == ["Llama", "Qwen"]
+    assert by_name["Random"][2] == f"{means['random'] - means['entropy']:+.3f}*"
+    assert not by_name["Random"][1].endswith("*")
+
+
+def test_studies_of_other_candidates_decide_nothing_together(tmp_path: Path) -> None:
+    one, _ = measured(tmp_path / "one", "tiny-llama", {})
+    with pytest.raises(HfpruneError, match="candidates: has other candidates than "):
+        decided([one, Evidence(results_of("candidates"))])
 
 
 def test_the_default_of_prune_is_what_the_rule_takes_of_the_confirmation() -> None:
