@@ -15,7 +15,7 @@ COMMITTED = [
     *("demo", "methods", "draws", "domains", "families", "recipe", "recipe-confirm", "recovery"),
     *("headline", "untuned", "outcomes", "outcomes-qwen", "table7", "larger", "recovery-kl", "table7-qwen"),
     *("scoring-cost", "documents", "mechanism", "candidates", "candidates-confirm", "dose"),
-    "table7-gemma",
+    *("table7-gemma", "candidates-larger"),
 ]
 
 

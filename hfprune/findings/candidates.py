@@ -25,7 +25,7 @@ from hfprune.study.labels import labels
 from hfprune.study.study import Study
 
 # The studies whose models the rule reads together, by the name that their table has on the page.
-DECISIONS = {"candidates": ["candidates"], "confirmation": ["candidates-confirm"]}
+DECISIONS = {"candidates": ["candidates"], "confirmation": ["candidates-confirm", "candidates-larger"]}
 RECOVERY = "linear"
 LEVEL = 0.05
 # Mean ranks that are no farther apart are a tie.

@@ -22,7 +22,7 @@ class PruningRecipe(NamedTuple):
 
 RECIPES: dict[RecipeName, PruningRecipe] = {
     # Found by `recipe`, confirmed by `recipe-confirm`, where it is the method `best`, and taken by the rule
-    # of `candidates-confirm`.
+    # of `candidates-confirm` and `candidates-larger`.
     "best": PruningRecipe(
         "fisher",
         {},
@@ -31,7 +31,7 @@ RECIPES: dict[RecipeName, PruningRecipe] = {
         shown="What to expect of this recipe: of the log perplexity that pruning as in the paper adds at 20 %, "
         "0.43 and 0.53 remained with SmolLM2-135M (Wikipedia, C4), 0.27 and 0.43 with Qwen2.5-Coder-0.5B. "
         "No more than half was the declared aim on Wikipedia (study recipe-confirm). Right answers are not "
-        "shown to lose more than by entropy's scores (study candidates-confirm).",
+        "shown to lose more than by entropy's scores (studies candidates-confirm, candidates-larger).",
     ),
     "paper": PruningRecipe("entropy", {}, Allocation(), linear=False),
 }
