@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hfprune.analysis.effect import WORSE
+from hfprune.analysis.effect import BETTER, WORSE
 from hfprune.analysis.spread import MIN_DOCUMENTS
 from hfprune.analysis.statistics import multiples_to_decide
 from hfprune.comparison.before_after import OWN, Sides, spelt
@@ -79,12 +79,12 @@ def _by_bounds(yardsticks: Sequence[Row], repaired: bool) -> list[str]:
     found = standing(row, bounds[row.kind])
     usable, lost = (_bound(row.kind, bound) for bound in bounds[row.kind])
     said = [
-        f"Conclusion: {found}, by the {_changed(row)} against the dense model's. A high end below {usable} is "
-        f"usable, a change beyond {lost} is not."
+        f"Conclusion: {found}, by the {_changed(row)} against the dense model's. Usable is a model "
+        f"whose interval ends below {usable}; not usable is one whose change is beyond {lost}."
     ]
     if found != USABLE:
-        helps = "would show it" if found == UNCLEAR else "may help"
         more = _more(row, found, bounds[row.kind])
+        helps = "would show it" if more else "may help"
         said.append(f"What {helps}: {more}a lower --ratio{'' if repaired else ' or recovery (--recover)'}.")
     return said
 
@@ -98,7 +98,7 @@ def _by_limit(texts: Sequence[Row], most: float) -> list[str]:
             found = place[standing(row, Bounds(most, most))]
             said.append(
                 f"Conclusion: {found} --max-loss {percent(most)}, by the {_changed(row)} against the dense "
-                f"model's. Within is a high end below {_bound(row.kind, most)}."
+                f"model's. Within is a model whose interval ends below {_bound(row.kind, most)}."
             )
     others = [_changed(row) for row in texts if row.kind is not Kind.LIMIT]
     return said + [f"On text that did not choose the cut: {'; '.join(others)}."] * bool(others and said)
@@ -128,7 +128,7 @@ def _more(row: Row, found: str, bounds: Bounds) -> str:
 
 
 def _lost(rows: Sequence[Row]) -> list[str]:
-    """Return sentences on the capabilities and tasks that are worse, after Holm's correction for their number."""
+    """Return sentences on the capabilities and tasks that changed, after Holm's correction for their number."""
     said = []
     for kind, word in ((Kind.CAPABILITY, "capabilities"), (Kind.TASK, "tasks")):
         own = [row for row in rows if row.kind is kind]
@@ -136,7 +136,9 @@ def _lost(rows: Sequence[Row]) -> list[str]:
         surely.sort(key=lambda row: row.change.better * row.change.value)
         if own:
             most = f", most first: {', '.join(row.task for row in surely)}" if surely else ""
-            said.append(f"{len(surely)} of {len(own)} {word} lost measurably{most}.")
+            gained = ", ".join(row.task for row in own if row.change.standing == BETTER)
+            more = f"; gained measurably: {gained}" if gained else ""
+            said.append(f"{len(surely)} of {len(own)} {word} lost measurably{most}{more}.")
     return said
 
 

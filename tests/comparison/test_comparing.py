@@ -179,7 +179,18 @@ def test_a_task_stands_beside_a_guess_and_the_majority(tmp_path: Path) -> None:
     assert accuracy.change.low <= low + 1e-9 and accuracy.change.high == pytest.approx(high)
     text = np.full(12, 3.0)
     said = " ".join(conclusions([*compared(perplexities(tmp_path, text, text)), *rows], 400, repaired=False))
-    assert "1 of 1 tasks lost measurably, most first: boolq" in said
+    assert "1 of 1 tasks lost measurably, most first: boolq." in said
+
+
+def test_a_task_that_is_answered_better_is_named(tmp_path: Path) -> None:
+    text, found = np.full(12, 3.0), {}
+    for step, right in (("dense", np.zeros(40)), ("pruned", np.arange(40) % 4 > 0)):
+        items = pd.DataFrame({"item": range(40), "target": "0", "acc": right.astype(float)})
+        items["loglikelihood"] = [[-1.0, -2.0] if one else [-2.0, -1.0] for one in right]
+        found |= measured(tmp_path, step, "zeroshot", items, "boolq", acc=right.mean())
+    rows = [*compared(perplexities(tmp_path, text, text)), *compared(found)]
+    said = " ".join(conclusions(rows, 400, repaired=False))
+    assert "0 of 1 tasks lost measurably; gained measurably: boolq." in said
 
 
 def test_the_loss_of_recovery_on_what_it_did_not_train_on(tmp_path: Path) -> None:
@@ -237,7 +248,7 @@ def test_a_step_that_makes_the_model_worse_is_not_taken(tmp_path: Path) -> None:
             r"not shown usable.* would show it: \d+ times the text .* or a lower --ratio or recovery",
         ),
         (1.02, 29.5, 2, "Conclusion: not shown usable"),  # doubt never makes it usable
-        (1.3, 29.5, 0.01, r"not shown usable.* would show it: a lower --ratio or recovery \(--recover\)\."),
+        (1.3, 29.5, 0.01, r"not shown usable.*What may help: a lower --ratio or recovery \(--recover\)\."),
         (66.7 / 29.5, 29.5, 1, "Conclusion: not usable"),  # README's command: +130 % [+40, +700]
         (2.0, 29.5, 0.9, "Conclusion: not usable"),  # Gemma 3 270M at 8 %: +100 % [+50, +330]
         (1.02, 5e7, 0.01, "Warning: the dense model itself is broken"),
@@ -280,7 +291,7 @@ def test_what_was_asked_for_is_what_is_judged(
             each["measure"] = "asked_perplexity"
     shares = {"document": range(16), "before": 0.1 * WAVE, "after": 0.7 + 0.05 * WAVE}
     first, other, degenerate = conclusions(compared(found, repeated=shares), 400, repaired=False, most=0.2)
-    assert first.startswith(said) and first.endswith("Within is a high end below +20 %.")
+    assert first.startswith(said) and first.endswith("Within is a model whose interval ends below +20 %.")
     assert other.startswith("On text that did not choose the cut: perplexity on c4: +171")
     assert "Its greedy text is degenerate" in degenerate
 
