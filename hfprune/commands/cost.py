@@ -81,7 +81,7 @@ def _claims(study: "Study", like: Path) -> str:
 
     found = [*decidable(Paper.read(shipped(Path("paper/claims.yaml"))), study, Evidence(like))]
     if not found:
-        return "claims: the study measures none by its items"
+        return "claims: none of the paper's is about an outcome that this study measures item by item"
     rows = [["" if value != value else value for value in row] for row in found]
     headers = [name.replace("_", " ") for name in Decidable._fields]
     about = (
