@@ -70,6 +70,9 @@ class Findings:
         every = *numbers.effects, *numbers.columns, *figures
         if unused := [name for name in every if name not in used]:
             raise HfpruneError(f"{self.sources.text}: {unused[0]!r} is declared, and not used")
+        if unknown := self.sources.summary.keys() - OUTPUTS:
+            name = min(unknown)
+            raise HfpruneError(f"figures.yaml: summary: draws no {name!r}{nearest(name, [*OUTPUTS])}")
 
     @cached_property
     def _joint(self) -> dict[str, pd.DataFrame]:
@@ -123,9 +126,6 @@ class Findings:
 
     def _beside_claims(self) -> dict[str, list[Cited]]:
         """Return the effects that stand in the summary below those of a claim, by claim."""
-        if unknown := self.sources.summary.keys() - OUTPUTS:
-            name = min(unknown)
-            raise HfpruneError(f"figures.yaml: summary: draws no {name!r}{nearest(name, [*OUTPUTS])}")
         return {
             claim: [
                 replace(one, name=named(one.row["model"], one.row["ratio"])) for one in self.select(asked)
