@@ -79,8 +79,8 @@ def _by_bounds(yardsticks: Sequence[Row], repaired: bool) -> list[str]:
     found = standing(row, bounds[row.kind])
     usable, lost = (_bound(row.kind, bound) for bound in bounds[row.kind])
     said = [
-        f"Conclusion: {found}, by the {_changed(row)} against the dense model's. Usable is a model "
-        f"whose interval ends below {usable}; not usable is one whose change is beyond {lost}."
+        f"Conclusion: {found}, by the {_changed(row)} against the dense model's. A model is "
+        f"usable if its interval ends below {usable}, and not usable if its change is beyond {lost}."
     ]
     if found != USABLE:
         more = _more(row, found, bounds[row.kind])
@@ -98,7 +98,7 @@ def _by_limit(texts: Sequence[Row], most: float) -> list[str]:
             found = place[standing(row, Bounds(most, most))]
             said.append(
                 f"Conclusion: {found} --max-loss {percent(most)}, by the {_changed(row)} against the dense "
-                f"model's. Within is a model whose interval ends below {_bound(row.kind, most)}."
+                f"model's. A model is within if its interval ends below {_bound(row.kind, most)}."
             )
     others = [_changed(row) for row in texts if row.kind is not Kind.LIMIT]
     return said + [f"On text that did not choose the cut: {'; '.join(others)}."] * bool(others and said)

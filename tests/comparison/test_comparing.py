@@ -291,7 +291,7 @@ def test_what_was_asked_for_is_what_is_judged(
             each["measure"] = "asked_perplexity"
     shares = {"document": range(16), "before": 0.1 * WAVE, "after": 0.7 + 0.05 * WAVE}
     first, other, degenerate = conclusions(compared(found, repeated=shares), 400, repaired=False, most=0.2)
-    assert first.startswith(said) and first.endswith("Within is a model whose interval ends below +20 %.")
+    assert first.startswith(said) and first.endswith("A model is within if its interval ends below +20 %.")
     assert other.startswith("On text that did not choose the cut: perplexity on c4: +171")
     assert "Its greedy text is degenerate" in degenerate
 

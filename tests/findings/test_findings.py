@@ -21,7 +21,7 @@ from hfprune.analysis.statistics import holm
 from hfprune.findings.cited import Cited
 from hfprune.findings.joint import analysed, joined
 from hfprune.findings.page import Findings
-from hfprune.findings.sources import Joint
+from hfprune.findings.sources import Joint, Selection
 from hfprune.findings.text import Text
 from hfprune.findings.words import objection
 
@@ -371,3 +371,12 @@ def test_a_turned_effect_is_relative_to_the_method(made: Findings) -> None:
     assert f"{share:.1f} % on Gemma" in TEXT.partition("![")[0]
     (cited,) = made.select(made.sources.numbers.effects["js_gemma"][0])
     assert cited.row["base"] == pytest.approx(means["cross_entropy"], rel=1e-5)
+
+
+def test_a_turned_ratio_is_relative_to_the_method_too(made: Findings) -> None:
+    """The method's own perplexity is the same beside entropy's and beside the dense model's."""
+    asked = {"study": "candidates-larger", "recovery": "linear", "method": "fisher"}
+    (turned,) = made.select(Selection(**asked, outcome="perplexity_ratio", turned=True))
+    (dense,) = made.select(Selection(**asked, outcome="perplexity_ratio", question="dense"))
+    own = dense.row["base"] * dense.effect.value
+    assert turned.row["base"] == pytest.approx(own, rel=1e-4) and turned.row["base"] != dense.row["base"]
