@@ -20,10 +20,11 @@ def summary(costs: Costs, devices: int = 1) -> list[str]:
     """Return lines about what is to be fetched, hours, the longest and the largest job, and what is too large."""
     device, longest, large = costs.device, costs.longest, costs.largest
     size, unknown = downloads(costs.study, costs.files.catalogue, costs.files.resources)
-    more = f" and {unknown} assets of unknown size" if unknown else ""
+    known = [f"{size / 1e9:.2f} GB"] if size else []
+    fetched = " and ".join([*known, *([f"{unknown} assets of unknown size"] if unknown else [])]) or "nothing"
     main = max(cost.main_memory for cost in costs.each)
     text = [
-        f"{size / 1e9:.2f} GB to fetch{more}; about {hours(costs.hours(devices))} on {named(device, devices)}, "
+        f"{fetched} to fetch; about {hours(costs.hours(devices))} on {named(device, devices)}, "
         f"{hours(longest.seconds / 3600)} for the longest job ({longest.stage} of {longest.about}), "
         f"{costs.memory(large) / 1e9:.1f} GB for the largest ({large.stage} of {large.about})"
         + (f", {main / 1e9:.0f} GB of main memory" if device.on_gpu else "")

@@ -45,7 +45,9 @@ def test_the_command_prints_every_stage(study: str, tmp_path: Path, monkeypatch,
     found = {name: int(number.replace(",", "")) for name, number in rows}
     jobs = Counter(cost.stage for cost in costs(study, "h100").each)
     assert found == {**jobs, "in all": jobs.total()}
-    assert re.search(r"(?m)^[\d.]+ GB to fetch.* about .* for the longest job .* GB for the largest", printed)
+    assert re.search(
+        r"(?m)^(nothing|[\d.]+ GB\b.*) to fetch; about .* for the longest job .* GB for the largest", printed
+    )
 
 
 def test_reconstruction_takes_what_one_core_took() -> None:

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import shorten
 from typing import NamedTuple
 
 import numpy as np
@@ -154,7 +155,9 @@ def main() -> int:
                 cells.append(cell)
         table.append(f"|{'|'.join(cells)}|")
     head = [f"|engine|{'|'.join(MODELS)}|", "|---" * (len(MODELS) + 1) + "|"]
-    notes = [f"\n[{n}] `{' '.join(reason.split())[:60]}`" for n, reason in enumerate(reasons, start=1)]
+    notes = [
+        f"\n[{n}] `{shorten(reason, 100, placeholder=' …')}`" for n, reason in enumerate(reasons, start=1)
+    ]
     said = "\n".join([*head, *table, *notes])
     page = Path("docs/exports.md")
     page.write_text(re.sub(r"\|engine\|.*?(?=\n\n[^\[])", lambda _: said, page.read_text(), flags=re.DOTALL))

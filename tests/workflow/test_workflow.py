@@ -91,7 +91,7 @@ def test_removed_results_are_made_again_with_what_depends_on_them(project: Path)
     output = snakemake(project, starts=True)
     assert jobs(output) == dict.fromkeys([MEASURED, *PUBLISHED], 1)
     assert re.search(
-        r"(?m)^cost: 0.00 GB to fetch; about 0 minutes .* job \(measure .* of llama, random 0.15", output
+        r"(?m)^cost: nothing to fetch; about 0 minutes .* job \(measure .* of llama, random 0.15", output
     )
     assert contents(project, "results/smoke/scores/**/*") == before
     assert contents(cell, "zeroshot/crows*") | contents(cell, "fidelity*") == kept
