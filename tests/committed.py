@@ -15,8 +15,10 @@ COMMITTED = [
     *("demo", "methods", "draws", "domains", "families", "recipe", "recipe-confirm", "recovery"),
     *("headline", "untuned", "outcomes", "outcomes-qwen", "table7", "larger", "recovery-kl", "table7-qwen"),
     *("scoring-cost", "documents", "mechanism", "candidates", "candidates-confirm", "dose"),
-    *("table7-gemma", "candidates-larger"),
+    *("table7-gemma", "candidates-larger", "rivals"),
 ]
+# Whose effects take longest to make.
+LARGE = {"recovery", "outcomes", "outcomes-qwen", "families", "recipe-confirm"}
 
 
 @cache

@@ -21,7 +21,7 @@ LOOK: Any = {
 }
 SHOWN, NOT_SHOWN = "#0072B2", "#666666"
 ROW, BETWEEN = 0.16, 3.5  # inches of a row, rows between panels
-QUOTIENTS = 0.3, 0.4, 0.5, 0.7, 1, 1.4, 2
+QUOTIENTS = 0.3, 0.4, 0.5, 0.7, 1, 1.4, 2, 4, 8, 16
 
 
 @dataclass(frozen=True)

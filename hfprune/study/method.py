@@ -108,11 +108,6 @@ class Method(ByCriterion):
         default=None, description="its colour in figures, as '#0072B2'; null: the suite chooses"
     )
 
-    @property
-    def layers_alone(self) -> bool:
-        """Whether it removes whole layers only, so that what is left needs no reconstruction."""
-        return self.units.keys() == {"layers"}
-
     @model_validator(mode="after")
     def _one_kind(self) -> "Method":
         if self.baseline and self.model_fields_set - {"baseline", "ratios", "label", "colour"}:
@@ -129,7 +124,7 @@ class Method(ByCriterion):
             )
         if self.mixed_with and self.mixed_with.layers and "layers" in self.units:
             raise ValueError("mixed_with.layers: give units within layers, not layers")
-        if self.bias and self.layers_alone:
+        if self.bias and self.units.keys() == {"layers"}:
             raise ValueError("bias: a plan of layers alone cuts nothing that a bias could replace")
         return self
 

@@ -1,17 +1,14 @@
 """Effects over the dense model's entropy on each document, and of every two methods."""
 
-from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import linregress
-from synthetic import PAPER, Study, evidence, gather
+from synthetic import PAPER, Study, gather
 
 from hfprune.analysis.added.by_document import over_entropy
-from hfprune.analysis.added.pairs import Pairs
-from hfprune.analysis.effect_rows import table
 from hfprune.analysis.outcomes import Draw
 from hfprune.analysis.statistics import estimate
 from hfprune.results import DENSE, Value
@@ -95,32 +92,3 @@ def test_every_two_methods_that_are_no_reference_have_a_row(rows: pd.DataFrame) 
     assert (row["method"], row["against"]) == ("magnitude", "random")
     assert row["value"] == pytest.approx(np.exp(-0.55), rel=0.05)
     assert row["family"] == "pair: perplexity_ratio"
-
-
-def test_layers_stand_beside_reconstructed_neurons_as_they_are(tmp_path: Path) -> None:
-    study = Study(tmp_path, methods=["entropy", "magnitude", "block_influence"], ratios=[0.2])
-    levels = {
-        ("entropy", "none"): 1.0,
-        ("entropy", "linear"): 0.5,
-        ("magnitude", "none"): 2.0,
-        ("magnitude", "linear"): 0.7,
-        ("block_influence", "none"): 3.0,
-    }
-    for ((method, recovery), level), seed in product(levels.items(), range(DRAWS)):
-        nll = level + np.random.default_rng(seed).normal(0, 0.01, 12)
-        items = pd.DataFrame({"item": range(12), "nll": nll})
-        value = Value("perplexity", 9.0)
-        study.result(method, 0.2, "perplexity", "wiki", value, items=items, seed=seed, recovery=recovery)
-    config = study.config().model_dump(mode="json", exclude_unset=True)
-    config["methods"]["block_influence"] = {"units": "layers"}
-    changes = {"effects": ["pairs"], "seeds": [*range(DRAWS)], "recoveries": ["none", "linear"]}
-    config["measures"] = {"perplexity": config["measures"]["perplexity"]}
-    found = evidence(type(study.config()).model_validate(config | changes), tmp_path)
-    rows = table(Pairs().rows(found))
-    at = rows.set_index(["method", "recovery", "against", "against_recovery"])["value"]
-    assert at.to_dict() == pytest.approx(
-        {
-            ("magnitude", "none", "block_influence", "none"): np.exp(-1),
-            ("magnitude", "linear", "block_influence", "none"): np.exp(0.7 - 3),
-        }
-    )
