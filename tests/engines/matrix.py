@@ -30,14 +30,15 @@ SHAPE |= {"tie_word_embeddings": True}
 GEMMA = {"model_type": "gemma3_text", "sliding_window": 16, "query_pre_attn_scalar": 64}
 QWEN2 = {"model_type": "qwen2", "vocab_size": 151936}
 GROUPS = {"criterion": "random", "units": {"neurons": None, "key_value_groups": None}}
+PLAIN = {"plain": True}
 # The asset, or its tokenizer for a shape that differs by this; the ratio; flags of `prune`.
 MODELS = {
-    "SmolLM2": (SMOLLM2, {}, 0.2, {}),
-    "Qwen2": (QWEN, QWEN2 | {"num_attention_heads": 4, "num_key_value_heads": 2}, 0.03, {}),
+    "SmolLM2": (SMOLLM2, {}, 0.2, PLAIN),
+    "Qwen2": (QWEN, QWEN2 | {"num_attention_heads": 4, "num_key_value_heads": 2}, 0.03, PLAIN),
     # Its heads are wider than the hidden size, as where groups were removed.
-    "Qwen2, other heads": (QWEN, QWEN2, 0.03, {}),
-    "Gemma 3": (SMOLLM2, GEMMA, 0.1, {}),
-    "unequal widths, compact": (SMOLLM2, {"model_type": "llama"}, 0.1, {"allocation": "global"}),
+    "Qwen2, other heads": (QWEN, QWEN2, 0.03, PLAIN),
+    "Gemma 3": (SMOLLM2, GEMMA, 0.1, PLAIN),
+    "unequal widths, compact": (SMOLLM2, {"model_type": "llama"}, 0.1, {}),
     "unequal widths, padded": (
         SMOLLM2,
         {"model_type": "llama"},
