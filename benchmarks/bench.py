@@ -66,10 +66,10 @@ def scoring(model: torch.nn.Module, sequences: int, length: int, repeats: int) -
 
 
 def nested(model: torch.nn.Module, sequences: int, length: int, repeats: int) -> Row:
-    """Time a pass that scores the largest size alone, and one for all disjoint samples of five sizes."""
+    """Time a pass for the largest size alone, and one for all disjoint samples of it and its halves down to 16."""
     blocks = tokens(model, sequences, length)
     criteria: dict[str, Criterion] = {"entropy": Entropy(), "cross_entropy": CrossEntropy()}
-    sizes = [sequences >> halvings for halvings in range(5)]
+    sizes = [sequences >> halvings for halvings in range(sequences.bit_length() - 4)]
     every = [sample for size in sizes for sample in samples_of(size, sequences // size)]
 
     def scored(samples: list[range]) -> object:
@@ -199,7 +199,7 @@ def main() -> None:
     model = load_model(arguments.model, "float32")
     rows = list(scoring(model, arguments.sequences, arguments.length, arguments.repeats))
     rows += scoring(model, arguments.sequences * 4, arguments.length // 4, arguments.repeats)
-    rows.append(nested(model, arguments.sequences * 8, arguments.length // 8, arguments.repeats))
+    rows.append(nested(model, arguments.sequences * 16, arguments.length // 8, arguments.repeats))
     flags = ("--model", arguments.model, "--length", arguments.length)
     task = f"entropy, {arguments.length} tokens"
     rows.append(memory(task, __file__, *flags))
