@@ -37,6 +37,7 @@ class CompareTwo(Command, Computing):
 
     def run(self) -> None:
         """Print the comparison as Markdown; the exit code is 1 where B is not shown to be within the margin."""
+        from hfprune.assets.resolving import resolve
         from hfprune.comparison.answered import read_logged
         from hfprune.comparison.two_results import conclusions, effects, shown
 
@@ -44,7 +45,9 @@ class CompareTwo(Command, Computing):
             require_writable(self.out)
         a, b = read_logged(self.a), read_logged(self.b)
         if self.questions and not a and not b:
-            a, b = (self._measured(self.questions, *side) for side in ((self.a, "A"), (self.b, "B")))
+            # Both are found first, so that a mistake in the second costs no measuring.
+            folders = [resolve("models", model, self.resources) for model in (self.a, self.b)]
+            a, b = (self._measured(self.questions, *side) for side in zip(folders, "AB", strict=True))
         if not a or not b:
             empty = self.b if a else self.a
             what = "no samples of lm-eval (--log_samples) there" if empty.is_dir() else "no such folder"
@@ -61,15 +64,14 @@ class CompareTwo(Command, Computing):
         if within is False:
             sys.exit(1)
 
-    def _measured(self, questions: Zeroshot, model: Path, name: str) -> Any:
-        from hfprune.assets.resolving import resolve
+    def _measured(self, questions: Zeroshot, folder: Path, name: str) -> Any:
         from hfprune.comparison.answered import read_measured
         from hfprune.stages.measure import MeasureCells, ToMeasure
 
-        folder, out = resolve("models", model, self.resources), MEASURED / name
+        out = MEASURED / name
         measures = {"zeroshot": NamedMeasure(settings=questions.model_dump(exclude_unset=True))}
         job = MeasureCells(model=folder, dtype=self.dtype, measures=measures, cells=[ToMeasure(out=out)])
-        print(f"{model}: the answers are kept in {out}", file=sys.stderr)
+        print(f"{folder}: the answers are kept in {out}", file=sys.stderr)
         with redirect_stdout(sys.stderr):
             job.model_copy(update={"resources": self.resources}).run()
         return read_measured(out / "zeroshot", questions.by_task())

@@ -86,7 +86,7 @@ class BeforeAfter(NamedTuple):
     def sampled(self) -> list[str]:
         """Return a line per side with the prompt and its continuation; empty if none was measured."""
         prompt = self.sample.get("prompt", "")
-        return [f"{side:>6}: {prompt}{self.sample[side]!r}" for side in ("before", "after") if prompt]
+        return [f"{side:>6}: {prompt + self.sample[side]!r}" for side in ("before", "after") if prompt]
 
 
 def rows_of(

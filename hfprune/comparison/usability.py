@@ -135,11 +135,16 @@ def _lost(rows: Sequence[Row]) -> list[str]:
         surely = [row for row in own if row.change.standing == WORSE]
         surely.sort(key=lambda row: row.change.better * row.change.value)
         if own:
-            most = f", most first: {', '.join(row.task for row in surely)}" if surely else ""
+            most = f", most first: {', '.join(map(_fell, surely))}" if surely else ""
             gained = ", ".join(row.task for row in own if row.change.standing == BETTER)
             more = f"; gained measurably: {gained}" if gained else ""
             said.append(f"{len(surely)} of {len(own)} {word} lost measurably{most}{more}.")
     return said
+
+
+def _fell(row: Row) -> str:
+    ends = (row.before or 0, row.after)
+    return f"{row.task} ({' → '.join(map(row.shown.format, ends))})"
 
 
 def worth_taking(sides: Sides, *, keep: bool) -> tuple[str, list[str]]:

@@ -167,7 +167,9 @@ class Costs:
         tokens, weights = read.sequences * read.length, shape.weights(job.dtype)
         sums = 4 * (tokens * shape.hidden + 10 * shape.neurons**2 + 3 * (shape.neurons + shape.hidden) ** 2)
         kept = [self._cut(job.model_name(), cell).neurons for cell in job.named_cells()]
-        flops = solving(shape, job.linear, tokens, read.length, kept)
+        # The pass is in the dtype, and all else in float32.
+        faster = self.device.peak(job.dtype) / self.device.peak("float32")
+        flops = solving(shape, job.linear, tokens, read.length, kept, faster)
         return Work(flops, "float32", weights + sums, weights)
 
     def _recover(self, job: Any) -> Work:
@@ -227,10 +229,13 @@ def training_memory(shape: Shape, tokens: float, dtype: str, *, on_gpu: bool) ->
     return shape.weights(dtype) + tokens * kept
 
 
-def solving(shape: Shape, settings: Linear, tokens: float, length: int, kept: Iterable[float]) -> float:
+def solving(
+    shape: Shape, settings: Linear, tokens: float, length: int, kept: Iterable[float], faster: float = 1
+) -> float:
     """Return the operations of solving neurons' readers for plans that keep so many of a layer, without logits.
 
     Those of products count half, which reach twice the utilisation of passes (`hfprune.recovery.least_squares`).
+    Those of the model's pass count less by how many times it is `faster` than all else, which is in float32.
     """
     large = tokens * shape.neurons**2 * 9 / 16  # a half of the Gram matrix, in eight stripes
     tried = min(4, len(settings.ridges))
@@ -239,7 +244,7 @@ def solving(shape: Shape, settings: Linear, tokens: float, length: int, kept: It
         large += (tried + 1) * n**3 / 3 + 256 * tried * n**2
         large += shape.hidden * (n**2 + (shape.neurons - n) * shape.neurons)
     head = 2 * tokens * shape.hidden * shape.vocabulary
-    return shape.forward(tokens, length) - head + shape.layers * large
+    return (shape.forward(tokens, length) - head) / faster + shape.layers * large
 
 
 STAGES: dict[str, Callable[[Costs, Any], Work]] = {

@@ -16,6 +16,7 @@ from hfprune.files import read_json
 # What was measured on, by kind of row, as the folders of the fetched assets are called.
 _MEASURED_ON = {
     Kind.TEXT: "corpora",
+    Kind.LIMIT: "corpora",
     Kind.CAPABILITY: "requests",
     Kind.TASK: "tasks",
     Kind.STEREOTYPES: "tasks",

@@ -27,7 +27,7 @@ def write_pruned_page(
         path: the HTML file.
         model: folder of the exported model; the page names it.
         outcome: the comparison, of which the page draws the capabilities as bars.
-        settings: all settings of the call; those that are None are left out.
+        settings: all settings of the call; those that are None or empty are left out.
         seconds: wall time of each job by its title.
         sweep: what was tried to find the ratio, from `hfprune.pruning.sweep.shown`; None if it was given.
     """
@@ -41,7 +41,7 @@ def write_pruned_page(
         timed=any(row.kind is Kind.SPEED for row in outcome.rows),
         parameters=next(row for row in outcome.rows if row.task == "parameters"),
         sweep=sweep,
-        settings={key: plain(value) for key, value in settings.items() if value is not None},
+        settings={key: plain(value) for key, value in settings.items() if value not in (None, {}, [])},
         seconds=seconds,
         hardware=hardware(),
         version=hfprune.__version__,

@@ -30,7 +30,9 @@ def _loss(given: Any) -> float:
     if not share > 0:
         raise ValueError(f"must be above 0, as 20% or 0.2, not {word!r}")
     if share > 1:
-        raise ValueError(f"{word} means {100 * share:,.0f} %, and at most 100 % goes; 20 % is 20% or 0.2")
+        raise ValueError(
+            f"{word} means {100 * share:,.0f} %, more than the 100 % allowed; 20 % is 20% or 0.2"
+        )
     return share
 
 
@@ -102,7 +104,7 @@ class Pruning(Strict):
     )
     compare: bool = Field(
         default=True,
-        description="measure the pruned model beside the dense one, which takes most of the time",
+        description="measure the pruned model beside the dense one",
     )
     quick: bool = Field(default=False, description="compare on text alone, without capabilities and speed")
     eval_text: str | None = Field(

@@ -29,7 +29,7 @@ SECONDS = "seconds.json"
 # Steps before the first long one.
 SHORT = ("pack", "budget", "calibrate")
 # Seconds of a kind of step over those that an MLP alone would take at `UTILISATION`: of SmolLM2 on a processor.
-PACE = {"score": 0.65, "linear": 1.25, "measure": 0.7, "sample": 0.7}
+PACE = {"score": 0.65, "linear": 0.8, "measure": 0.7, "sample": 0.7}
 # Seconds in which a thread makes a loss or an entropy of a logit; a distance takes three times as long.
 LOGIT = 7e-9
 # Seconds of a decoding step in each layer beside its products, and in each layer for each text.
@@ -73,12 +73,12 @@ class Speed:
         return 0.0 if self.gpu else LOGIT * count / torch.get_num_threads()
 
     def device(self, dtype: str) -> Device:
-        """Return the device with this speed."""
+        """Return the device with this speed: in float32, and in the dtype of the study."""
         if self.gpu:
             return self.gpu
         cpu = nominal_cpu()
-        each = self.peak(dtype) / cpu.cores
-        return replace(cpu, float32=each, bfloat16=each)
+        # Reconstruction solves in float32, whatever the dtype.
+        return replace(cpu, float32=self.peak("float32") / cpu.cores, bfloat16=self.peak(dtype) / cpu.cores)
 
     def decoding(self, dtype: str, steps: Mapping[int, float]) -> float:
         """Return the seconds of so many steps of decoding by the dense model, by the texts that go on.
@@ -188,7 +188,7 @@ class Foretold:
         """Return a line about all steps that are left, after which `to_go` speaks, too."""
         self._is_announced = True
         model, then = self.minutes(comparing=False), self.minutes(comparing=True)
-        comparison = f", then about {then:.1f} for the comparison" if then else ""
+        comparison = f", then about {then:.1f} to the end of the comparison" if then else ""
         return (
             f"about {model:.1f} minutes to the model{comparison}, if the machine stays as fast as it is now"
         )

@@ -80,7 +80,8 @@ def pruned(asked: Pruning) -> "BeforeAfter":
         if not sweep:
             foretold.add(files, jobs)
         undecided = [*jobs].index("export") if measures and len(recoveries) > 1 else len(jobs)
-        seconds = _take_all(files, jobs, [*jobs][:undecided], least, asked, foretold)
+        seconds = sweep["seconds"] if sweep else {}
+        seconds |= _take_all(files, jobs, [*jobs][:undecided], least, asked, foretold)
         if undecided < len(jobs):
             step, said = worth_taking(found_of(jobs), keep=asked.keep_recovery)
             print(*said, sep="\n", end="\n" * bool(said), file=sys.stderr)
@@ -126,13 +127,18 @@ def _at_its_ratio(
     files = one_cell(asked, recipe, folders, {LIMIT: CROPS}, least)
     jobs = swept_jobs(files)
     foretold.add(files, jobs)
-    # All cuts take about as long, so that any ratio will do.
-    any_one = asked.model_copy(update={"ratio": files.study.ratios[0]})
-    later = one_cell(any_one, recipe, folders, measures, least)
-    foretold.add(later, jobs_of(later, any_one, later.study.recoveries[-1]), {"plan", *jobs})
-    _take_all(files, jobs, [*jobs], least, asked, foretold)
+    # All cuts take about as long, so that any ratio will do; of the one that an earlier call took, all is there.
+    for ratio in files.study.ratios:
+        any_one = asked.model_copy(update={"ratio": ratio})
+        later = one_cell(any_one, recipe, folders, measures, least)
+        after = jobs_of(later, any_one, later.study.recoveries[-1])
+        of_pruned = [job for title, job in after.items() if title == "measure pruned"]
+        if any(file.exists() for job in of_pruned for file in job.outputs()):
+            break
+    foretold.add(later, after, {"plan", *jobs})
+    seconds = _take_all(files, jobs, [*jobs], least, asked, foretold)
     sweep = shown(losses(jobs, asked.max_loss), asked.max_loss, asked.out)
-    return asked.model_copy(update={"ratio": sweep["ratio"]}), sweep
+    return asked.model_copy(update={"ratio": sweep["ratio"]}), sweep | {"seconds": seconds}
 
 
 def _fetched(asked: Pruning) -> dict[str, Path]:

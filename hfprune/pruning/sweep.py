@@ -76,7 +76,8 @@ def shown(tried: Sequence[Tried], most: float, out: Path) -> dict[str, Any]:
     ]
     said = (
         f"Loss is the rise of perplexity against the dense model, on the same {least.documents} crops of "
-        f"{CROPS['length']} tokens, each from another document of {CROPS['corpus']}, before any training. The "
+        f"{CROPS['length']} tokens, each from another document of {CROPS['corpus']}, before any training, "
+        "but with reconstruction where the recipe has it. The "
         f"largest cut is exported up to which each has the high end of its 95 % interval below {limit}."
     )
     print(tabulate(rows, headers, disable_numparse=True, colalign=["right"] * 3), f"\n{said}\n", sep="\n")

@@ -63,6 +63,10 @@ def test_stock_results_and_their_checkpoints(tmp_path: Path, monkeypatch: pytest
     assert row["high"] - row["low"] < 1.1 * (ends[1] - ends[0]), "longer where it is skewed"
     measured = compared("one two --tasks tasks/arc_easy tasks/piqa --dtype float32")
     pd.testing.assert_frame_equal(measured, found)
+    before = {path: path.read_bytes() for path in Path("compared").rglob("*.*")}
+    Path("empty").mkdir()
+    failure("compare one empty --tasks tasks/arc_easy --dtype float32")
+    assert before and {path: path.read_bytes() for path in Path("compared").rglob("*.*")} == before
 
     low = found.loc["average", "low"]
     run(f"compare logged/one logged/two --margin {-low + 1}")

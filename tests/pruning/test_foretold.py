@@ -84,7 +84,7 @@ def test_what_is_left_follows_the_pace_of_the_steps_that_were_taken() -> None:
     foretold.comparing = {"measure dense", "sample"}
     assert foretold.to_go() == "", "nothing before the announcement"
     assert foretold.announced().startswith(
-        "about 5.0 minutes to the model, then about 5.0 for the comparison"
+        "about 5.0 minutes to the model, then about 5.0 to the end of the comparison"
     )
     foretold.done("score", 3 * 60.0)
     pace = (TRUSTED + 180) / (TRUSTED + 60)

@@ -75,6 +75,12 @@ def test_a_sweep_exports_what_it_chose_and_goes_on_after_a_kill(
         assert "dense model itself is broken" in text, "it has learnt nothing"
     assert "data:image/svg+xml;base64," in page and sizes[3] in page
     assert "--ratio 0.3 " in card and "max-loss" not in card
+    again = f"{call.replace('--no-compare', '--quick')} --max-loss 20% --out {out}"
+    run(again)
+    assert "minutes to the model" in capsys.readouterr().err
+    run(again)
+    said = capsys.readouterr().err
+    assert not taken(said) and "minutes to the model" not in said, "all was there"
     run(f"{call} --ratio 0.3 --out {tmp_path}/plain")
     ours, theirs = (reload(folder / "model").state_dict() for folder in (out, tmp_path / "plain"))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours.keys() | theirs.keys())
@@ -106,8 +112,8 @@ def test_with_one_neuron_more_in_each_layer_it_would_be_too_large(
 
 
 REFUSED = {
-    "--max-loss 20": "^--max-loss: 20 means 2,000 %, and at most 100 % goes; 20 % is 20% or 0.2$",
-    "--max-loss 150%": "^--max-loss: 150% means 150 %, and at most 100 % goes",
+    "--max-loss 20": "^--max-loss: 20 means 2,000 %, more than the 100 % allowed; 20 % is 20% or 0.2$",
+    "--max-loss 150%": "^--max-loss: 150% means 150 %, more than the 100 % allowed",
     "--max-loss -5%": "^--max-loss: must be above 0, as 20% or 0.2, not '-5%'$",
     "--max-loss 0": "^--max-loss: must be above 0",
     "--max-loss much": "^--max-loss: must be a share such as 20% or 0.2, not 'much'$",
