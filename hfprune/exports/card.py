@@ -7,7 +7,7 @@ from typing import Any
 from huggingface_hub import ModelCard
 
 import hfprune
-from hfprune.comparison.before_after import BeforeAfter
+from hfprune.comparison.before_after import LEGEND, BeforeAfter
 from hfprune.comparison.rows import Kind
 from hfprune.exports.export_folder import CARD
 from hfprune.exports.metadata import metadata, read_asset
@@ -127,7 +127,7 @@ def _measured(found: BeforeAfter | None, made: dict[str, Any]) -> str:
         return "Nothing was measured for this card."
     headers = found.headers()
     table = [headers, ["---"] * len(headers), *(row.words() for row in found.rows)]
-    parts = ["\n".join(f"| {' | '.join(words)} |" for words in table)]
+    parts = ["\n".join(f"| {' | '.join(words)} |" for words in table), LEGEND]
     if any(row.kind is Kind.SPEED for row in found.rows):
         parts.append(f"Times were taken on {found.timed_on}.")
     parts += found.conclusions

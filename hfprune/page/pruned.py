@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import hfprune
-from hfprune.comparison.before_after import BeforeAfter
+from hfprune.comparison.before_after import LEGEND, BeforeAfter
 from hfprune.comparison.rows import Kind
 from hfprune.files import atomic_file, read_json
 from hfprune.models.shape import own_sizes
@@ -36,6 +36,7 @@ def write_pruned_page(
         name=settings["model"],
         ratio=settings["ratio"],
         outcome=outcome,
+        legend=LEGEND,
         bars=bars,
         longest=max((length for row in bars for length in (row.before or 0, row.after)), default=0) or 1,
         timed=any(row.kind is Kind.SPEED for row in outcome.rows),
