@@ -66,7 +66,6 @@ def read_sides(results: Mapping[Path, dict[str, Any]]) -> Sides:
     return {step: side for step, side in found.items() if side}
 
 
-# How to read the rows, for readers.
 LEGEND = (
     "Intervals are over n documents or questions, in pairs with the dense model on the same ones; they hold for "
     "this plan, not for another calibration. A star (*) is a change of a capability or task that holds after "

@@ -130,21 +130,22 @@ def _more(row: Row, found: str, bounds: Bounds) -> str:
 def _lost(rows: Sequence[Row]) -> list[str]:
     """Return sentences on the capabilities and tasks that changed, after Holm's correction for their number."""
     said = []
-    for kind, word in ((Kind.CAPABILITY, "capabilities"), (Kind.TASK, "tasks")):
+    kinds = (Kind.CAPABILITY, "capabilities", "bits per byte"), (Kind.TASK, "tasks", "% right")
+    for kind, word, unit in kinds:
         own = [row for row in rows if row.kind is kind]
         surely = [row for row in own if row.change.standing == WORSE]
         surely.sort(key=lambda row: row.change.better * row.change.value)
         if own:
-            most = f", most first: {', '.join(map(_fell, surely))}" if surely else ""
-            gained = ", ".join(row.task for row in own if row.change.standing == BETTER)
+            most = f", most first: {', '.join(_ends(row, unit) for row in surely)}" if surely else ""
+            gained = ", ".join(_ends(row, unit) for row in own if row.change.standing == BETTER)
             more = f"; gained measurably: {gained}" if gained else ""
             said.append(f"{len(surely)} of {len(own)} {word} lost measurably{most}{more}.")
     return said
 
 
-def _fell(row: Row) -> str:
+def _ends(row: Row, unit: str) -> str:
     ends = (row.before or 0, row.after)
-    return f"{row.task} ({' → '.join(map(row.shown.format, ends))})"
+    return f"{row.task} ({' → '.join(map(row.shown.format, ends))} {unit})"
 
 
 def worth_taking(sides: Sides, *, keep: bool) -> tuple[str, list[str]]:

@@ -20,8 +20,8 @@ def summary(costs: Costs, devices: int = 1) -> list[str]:
     """Return lines about what is to be fetched, hours, the longest and the largest job, and what is too large."""
     device, longest, large = costs.device, costs.longest, costs.largest
     size, unknown = downloads(costs.study, costs.files.catalogue, costs.files.resources)
-    known = [f"{size / 1e9:.2f} GB"] if size else []
-    fetched = " and ".join([*known, *([f"{unknown} assets of unknown size"] if unknown else [])]) or "nothing"
+    parts = f"{size / 1e9:.2f} GB" if size else "", f"{unknown} assets of unknown size" if unknown else ""
+    fetched = " and ".join(filter(None, parts)) or "nothing"
     main = max(cost.main_memory for cost in costs.each)
     text = [
         f"{fetched} to fetch; about {hours(costs.hours(devices))} on {named(device, devices)}, "

@@ -129,7 +129,7 @@ def _measured(found: BeforeAfter | None, made: dict[str, Any]) -> str:
     table = [headers, ["---"] * len(headers), *(row.words() for row in found.rows)]
     parts = ["\n".join(f"| {' | '.join(words)} |" for words in table), LEGEND]
     if any(row.kind is Kind.SPEED for row in found.rows):
-        parts.append(f"Times were taken on {found.timed_on}.")
+        parts.append(f"Times are medians of n repeats on {found.timed_on}; their intervals are over these.")
     parts += found.conclusions
     if sample := found.sample:
         parts.append(f"The sentence {sample['prompt']!r}, as the dense and this model go on:")

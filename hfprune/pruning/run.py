@@ -80,7 +80,7 @@ def pruned(asked: Pruning) -> "BeforeAfter":
         if not sweep:
             foretold.add(files, jobs)
         undecided = [*jobs].index("export") if measures and len(recoveries) > 1 else len(jobs)
-        seconds = sweep["seconds"] if sweep else {}
+        seconds = dict(sweep["seconds"]) if sweep else {}
         seconds |= _take_all(files, jobs, [*jobs][:undecided], least, asked, foretold)
         if undecided < len(jobs):
             step, said = worth_taking(found_of(jobs), keep=asked.keep_recovery)
@@ -121,21 +121,18 @@ def _at_its_ratio(
     if not asked.max_loss:
         return asked, None
 
-    from hfprune.pruning.sweep import losses, shown
+    from hfprune.pruning.sweep import choice, losses, shown
 
     least = fewest_blocks(asked, recipe, model)
     files = one_cell(asked, recipe, folders, {LIMIT: CROPS}, least)
     jobs = swept_jobs(files)
     foretold.add(files, jobs)
-    # All cuts take about as long, so that any ratio will do; of the one that an earlier call took, all is there.
-    for ratio in files.study.ratios:
-        any_one = asked.model_copy(update={"ratio": ratio})
-        later = one_cell(any_one, recipe, folders, measures, least)
-        after = jobs_of(later, any_one, later.study.recoveries[-1])
-        of_pruned = [job for title, job in after.items() if title == "measure pruned"]
-        if any(file.exists() for job in of_pruned for file in job.outputs()):
-            break
-    foretold.add(later, after, {"plan", *jobs})
+    # All cuts take about as long, so that any will do, unless an earlier call has measured which.
+    there = all(file.exists() for file in jobs["measure"].outputs())
+    known = choice(losses(jobs, asked.max_loss), asked.max_loss) if there else None
+    one = asked.model_copy(update={"ratio": known.ratio if known else files.study.ratios[0]})
+    later = one_cell(one, recipe, folders, measures, least)
+    foretold.add(later, jobs_of(later, one, later.study.recoveries[-1]), {"plan", *jobs})
     seconds = _take_all(files, jobs, [*jobs], least, asked, foretold)
     sweep = shown(losses(jobs, asked.max_loss), asked.max_loss, asked.out)
     return asked.model_copy(update={"ratio": sweep["ratio"]}), sweep | {"seconds": seconds}

@@ -65,7 +65,7 @@ def test_stock_results_and_their_checkpoints(tmp_path: Path, monkeypatch: pytest
     pd.testing.assert_frame_equal(measured, found)
     before = {path: path.read_bytes() for path in Path("compared").rglob("*.*")}
     Path("empty").mkdir()
-    failure("compare one empty --tasks tasks/arc_easy --dtype float32")
+    assert "empty" in failure("compare two empty --tasks tasks/arc_easy --dtype float32")
     assert before and {path: path.read_bytes() for path in Path("compared").rglob("*.*")} == before
 
     low = found.loc["average", "low"]

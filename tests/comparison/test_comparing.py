@@ -179,7 +179,7 @@ def test_a_task_stands_beside_a_guess_and_the_majority(tmp_path: Path) -> None:
     assert accuracy.change.low <= low + 1e-9 and accuracy.change.high == pytest.approx(high)
     text = np.full(12, 3.0)
     said = " ".join(conclusions([*compared(perplexities(tmp_path, text, text)), *rows], 400, repaired=False))
-    assert "1 of 1 tasks lost measurably, most first: boolq (100.0 → 75.0)." in said
+    assert "1 of 1 tasks lost measurably, most first: boolq (100.0 → 75.0 % right)." in said
 
 
 def test_a_task_that_is_answered_better_is_named(tmp_path: Path) -> None:

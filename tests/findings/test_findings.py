@@ -116,6 +116,8 @@ def test_every_interval_is_in_a_table() -> None:
             if row["low"]:
                 value, low, high = (float(row[name]) for name in ("value", "low", "high"))
                 triples |= {(value, low, high), (-value, -high, -low)}
+                if row.get("neutral") in ("1", "1.0"):
+                    triples.add((1 / value, 1 / high, 1 / low))
     found = TRIPLE.findall(TEXT)
     assert len(found) > 50
     assert [shown for shown in found if not any(all(map(near, shown, exact)) for exact in triples)] == []

@@ -159,7 +159,9 @@ def test_checkpoint_card_page_and_table(undisturbed: tuple[Path, str, str], proj
         r"perplexity on c4-sample-heldout .* [+−][\d.,]+ % \([+−][\d.,]+ % to [+−][\d.,]+ %\)", table
     )
     assert re.search(r"bits per byte, common sense.* [+−]\d\.\d{3} \([+−]\d\.\d{3} to [+−]\d\.\d{3}\)", card)
-    assert re.search(r"about \d+\.\d minutes to the model, then about \d+\.\d for the comparison", progress)
+    assert re.search(
+        r"about \d+\.\d minutes to the model, then about \d+\.\d to the end of the comparison", progress
+    )
     assert "continuing texts: 100%" in progress
     assert progress.index("what to expect: a model of 0 million") < progress.index("[1/8] budget")
     assert "| length | `32` |" in card

@@ -9,6 +9,7 @@ import pytest
 import torch
 from command_line import failure, killed, run
 from conftest import reload
+from huggingface_hub import ModelCard
 from scipy.stats import t
 
 from hfprune.analysis.effect import Effect
@@ -75,15 +76,25 @@ def test_a_sweep_exports_what_it_chose_and_goes_on_after_a_kill(
         assert "dense model itself is broken" in text, "it has learnt nothing"
     assert "data:image/svg+xml;base64," in page and sizes[3] in page
     assert "--ratio 0.3 " in card and "max-loss" not in card
-    again = f"{call.replace('--no-compare', '--quick')} --max-loss 20% --out {out}"
-    run(again)
-    assert "minutes to the model" in capsys.readouterr().err
-    run(again)
-    said = capsys.readouterr().err
-    assert not taken(said) and "minutes to the model" not in said, "all was there"
     run(f"{call} --ratio 0.3 --out {tmp_path}/plain")
     ours, theirs = (reload(folder / "model").state_dict() for folder in (out, tmp_path / "plain"))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours.keys() | theirs.keys())
+
+
+def test_what_an_earlier_call_measured_is_not_foretold(
+    call: str, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = f"{call.replace('--ratio 0.15', '--no-linear --quick')} --out {tmp_path}/out"
+    # The model has learnt nothing, so that its losses choose no cut within.
+    monkeypatch.setattr("hfprune.pruning.sweep.choice", lambda tried, most: tried[3 if most == 0.2 else 5])
+    for limit in ("20%", "30%"):
+        run(f"{call} --max-loss {limit}")
+        assert "minutes to the model" in capsys.readouterr().err
+        run(f"{call} --max-loss {limit}")
+        said = capsys.readouterr().err
+        assert not taken(said) and "minutes to the model" not in said
+    card = ModelCard.load(tmp_path / "out/model/README.md").data
+    assert ("wikipedia-sample", "perplexity") in {(x.dataset_name, x.metric_type) for x in card.eval_results}
 
 
 UNIFORM, GLOBAL = "--criterion magnitude", "--criterion magnitude --allocation global"
