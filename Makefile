@@ -48,9 +48,8 @@ reproduce: setup
 test: setup-dev
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-# And what takes longer: kills, the page in a browser, LaTeX, the wheel, every command on simulated GPUs, the largest
-# studies; and the cluster,
-# where root may start one.
+# And what takes longer: kills, the page in a browser, LaTeX, the wheel, every command on simulated GPUs, every study;
+# and the cluster, where root may start one.
 test-all: setup-dev
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m ''
 	if [ "$$(id -u)" = 0 ] && command -v slurmctld slurmdbd mariadbd > /dev/null; then $(MAKE) test-cluster; fi

@@ -9,6 +9,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+import pytest
 from smoke import ROOT
 
 COMMITTED = [
@@ -17,8 +18,11 @@ COMMITTED = [
     *("scoring-cost", "documents", "mechanism", "candidates", "candidates-confirm", "dose"),
     *("table7-gemma", "candidates-larger", "rivals"),
 ]
-# Their effects take so long to make that `make test-all` alone makes them again.
-LARGE = {"recovery", "outcomes", "outcomes-qwen", "families"}
+# What takes long is made again of these, one of each kind of effect, and by `make test-all` of all.
+OFTEN = {"demo", "methods", "recipe-confirm", "rivals", "dose", "scoring-cost"}
+EACH_STUDY = [
+    pytest.param(study, marks=[] if study in OFTEN else pytest.mark.thorough) for study in COMMITTED
+]
 
 
 @cache

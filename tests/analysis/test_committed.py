@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import yaml
 from command_line import failure, run
-from committed import COMMITTED, LARGE, ROOT, results_of
+from committed import COMMITTED, EACH_STUDY, ROOT, results_of
 
 from hfprune.analysis.averages import levels
 from hfprune.analysis.evidence import Evidence
@@ -16,9 +16,7 @@ from hfprune.results import KEY
 from hfprune.study.paths import ANALYSED
 
 
-@pytest.mark.parametrize(
-    "study", [pytest.param(name, marks=[pytest.mark.thorough] * (name in LARGE)) for name in COMMITTED]
-)
+@pytest.mark.parametrize("study", EACH_STUDY)
 def test_effects_and_verdicts_follow_from_the_items(study: str, tmp_path: Path) -> None:
     folder = results_of(study)
     run("effects", "--results", folder, "--out", tmp_path)

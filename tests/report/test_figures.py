@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from command_line import failure, run
-from committed import COMMITTED, committed, results_of
+from committed import EACH_STUDY, committed, results_of
 from drawings import figure_of
 from matplotlib import style
 from matplotlib.collections import PolyCollection
@@ -81,7 +81,7 @@ def test_what_was_not_kept_is_named_and_files_of_earlier_calls_stay(collected: P
 NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 
 
-@pytest.mark.parametrize("study", COMMITTED)
+@pytest.mark.parametrize("study", EACH_STUDY)
 def test_tables_in_git_are_what_the_code_makes(study: str, tmp_path: Path) -> None:
     """The demo's, and those that the findings show; the others are only written."""
     folder = results_of(study)
