@@ -313,9 +313,9 @@ def test_the_best_recipe_is_its_parts_each_of_which_a_flag_replaces(call, tmp_pa
     page, parts, plain = (
         (tmp_path / one / "report.html").read_text() for one in ("best", "parts", "best_plain")
     )
-    assert "fisher" in page and "best" in page and "(study recipe-confirm)" in page
-    assert "(study recipe-confirm)" not in parts, "they are not the recipe"
-    assert "fisher" in plain and "(study recipe-confirm)" not in plain, "nor are layers of equal width"
+    assert "fisher" in page and "best" in page and "the study recipe-confirm" in page
+    assert "the study recipe-confirm" not in parts, "they are not the recipe"
+    assert "fisher" in plain and "the study recipe-confirm" not in plain, "nor are layers of equal width"
 
 
 def test_what_is_said_of_the_best_recipe_is_what_was_measured() -> None:
