@@ -19,7 +19,7 @@ COMMITTED = [
     *("table7-gemma", "candidates-larger", "rivals", "by-layer"),
 ]
 # What takes long is made again of these, one of each kind of effect, and by `make test-all` of all.
-OFTEN = {"demo", "methods", "recipe-confirm", "rivals", "dose", "scoring-cost"}
+OFTEN = {"demo", "methods", "recipe-confirm", "outcomes-qwen", "rivals", "dose", "scoring-cost"}
 EACH_STUDY = [
     pytest.param(study, marks=[] if study in OFTEN else pytest.mark.thorough) for study in COMMITTED
 ]
