@@ -28,8 +28,8 @@ TRUSTED = 60.0
 SECONDS = "seconds.json"
 # Steps before the first long one.
 SHORT = ("pack", "budget", "calibrate")
-# Seconds of a kind of step over those that an MLP alone would take at `UTILISATION`, on a processor: of SmolLM2, and
-# of Qwen2.5-Coder-0.5B for reconstruction, which takes more in smaller models.
+# Seconds of a kind of step over those that an MLP alone would take at `UTILISATION`, on a processor: of SmolLM2,
+# and of Qwen2.5-Coder-0.5B for reconstruction, which takes more in smaller models.
 PACE = {"score": 0.65, "linear": 0.8, "measure": 0.7, "sample": 0.7}
 # Seconds in which a thread makes a loss or an entropy of a logit; a distance takes three times as long.
 LOGIT = 7e-9
