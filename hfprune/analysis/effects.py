@@ -11,7 +11,7 @@ import numpy as np
 from hfprune.analysis.declarations import Declaration
 from hfprune.analysis.effect_rows import BOTH, ITEMS_ALONE, EffectRow, estimated
 from hfprune.analysis.evidence import Evidence
-from hfprune.analysis.outcomes import NotComparableError, NotMeasuredError, Outcomes, contrast
+from hfprune.analysis.outcomes import Contrast, NotComparableError, NotMeasuredError, Outcomes, contrast
 from hfprune.analysis.questions import REFERENCE, TO_DENSE, Question, Side, questions
 from hfprune.analysis.reference import differing
 from hfprune.analysis.statistics import Estimate, estimate
@@ -99,13 +99,23 @@ def mean(outcomes: Outcomes) -> float:
 
 def _estimated(cells: Mapping[Side, Outcomes], asked: Question) -> tuple[Estimate, str]:
     difference = contrast([(1.0, cells[asked.left]), (-1.0, cells[asked.right])])
+    if asked.name == TO_DENSE:
+        return over_draws_or_items(difference)
+    found = estimate(difference)
+    return found, BOTH if found.known else ""
+
+
+def over_draws_or_items(difference: Contrast) -> tuple[Estimate, str]:
+    """Estimate what plans have lost: over draws and items or, of too few draws for that, over items alone.
+
+    Returns:
+        The estimate, and what its interval covers.
+    """
     found = estimate(difference)
     if found.known:
         return found, BOTH
-    if asked.name == TO_DENSE:  # what this one plan has lost
-        alone = estimate(replace(difference, fixed=True))
-        return replace(alone, draws=found.draws), ITEMS_ALONE if alone.known else ""
-    return found, ""
+    alone = estimate(replace(difference, fixed=True))
+    return replace(alone, draws=found.draws), ITEMS_ALONE if alone.known else ""
 
 
 def row_of(

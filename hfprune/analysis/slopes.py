@@ -77,9 +77,7 @@ def slope(sides: Mapping[int, Terms], read: Mapping[int, int]) -> Estimate:
         NotComparableError: sides or sizes were measured on different draws, tasks or items.
     """
     sizes = sorted(sides)
-    logarithms = np.log10(sizes)
-    weights = logarithms - logarithms.mean()
-    weights /= (weights**2).sum()
+    weights = over_logarithm(sizes)
     each = [estimate(contrast(sides[size])) for size in sizes]
     terms = [
         (weight * sign, _over_draws(outcomes))
@@ -110,6 +108,13 @@ def slope(sides: Mapping[int, Terms], read: Mapping[int, int]) -> Estimate:
             items_dof=whole.spread.items_dof,
         )
     )
+
+
+def over_logarithm(sizes: Sequence[int]) -> np.ndarray:
+    """Return the weights of sizes whose weighted sum is a least-squares slope: what ten times the size adds."""
+    logarithms = np.log10(sizes)
+    centred = logarithms - logarithms.mean()
+    return centred / (centred**2).sum()
 
 
 def _over_draws(outcomes: Outcomes) -> Outcomes:

@@ -14,6 +14,7 @@ import hfprune.analysis.added
 from hfprune.analysis.added.by_document import ByDocument
 from hfprune.analysis.added.correlations import Correlations
 from hfprune.analysis.added.losses import Losses
+from hfprune.analysis.added.training import Training
 from hfprune.analysis.evidence import Evidence
 from hfprune.errors import HfpruneError
 from hfprune.results import DENSE, Value
@@ -115,7 +116,7 @@ def test_what_is_unknown_or_lacks_its_measure_is_refused_before_the_first_job(
 ENTROPY = {"corpus": "c4-sample", "sequences": 8, "length": 32}
 
 
-@pytest.mark.parametrize("analysis", [Losses, Correlations, ByDocument])
+@pytest.mark.parametrize("analysis", [Losses, Correlations, ByDocument, Training])
 def test_a_run_that_has_not_ended_lacks_rows_and_nothing_else(
     analysis: type[AddedEffects], tmp_path: Path
 ) -> None:

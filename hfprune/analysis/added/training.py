@@ -1,0 +1,76 @@
+"""How far pruned models are behind the dense one while both are trained: differences of their held-out losses."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from hfprune.analysis.curves import held_out_losses
+from hfprune.analysis.effect_rows import BOTH, EffectRow, estimated
+from hfprune.analysis.effects import mean, over_draws_or_items
+from hfprune.analysis.evidence import Evidence
+from hfprune.analysis.outcomes import NotComparableError, Outcomes, contrast
+from hfprune.analysis.slopes import over_logarithm
+from hfprune.results import DENSE
+from hfprune.study.added_effects import AddedEffects
+
+OUTCOME = "held_out_loss"
+
+
+class Training(AddedEffects):
+    """The held-out loss of a pruned model less that of the dense one, after as many steps of the same training."""
+
+    question = "training"
+    form = "{:+.3f}"
+
+    def rows(self, evidence: Evidence) -> Iterator[EffectRow]:
+        """Yield a row a pruned model with a recovery that trains, and step; and one for a tenfold training."""
+        curves = held_out_losses(evidence.records)
+        for (model, method, ratio, recovery), pruned in curves.items():
+            dense = curves.get((model, DENSE, 0.0, "lora"), {})
+            if method == DENSE or (model, method, ratio) in evidence.not_applicable:
+                continue
+            of = {"model": model, "ratio": ratio, "method": method, "recovery": recovery}
+            with suppress(NotComparableError):
+                yield from _of_cell(of, pruned, dense)
+
+
+def _of_cell(
+    of: Mapping[str, Any], pruned: Mapping[int, Outcomes], dense: Mapping[int, Outcomes]
+) -> Iterator[EffectRow]:
+    steps = sorted(pruned.keys() & dense.keys())
+    for step in steps:
+        row = _row(of, OUTCOME, {step: 1.0}, pruned, dense)
+        yield row._replace(task=f"{step} steps", base=mean(dense[step]), unit="nats")
+    trained = [step for step in steps if step]
+    if len(trained) > 1:
+        weights = dict(zip(trained, over_logarithm(trained).tolist(), strict=True))
+        yield _row(of, f"{OUTCOME}_slope", weights, pruned, dense)._replace(unit="nats per tenfold")
+
+
+def _row(
+    of: Mapping[str, Any],
+    outcome: str,
+    weights: Mapping[int, float],
+    pruned: Mapping[int, Outcomes],
+    dense: Mapping[int, Outcomes],
+) -> EffectRow:
+    """Return the effect on a weighted sum of the losses after several steps, in pairs on the same sequences."""
+    sides = ((1.0, pruned), (-1.0, dense))
+    terms = [(sign * weight, losses[step]) for step, weight in weights.items() for sign, losses in sides]
+    it, covers = over_draws_or_items(contrast(terms))
+    return EffectRow(
+        question=Training.question,
+        **of,
+        against=DENSE,
+        against_recovery="lora",
+        outcome=outcome,
+        measure="recovery",
+        metric="loss",
+        **estimated(it, float),
+        p=it.p_value() if covers == BOTH else np.nan,
+        family=f"{Training.question}: {outcome}" if covers == BOTH else "",
+        covers=covers,
+        better="lower",
+    )
