@@ -202,6 +202,7 @@ def test_the_paper_s_tables_are_those_of_the_run_s_own_numbers(made: Path, tmp_p
     assert "- tables/claims.csv: 2: text " in checked(made, capsys)
 
 
+@pytest.mark.thorough
 def test_another_plan_has_its_values_within_the_intervals(made: Path, tmp_path: Path) -> None:
     """Only where the plan is another one."""
     cell = "model == 'smollm2-135m-instruct-q4' and method == 'entropy' and ratio == 0.3"

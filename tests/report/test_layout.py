@@ -13,11 +13,11 @@ from hfprune.report.drawing.figure_files import made_figure, read_style
 from hfprune.report.drawing.panels import theme
 
 # One of each design.
-DESIGNS = ("domains", "families", "recovery", "headline", "outcomes")
+DESIGNS = ("methods", "domains", "families", "recovery", "headline", "outcomes")
 
 
 @pytest.mark.parametrize(
-    "study", ["demo", "methods", *(pytest.param(study, marks=pytest.mark.thorough) for study in DESIGNS)]
+    "study", ["demo", *(pytest.param(study, marks=pytest.mark.thorough) for study in DESIGNS)]
 )
 def test_the_figures_of_finished_studies(study: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Two models at two ratios are more than a page holds of learning curves, claims and tasks of a measure.

@@ -101,6 +101,7 @@ def test_removed_results_are_made_again_with_what_depends_on_them_byte_for_byte(
     assert "Nothing to be done" in snakemake(project)
 
 
+@pytest.mark.thorough
 def test_partial_shows_what_there_is_and_leaves_the_whole_alone(project: Path) -> None:
     whole = contents(project, "results/smoke/tables/*") | contents(project, "results/smoke/*.parquet")
     (project / CELLS / "llama/random/0.15/seed0/none/perplexity.json").unlink()
