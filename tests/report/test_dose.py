@@ -121,11 +121,12 @@ def test_every_effect_stands_beside_the_noise_of_its_two_methods(folder: Path) -
 def test_the_docs_say_what_the_study_found() -> None:
     """Of the slopes, of the two largest sizes, and of what another sample changes."""
     text = " ".join((ROOT / "docs/criteria.md").read_text().split())
-    effects = read_effects(results_of("dose") / "effects.csv").query("outcome == 'js_distance'")
-    slopes = effects[effects["question"] == "own_slope"].set_index("method")
-    for name, words in (("entropy", "entropy"), ("cross_entropy", "cross-entropy")):
-        value, low, high = -slopes.loc[name, ["value", "high", "low"]]
-        assert f"by {value:.4f} ({low:.4f} to {high:.4f}) for {words}" in text
+    for study in ("dose-qwen", "dose"):
+        effects = read_effects(results_of(study) / "effects.csv").query("outcome == 'js_distance'")
+        slopes = effects[effects["question"] == "own_slope"].set_index("method")
+        for name, words in (("entropy", "entropy"), ("cross_entropy", "cross-entropy")):
+            value, low, high = -slopes.loc[name, ["value", "high", "low"]]
+            assert f"by {value:.4f} ({low:.4f} to {high:.4f}) for {words}" in text
     draws = pd.read_csv(results_of("dose") / "draws.csv").query("outcome == 'js_distance'")
     own = draws[draws["against"].isna()].set_index("method")
     falls = (
