@@ -16,7 +16,7 @@ COMMITTED = [
     *("demo", "methods", "draws", "domains", "families", "recipe", "recipe-confirm", "recovery"),
     *("headline", "untuned", "outcomes", "outcomes-qwen", "table7", "larger", "recovery-kl", "table7-qwen"),
     *("scoring-cost", "documents", "mechanism", "candidates", "candidates-confirm", "dose"),
-    *("table7-gemma", "candidates-larger", "rivals", "by-layer", "dose-qwen"),
+    *("table7-gemma", "candidates-larger", "rivals", "by-layer", "dose-qwen", "table7-bfloat16"),
 ]
 # What takes long is made again of these, one of each kind of effect, and by `make test-all` of all.
 OFTEN = {"demo", "methods", "recipe-confirm", "outcomes-qwen", "rivals", "dose", "scoring-cost"}
