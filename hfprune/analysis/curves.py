@@ -1,7 +1,6 @@
 """The curves of scorings and recoveries, by what they have read: as records have them, and as tables of points."""
 
 import json
-from collections import Counter
 from typing import Any
 
 import pandas as pd
@@ -19,23 +18,29 @@ POINT = ["step", "tokens", "loss", "stderr", "n", "doubling", "doubling_low", "d
 SCORED = ["criterion", "units", "corpus", "allocation"]
 
 
-def curve(measure: str, made: dict[str, Any]) -> list[dict[str, Any]]:
+def curve(measure: str, made: dict[str, Any], *, losses: bool = False) -> list[dict[str, Any]]:
     """Return the points of the curve of a scoring (measure `cost`) or a recovery, from its provenance.
+
+    Args:
+        measure: what the provenance is of.
+        made: the provenance.
+        losses: whether points of a recovery have the losses of sequences.
 
     Returns:
         Of a scoring `sequences`, and `agreement` of two halves of them on the neurons to keep. Of a recovery
         `step`, the optimizer steps before the point, 0 before the training; `tokens`, those of the sequences that
         these have read, prompts and padding included; `loss` in nats per response token, with its `stderr` over
-        `n` held-out sequences, whose mean losses are `losses`. `doubling` is the loss minus that after half of
-        the steps, if it was measured, in pairs on the same sequences; `doubling_low` and `doubling_high` are the
-        ends of its 95 % interval over held-out sequences, for this one training.
+        `n` held-out sequences, whose means over tokens are `losses`. `doubling` is the loss minus that after half
+        of the steps, if it was measured, in pairs on the same sequences; `doubling_low` and `doubling_high` are
+        the ends of its 95 % interval over held-out sequences, for this one training.
     """
     points = made.get("curve", [])
     if measure == "cost":
         return [{key: mark[key] for key in MARK} for mark in points]
     known, rows = {point["step"]: point for point in points}, list[dict[str, Any]]()
     for step, point in known.items():
-        row = {key: point[key] for key in POINT[:4]} | {"n": len(point["losses"]), "losses": point["losses"]}
+        row = {key: point[key] for key in POINT[:4]} | {"n": len(point["losses"])}
+        row |= {"losses": point["losses"]} if losses else {}
         if step > 1 and half(step) in known:
             sides = (_outcomes(x["losses"], made["held_out_tokens"]) for x in (point, known[half(step)]))
             found = estimate(contrast([*zip((1.0, -1.0), sides, strict=True)]))
@@ -56,21 +61,22 @@ def learning_curves(records: pd.DataFrame) -> pd.DataFrame:
 def held_out_losses(records: pd.DataFrame) -> dict[tuple[str, str, float, str], dict[int, Outcomes]]:
     """Return the losses of held-out sequences by model, method, ratio and recovery, then by step.
 
-    Steps that only some of a cell's draws have, and records of before losses of sequences were kept, are left out.
+    Only the steps that all draws of a cell have, and no records without the losses of sequences.
     """
-    found: dict[tuple[str, str, float, str], dict[int, dict[Draw | None, Any]]] = {}
-    draws: Counter[tuple[str, str, float, str]] = Counter()
+    found: dict[tuple[str, str, float, str], dict[Draw | None, dict[int, Any]]] = {}
     for record in records[records["measure"] == "recovery"].itertuples():
-        cell = record.model, record.method, record.ratio, record.recovery
-        draws[cell] += 1
-        for point in json.loads(record.curve):
-            if "losses" in point:
-                outcomes = _outcomes(point["losses"], json.loads(record.more)["held_out_tokens"])
-                by_draw = found.setdefault(cell, {}).setdefault(point["step"], {})
-                by_draw[Draw(record.seed)] = outcomes[None]
+        points = {point["step"]: point for point in json.loads(record.curve) if "losses" in point}
+        if points:
+            tokens = json.loads(record.more)["held_out_tokens"]
+            by_step = {step: _outcomes(point["losses"], tokens)[None] for step, point in points.items()}
+            cell = record.model, record.method, record.ratio, record.recovery
+            found.setdefault(cell, {})[Draw(record.seed)] = by_step
     return {
-        cell: {step: by_draw for step, by_draw in steps.items() if len(by_draw) == draws[cell]}
-        for cell, steps in found.items()
+        cell: {
+            step: {draw: by_step[step] for draw, by_step in draws.items()}
+            for step in sorted(set.intersection(*map(set, draws.values())))
+        }
+        for cell, draws in found.items()
     }
 
 

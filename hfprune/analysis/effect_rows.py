@@ -19,7 +19,7 @@ class EffectRow(NamedTuple):
     """A row of `effects.csv`: one outcome of the side (method, recovery) less, or over, that of `against`.
 
     `question` is one of `hfprune.analysis.questions`, and `claim` the id of the claim that it is about, if any.
-    `outcome` names what was compared: `metric` of `measure`, on one `task` or text, or after so many steps of a
+    `outcome` names what was compared: `metric` of `measure`, on one `task` or text, or after one step of a
     training, or, where that is empty, on average over all `tasks`. `base` is the other side's own outcome. It and
     `value`, `low` and `high` are in `unit`; `neutral` is what no effect is: 0 for a difference, 1 for a ratio.
     `better` is the better direction of the outcome. `p` is the two-sided p-value of no effect, and `holm` that

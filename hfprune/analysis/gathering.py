@@ -67,7 +67,8 @@ def collect(study_file: Path, results: Sequence[Path], folder: Path, out: Path) 
         {name: DTYPES[name] for name in RESULT} | {"seed": "int64", "resample": "int64"}
     )
     ordered = sorted(items, key=lambda rows: [*map(str, rows[key].iloc[0])])
-    records = pd.DataFrame([*map(record, read.values())], columns=RECORD)
+    rows = [record(result, losses=study.keeps_losses) for result in read.values()]
+    records = pd.DataFrame(rows, columns=RECORD)
     records = records.astype(dict.fromkeys(RECORD, "str") | {"ratio": "float64", "seed": "int64"})
     write_csv(values, out / RESULTS)
     write_union([none, *ordered], out / ITEMS)
@@ -142,8 +143,8 @@ def _items(path: Path, result: dict[str, Any]) -> pd.DataFrame:
     return pd.concat([first, rows[["resample", *rows.columns.drop("resample")]]], axis="columns")
 
 
-def record(result: dict[str, Any]) -> dict[str, Any]:
-    """Return a result as a row of records.parquet (`RECORD`).
+def record(result: dict[str, Any], *, losses: bool = False) -> dict[str, Any]:
+    """Return a result as a row of records.parquet (`RECORD`), with the losses of held-out sequences or without.
 
     Its provenance is JSON in the columns `PARTS`, and in `more` what has no column of its own.
     """
@@ -156,6 +157,6 @@ def record(result: dict[str, Any]) -> dict[str, Any]:
         "not_applicable": result.get("not_applicable", ""),
         **{name: made.get(key) or "" for key, name in WORDS.items()},
         **{key: json.dumps(made.get(key, {}), sort_keys=True) for key in PARTS},
-        "curve": json.dumps(curve(result["measure"], made)),
+        "curve": json.dumps(curve(result["measure"], made, losses=losses)),
         "more": json.dumps(rest, sort_keys=True),
     }

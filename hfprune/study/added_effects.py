@@ -7,6 +7,9 @@ from typing import Any, ClassVar
 from hfprune.plugins.registry import Registry
 from hfprune.settings import Strict
 
+# What effects need that read the loss of every held-out sequence as a recovery trained.
+RECOVERY = "recovery"
+
 
 class AddedEffects(Strict, ABC):
     """Rows of `effects.csv` on a question of their own, such as a statistical test.
@@ -20,7 +23,7 @@ class AddedEffects(Strict, ABC):
     form: ClassVar[str] = ""
     """Format of their numbers in the findings; "": that of the outcome."""
     needs: ClassVar[str] = ""
-    """The measure without which a study is refused before its first job."""
+    """The measure without which a study is refused before its first job; or `RECOVERY`."""
 
     @abstractmethod
     def rows(self, evidence: Any) -> Iterator[Any]:

@@ -14,7 +14,7 @@ from hfprune.measurement import Measure, NamedMeasure
 from hfprune.results import DENSE
 from hfprune.settings import Dtype, Listed, Name, Placement
 from hfprune.settings.recovery import Linear
-from hfprune.study.added_effects import ADDED
+from hfprune.study.added_effects import ADDED, RECOVERY
 from hfprune.study.calibration import Calibration
 from hfprune.study.entries import (
     ChosenCells,
@@ -90,6 +90,7 @@ class Study(Placement):
         default=[],
         description="effects beside those of every study. losses: the log perplexity that a plan adds, per that "
         "of entropy; correlations: of each outcome with accuracy, over the plans; pairs: every two methods; "
+        "training: held-out losses of pruned models less the dense one's, by the steps of the training; "
         "by_document: slopes of effects over the dense model's entropy on each document",
     )
     constant: float = Field(
@@ -173,7 +174,10 @@ class Study(Placement):
         for name in self.effects:
             if name not in added:
                 raise ValueError(f"effects: unknown {name!r}{nearest(name, [*added])}")
-            if (needs := added[name].constants.get("needs")) and needs not in kinds:
+            needs = added[name].constants.get("needs")
+            if needs == RECOVERY and not self._holds_out():
+                raise ValueError(f"effects: {name} needs a recovery that trains (lora), and its `held_out`")
+            if needs and needs != RECOVERY and needs not in kinds:
                 raise ValueError(f"effects: {name} needs the measure {needs}")
         named = [name for family in self.corrected_together for name in family]
         for name in named:
@@ -273,6 +277,14 @@ class Study(Placement):
     def recoveries_of(self, model: str) -> list[RecoveryKind]:
         """Return the recoveries of a model: its own, else the study's."""
         return self.models[model].recoveries or self.recoveries
+
+    def _holds_out(self) -> bool:
+        return bool(self.recovery and self.recovery.held_out) and any(map(self.trains, self.models))
+
+    @property
+    def keeps_losses(self) -> bool:
+        """Whether records have the losses of single held-out sequences, which some effects need."""
+        return any(ADDED.outlines()[name].constants.get("needs") == RECOVERY for name in self.effects)
 
     def trains(self, model: str) -> bool:
         """Tell whether adapters are trained for a model of the study."""

@@ -10,7 +10,8 @@ from scipy.stats import t
 from synthetic import Study, analysed, evidence, gather
 
 from hfprune.analysis.added.training import Training
-from hfprune.analysis.effect_rows import BOTH, ITEMS_ALONE, read_effects
+from hfprune.analysis.effect_rows import BOTH, ITEMS_ALONE, EffectRow, read_effects
+from hfprune.analysis.tidy import read_union
 from hfprune.results import DENSE, Cell, Value, write_result
 
 STEPS = [0, 1, 4, 16]
@@ -20,20 +21,33 @@ DENSE_LOSSES = 2 + RNG.normal(size=(4, 10))
 GAPS = np.array([[1.0], [0.8], [0.5], [0.2]]) + 0.1 * RNG.normal(size=(4, 10))
 
 
-def trained(folder: Path, method: str, losses: np.ndarray, seed: int = 0, recovery: str = "lora") -> None:
+RECOVERY = {"instructions": "pairs", "held_out": 10}
+LORA = {"recoveries": ["none", "lora"], "recovery": RECOVERY, "effects": "training"}
+
+
+def trained(
+    folder: Path,
+    method: str,
+    losses: np.ndarray,
+    seed: int = 0,
+    recovery: str = "lora",
+    steps: Sequence[int] = STEPS,
+) -> None:
     curve = [
         {"step": step, "tokens": 100 * step, "loss": 0.0, "stderr": 0.0, "losses": each.tolist()}
-        for step, each in zip(STEPS, losses, strict=True)
+        for step, each in zip(steps, losses, strict=False)
     ]
     cell = Cell("test", "tiny-llama", method, 0.2 * (method != DENSE), seed, recovery)
     path = folder / f"cells/{method}/{recovery}/seed{seed}.json"
-    made = {"curve": curve, "held_out_tokens": TOKENS}
+    made = {"curve": curve, "held_out_tokens": TOKENS[: losses.shape[1]]}
     write_result(path, cell, "recovery", "pairs", [Value("steps", STEPS[-1])], made)
 
 
-def rows_of(folder: Path, seeds: Sequence[int] = (0,)) -> pd.DataFrame:
+def rows_of(folder: Path, seeds: Sequence[int] = (0,), **changes: object) -> pd.DataFrame:
     study = Study(folder, methods=["entropy"], ratios=[0.2], seeds=[*seeds])
-    return pd.DataFrame([*Training().rows(evidence(study.config(), folder))])
+    return pd.DataFrame(
+        [*Training().rows(evidence(study.config(**LORA | changes), folder))], columns=EffectRow._fields
+    )
 
 
 def mean_and_stderr(gaps: np.ndarray) -> tuple[float, float]:
@@ -47,7 +61,8 @@ def test_the_gap_after_every_step_is_paired_by_sequence_and_weighs_tokens(tmp_pa
     trained(tmp_path, "entropy", DENSE_LOSSES + GAPS)
     rows = rows_of(tmp_path)
     after = rows[rows["outcome"] == "held_out_loss"].reset_index(drop=True)
-    assert after["task"].tolist() == ["0 steps", "1 steps", "4 steps", "16 steps"]
+    assert after["task"].tolist() == ["step 0", "step 1", "step 4", "step 16"]
+    assert (after["n"] == 10).all(), "sequences, not tokens"
     assert {*after["covers"]} == {ITEMS_ALONE} and after["p"].isna().all(), "it is of this one training"
     for row, gaps, dense in zip(after.to_dict("records"), GAPS, DENSE_LOSSES, strict=True):
         mean, stderr = mean_and_stderr(gaps)
@@ -69,27 +84,66 @@ def test_a_tenfold_training_changes_the_gap_by_the_slope_of_a_line_through_the_s
 
 
 def test_several_draws_are_paired_with_those_of_the_dense_model(tmp_path: Path) -> None:
-    seeds = range(3)
-    for seed in seeds:
-        trained(tmp_path, DENSE, DENSE_LOSSES + seed, seed)
-        trained(tmp_path, "entropy", DENSE_LOSSES + seed + GAPS * (1 + seed), seed)
-    rows = rows_of(tmp_path, seeds)
+    """What a draw changes in both models changes nothing in their difference."""
+    seeds, columns = range(3), ["value", "low", "high", "p"]
+    found = []
+    for common in (0.0, 5.0):
+        for seed in seeds:
+            dense = DENSE_LOSSES + common * seed
+            trained(tmp_path, DENSE, dense, seed)
+            trained(tmp_path, "entropy", dense + GAPS * (1 + seed), seed)
+        found.append(rows_of(tmp_path, seeds))
+    pd.testing.assert_frame_equal(found[0][columns], found[1][columns])
+    rows = found[0]
     assert {*rows["covers"]} == {BOTH} and (rows["draws"] == 3).all()
-    assert rows["family"].nunique() == 2 and rows["p"].notna().all()
+    assert {*rows["family"]} == {"training: held_out_loss of each step", "training: held_out_loss_slope"}
     assert rows["value"].iloc[0] == pytest.approx(2 * mean_and_stderr(GAPS[0])[0])
 
 
 def test_a_reconstructed_model_is_compared_with_the_dense_one_after_the_same_training(tmp_path: Path) -> None:
     trained(tmp_path, DENSE, DENSE_LOSSES)
-    trained(tmp_path, "entropy", DENSE_LOSSES + GAPS, recovery="linear+lora")
-    assert {*rows_of(tmp_path)["recovery"]} == {"linear+lora"}
+    trained(tmp_path, "entropy", DENSE_LOSSES + GAPS)
+    trained(tmp_path, "entropy", DENSE_LOSSES + 2 * GAPS, recovery="linear+lora")
+    rows = rows_of(tmp_path, recoveries=["none", "lora", "linear+lora"])
+    values = {name: part["value"].to_numpy() for name, part in rows.groupby("recovery")}
+    np.testing.assert_allclose(values["linear+lora"], 2 * values["lora"])
+    assert {*rows["against_recovery"]} == {"lora"}
 
 
-def test_a_study_that_asks_has_them_in_its_table(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lacking", ["dense", "a draw", "losses", "other sequences"])
+def test_what_cannot_be_compared_has_no_row(lacking: str, tmp_path: Path) -> None:
+    for seed in range(2):
+        if lacking != "dense":
+            trained(tmp_path, DENSE, DENSE_LOSSES[:, : 9 if lacking == "other sequences" else 10], seed)
+        if seed or lacking != "a draw":
+            trained(tmp_path, "entropy", DENSE_LOSSES + GAPS, seed)
+    changes = {"effects": []} if lacking == "losses" else {}
+    assert rows_of(tmp_path, range(2), **changes).empty
+
+
+def test_a_step_that_a_draw_lacks_is_left_out(tmp_path: Path) -> None:
+    for seed, steps in enumerate((STEPS, STEPS[:3])):
+        trained(tmp_path, DENSE, DENSE_LOSSES, seed)
+        trained(tmp_path, "entropy", DENSE_LOSSES + GAPS, seed, steps=steps)
+    assert [*filter(None, rows_of(tmp_path, range(2))["task"])] == ["step 0", "step 1", "step 4"]
+
+
+def test_a_study_that_asks_has_them_in_its_table_and_another_keeps_no_losses(tmp_path: Path) -> None:
     trained(tmp_path, DENSE, DENSE_LOSSES)
     trained(tmp_path, "entropy", DENSE_LOSSES + GAPS)
     study = Study(tmp_path, methods=["entropy"], ratios=[0.2])
-    gather(study.config(effects="training"), tmp_path)
+    gather(study.config(**LORA), tmp_path)
     analysed(tmp_path)
     rows = read_effects(tmp_path / "effects.csv").query("question == 'training'")
     assert len(rows) == len(STEPS) + 1 and {*rows["unit"]} == {"nats", "nats per tenfold"}
+    gather(study.config(**LORA | {"effects": []}), tmp_path)
+    records = read_union(tmp_path / "records.parquet")
+    assert records["curve"].str.len().gt(2).all() and not records["curve"].str.contains("losses").any()
+
+
+@pytest.mark.parametrize("without", [{"recoveries": "none"}, {"recovery": RECOVERY | {"held_out": 0}}])
+def test_a_study_without_held_out_losses_is_refused(without: dict, tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"training needs a recovery that trains \(lora\), and its `held_out`"
+    ):
+        Study(tmp_path, methods=["entropy"], ratios=[0.2]).config(**LORA | without)

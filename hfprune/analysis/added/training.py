@@ -23,17 +23,19 @@ class Training(AddedEffects):
 
     question = "training"
     form = "{:+.3f}"
+    needs = "recovery"
 
     def rows(self, evidence: Evidence) -> Iterator[EffectRow]:
         """Yield a row a pruned model with a recovery that trains, and step; and one for a tenfold training."""
         curves = held_out_losses(evidence.records)
-        for (model, method, ratio, recovery), pruned in curves.items():
+        cells = ((cell.model, cell.method, cell.ratio, cell.recovery) for cell in evidence.cells)
+        for model, method, ratio, recovery in dict.fromkeys(cells):
+            pruned = curves.get((model, method, ratio, recovery), {})
             dense = curves.get((model, DENSE, 0.0, "lora"), {})
-            if method == DENSE or (model, method, ratio) in evidence.not_applicable:
-                continue
-            of = {"model": model, "ratio": ratio, "method": method, "recovery": recovery}
-            with suppress(NotComparableError):
-                yield from _of_cell(of, pruned, dense)
+            if method != DENSE and (model, method, ratio) not in evidence.not_applicable:
+                of = {"model": model, "ratio": ratio, "method": method, "recovery": recovery}
+                with suppress(NotComparableError):  # in a partial run
+                    yield from _of_cell(of, pruned, dense)
 
 
 def _of_cell(
@@ -41,12 +43,13 @@ def _of_cell(
 ) -> Iterator[EffectRow]:
     steps = sorted(pruned.keys() & dense.keys())
     for step in steps:
-        row = _row(of, OUTCOME, {step: 1.0}, pruned, dense)
-        yield row._replace(task=f"{step} steps", base=mean(dense[step]), unit="nats")
+        row = _row(of, OUTCOME, {step: 1.0}, pruned, dense, family=f"{OUTCOME} of each step")
+        yield row._replace(task=f"step {step}", base=mean(dense[step]), unit="nats")
     trained = [step for step in steps if step]
     if len(trained) > 1:
         weights = dict(zip(trained, over_logarithm(trained).tolist(), strict=True))
-        yield _row(of, f"{OUTCOME}_slope", weights, pruned, dense)._replace(unit="nats per tenfold")
+        row = _row(of, f"{OUTCOME}_slope", weights, pruned, dense, family=f"{OUTCOME}_slope")
+        yield row._replace(unit="nats per tenfold")
 
 
 def _row(
@@ -55,6 +58,7 @@ def _row(
     weights: Mapping[int, float],
     pruned: Mapping[int, Outcomes],
     dense: Mapping[int, Outcomes],
+    family: str,
 ) -> EffectRow:
     """Return the effect on a weighted sum of the losses after several steps, in pairs on the same sequences."""
     sides = ((1.0, pruned), (-1.0, dense))
@@ -68,9 +72,15 @@ def _row(
         outcome=outcome,
         measure="recovery",
         metric="loss",
-        **estimated(it, float),
+        **(estimated(it, float) | {"n": _sequences(terms[0][1])}),
         p=it.p_value() if covers == BOTH else np.nan,
-        family=f"{Training.question}: {outcome}" if covers == BOTH else "",
+        family=f"{Training.question}: {family}" if covers == BOTH else "",
         covers=covers,
         better="lower",
     )
+
+
+def _sequences(outcomes: Outcomes) -> int:
+    """Return how many sequences outcomes are of, whose items are tokens."""
+    (losses,) = next(iter(outcomes.values())).values()
+    return losses.index.get_level_values("document").nunique()
