@@ -10,9 +10,13 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-LONGEST, FLOORS, TRACKED = "longest file of hfprune/, lines", "floors of imports", "tracked files"
+LONGEST, FLOORS, TRACKED = (
+    "longest file of hfprune/, lines",
+    "floors of imports",
+    "tracked files outside results/",
+)
 # Of these counts there is a most; the others are information.
-CEILINGS = {LONGEST: 300, FLOORS: 13, TRACKED: 900}
+CEILINGS = {LONGEST: 300, FLOORS: 13, TRACKED: 700}
 
 
 def tracked(*patterns: str) -> list[Path]:
@@ -102,7 +106,7 @@ def sizes() -> dict[str, int]:
         "lines of benchmarks/ and findings/": lines(tracked("benchmarks/*.py", "findings/*")),
         "lines of tests/": lines(tracked("tests/*.py")),
         "words of docs/ and README.md": sum(len(file.read_text().split()) for file in documents),
-        TRACKED: len(tracked()),
+        TRACKED: len(tracked(":!results")),
         LONGEST: max(lines([file]) for file in files.values()),
         FLOORS: max(floors(graph()).values()),
         "largest package, % of hfprune/": round(100 * max(of_packages.values()) / of_packages.total()),

@@ -29,6 +29,7 @@ from hfprune.errors import REASON, HfpruneError, explained
 from hfprune.files import atomic_file
 from hfprune.results import CELL_COLUMNS, KEY, Cell, Value, read_result
 from hfprune.settings import load
+from hfprune.study.added_effects import keep_losses
 from hfprune.study.labels import labels, readable
 from hfprune.study.study import Study
 
@@ -67,7 +68,8 @@ def collect(study_file: Path, results: Sequence[Path], folder: Path, out: Path) 
         {name: DTYPES[name] for name in RESULT} | {"seed": "int64", "resample": "int64"}
     )
     ordered = sorted(items, key=lambda rows: [*map(str, rows[key].iloc[0])])
-    rows = [record(result, losses=study.keeps_losses) for result in read.values()]
+    losses = keep_losses(study.effects)
+    rows = [record(result, losses=losses) for result in read.values()]
     records = pd.DataFrame(rows, columns=RECORD)
     records = records.astype(dict.fromkeys(RECORD, "str") | {"ratio": "float64", "seed": "int64"})
     write_csv(values, out / RESULTS)

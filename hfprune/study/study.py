@@ -14,7 +14,7 @@ from hfprune.measurement import Measure, NamedMeasure
 from hfprune.results import DENSE
 from hfprune.settings import Dtype, Listed, Name, Placement
 from hfprune.settings.recovery import Linear
-from hfprune.study.added_effects import ADDED, RECOVERY
+from hfprune.study.added_effects import RECOVERY, check_needs
 from hfprune.study.calibration import Calibration
 from hfprune.study.entries import (
     ChosenCells,
@@ -170,15 +170,10 @@ class Study(Placement):
     def _named_outcomes_are_measured(self) -> "Study":
         if self.primary is not None and self.primary not in self.measures:
             raise ValueError(f"primary: unknown {self.primary!r}{nearest(self.primary, [*self.measures])}")
-        kinds, added = {entry.measure or name for name, entry in self.measures.items()}, ADDED.outlines()
-        for name in self.effects:
-            if name not in added:
-                raise ValueError(f"effects: unknown {name!r}{nearest(name, [*added])}")
-            needs = added[name].constants.get("needs")
-            if needs == RECOVERY and not self._holds_out():
-                raise ValueError(f"effects: {name} needs a recovery that trains (lora), and its `held_out`")
-            if needs and needs != RECOVERY and needs not in kinds:
-                raise ValueError(f"effects: {name} needs the measure {needs}")
+        measured = {entry.measure or name for name, entry in self.measures.items()}
+        if self.recovery and self.recovery.held_out and any(map(self.trains, self.models)):
+            measured.add(RECOVERY)
+        check_needs(self.effects, measured)
         named = [name for family in self.corrected_together for name in family]
         for name in named:
             if name not in self.measures:
@@ -277,14 +272,6 @@ class Study(Placement):
     def recoveries_of(self, model: str) -> list[RecoveryKind]:
         """Return the recoveries of a model: its own, else the study's."""
         return self.models[model].recoveries or self.recoveries
-
-    def _holds_out(self) -> bool:
-        return bool(self.recovery and self.recovery.held_out) and any(map(self.trains, self.models))
-
-    @property
-    def keeps_losses(self) -> bool:
-        """Whether records have the losses of single held-out sequences, which some effects need."""
-        return any(ADDED.outlines()[name].constants.get("needs") == RECOVERY for name in self.effects)
 
     def trains(self, model: str) -> bool:
         """Tell whether adapters are trained for a model of the study."""

@@ -117,7 +117,7 @@ def test_what_cannot_be_compared_has_no_row(lacking: str, tmp_path: Path) -> Non
             trained(tmp_path, DENSE, DENSE_LOSSES[:, : 9 if lacking == "other sequences" else 10], seed)
         if seed or lacking != "a draw":
             trained(tmp_path, "entropy", DENSE_LOSSES + GAPS, seed)
-    changes = {"effects": []} if lacking == "losses" else {}
+    changes: dict[str, object] = {"effects": []} if lacking == "losses" else {}
     assert rows_of(tmp_path, range(2), **changes).empty
 
 

@@ -251,7 +251,7 @@ def text_lines() -> list[str]:
 # On several lines of the text.
 TEXT_MISTAKES = [
     ("{magnitude.size:", "{magnitud.size:", "no number 'magnitud'; did you mean 'magnitude'?"),
-    ("{dose_256.relative: smaller}", "{dose_256.relative: larger}", "'larger', but SmolLM2 is −"),
+    ("{js_smollm2_20.relative: smaller}", "{js_smollm2_20.relative: larger}", "'larger', but SmolLM2"),
     ("three of four | 3 of 4", "four of four | 4 of 4", "but 3 of 4"),
     ("{boolq_dense}", "{boolq_dense: lower}", "words assert nothing of it"),
 ]

@@ -28,7 +28,7 @@ class Training(AddedEffects):
     def rows(self, evidence: Evidence) -> Iterator[EffectRow]:
         """Yield a row a pruned model with a recovery that trains, and step; and one for a tenfold training."""
         curves = held_out_losses(evidence.records)
-        cells = ((cell.model, cell.method, cell.ratio, cell.recovery) for cell in evidence.cells)
+        cells = ((cell.model, cell.method, cell.ratio or 0.0, cell.recovery) for cell in evidence.cells)
         for model, method, ratio, recovery in dict.fromkeys(cells):
             pruned = curves.get((model, method, ratio, recovery), {})
             dense = curves.get((model, DENSE, 0.0, "lora"), {})
