@@ -16,10 +16,27 @@ COMMITTED = [
     *("demo", "methods", "draws", "domains", "families", "recipe", "recipe-confirm", "recovery"),
     *("headline", "untuned", "outcomes", "outcomes-qwen", "table7", "larger", "recovery-kl", "table7-qwen"),
     *("scoring-cost", "documents", "mechanism", "candidates", "candidates-confirm", "dose"),
-    *("table7-gemma", "candidates-larger", "rivals", "by-layer", "dose-qwen", "table7-bfloat16", "recovery-long"),
+    *(
+        "table7-gemma",
+        "candidates-larger",
+        "rivals",
+        "by-layer",
+        "dose-qwen",
+        "table7-bfloat16",
+        "recovery-long",
+    ),
 ]
 # What takes long is made again of these, one of each kind of effect, and by `make test-all` of all.
-OFTEN = {"demo", "methods", "recipe-confirm", "outcomes-qwen", "rivals", "dose", "scoring-cost", "recovery-long"}
+OFTEN = {
+    "demo",
+    "methods",
+    "recipe-confirm",
+    "outcomes-qwen",
+    "rivals",
+    "dose",
+    "scoring-cost",
+    "recovery-long",
+}
 EACH_STUDY = [
     pytest.param(study, marks=[] if study in OFTEN else pytest.mark.thorough) for study in COMMITTED
 ]

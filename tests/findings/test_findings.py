@@ -97,11 +97,16 @@ def test_the_readme_rounds_what_the_abstract_says() -> None:
     )
     [least] = re.findall(r"and ([\d.]+) % of the distance", " ".join(TEXT.split()))  # Gemma's on C4
     [whole] = re.findall(
-        r"SmolLM2 stays closer to the dense model, by (\d+) to (\d+) % .* Gemma, .*, by (\d+) to (\d+) %",
+        r"SmolLM2 stays (\d+) to (\d+) % closer to the dense model, and Gemma, .*?, (\d+) to (\d+) %",
         readme,
     )
     assert whole == tuple(f"{float(number):.0f}" for number in (*exact[:2], least, exact[2]))
-    assert "Qwen keeps fewer of the likeliest tokens" in readme and "Qwen keeps fewer of the 15" in abstract
+    assert (
+        "Qwen keeps fewer of the likeliest tokens" in readme
+        and "Qwen keeps fewer of the likeliest" in abstract
+    )
+    assert "SmolLM2 and Qwen do so with four times the calibration" in readme
+    assert "With four times the sequences, it remains closer" in abstract
 
 
 def test_every_interval_is_in_a_table() -> None:
