@@ -61,16 +61,15 @@ def learning_curves(records: pd.DataFrame) -> pd.DataFrame:
 def held_out_losses(records: pd.DataFrame) -> dict[tuple[str, str, float, str], dict[int, Outcomes]]:
     """Return the losses of held-out sequences by model, method, ratio and recovery, then by step.
 
-    Only the steps that all draws of a cell have, and no records without the losses of sequences.
+    Only the steps of which all draws of a cell have them.
     """
     found: dict[tuple[str, str, float, str], dict[Draw | None, dict[int, Any]]] = {}
     for record in records[records["measure"] == "recovery"].itertuples():
-        points = {point["step"]: point for point in json.loads(record.curve) if "losses" in point}
-        if points:
-            tokens = json.loads(record.more)["held_out_tokens"]
-            by_step = {step: _outcomes(point["losses"], tokens)[None] for step, point in points.items()}
-            cell = record.model, record.method, record.ratio, record.recovery
-            found.setdefault(cell, {})[Draw(record.seed)] = by_step
+        tokens = json.loads(record.more).get("held_out_tokens", [])
+        points = [point for point in json.loads(record.curve) if "losses" in point]
+        by_step = {point["step"]: _outcomes(point["losses"], tokens)[None] for point in points}
+        cell = record.model, record.method, record.ratio, record.recovery
+        found.setdefault(cell, {})[Draw(record.seed)] = by_step
     return {
         cell: {
             step: {draw: by_step[step] for draw, by_step in draws.items()}

@@ -20,15 +20,15 @@ class EffectRow(NamedTuple):
 
     `question` is one of `hfprune.analysis.questions`, and `claim` the id of the claim that it is about, if any.
     `outcome` names what was compared: `metric` of `measure`, on one `task` or text, or after one step of a
-    training, or, where that is empty, on average over all `tasks`. `base` is the other side's own outcome. It and
-    `value`, `low` and `high` are in `unit`; `neutral` is what no effect is: 0 for a difference, 1 for a ratio.
-    `better` is the better direction of the outcome. `p` is the two-sided p-value of no effect, and `holm` that
-    by Holm's method for all rows of the same `family`. `n` counts items, `draws` the seeds and `resamples` the
-    resampled calibrations that the spread over draws is from. `covers` says what the interval stands for:
-    `draws and items`, or `items` alone for this one plan, which has no p-value, or nothing. `detectable` is the
-    smallest distance from no effect that such a study shows in 80 % of repetitions. `differs` names the
-    settings in which the method differs from its reference. Of a correlation, `n` counts plans, and the
-    interval is over plans and items.
+    training, or, where that is empty, on average over all `tasks`. `base` is the other side's own outcome. It
+    and `value`, `low` and `high` are in `unit`; `neutral` is what no effect is: 0 for a difference, 1 for a
+    ratio. `better` is the better direction of the outcome. `p` is the two-sided p-value of no effect, and
+    `holm` that by Holm's method for all rows of the same `family`. `n` counts items, `draws` the seeds and
+    `resamples` the resampled calibrations that the spread over draws is from. `covers` says what the interval
+    stands for: `draws and items`, or `items` alone for this one plan, which has no p-value, or nothing.
+    `detectable` is the smallest distance from no effect that such a study shows in 80 % of repetitions.
+    `differs` names the settings in which the method differs from its reference. Of a training, `n` counts
+    sequences; of a correlation, plans, and its interval is over plans and items.
     """
 
     question: str

@@ -14,7 +14,7 @@ from hfprune.analysis.effect_rows import BOTH, ITEMS_ALONE, EffectRow, read_effe
 from hfprune.analysis.tidy import read_union
 from hfprune.results import DENSE, Cell, Value, write_result
 
-STEPS = [0, 1, 4, 16]
+STEPS = [0, 1, 4, 10]
 TOKENS = [3, 10, 7, 20, 1, 4, 6, 9, 12, 5]
 RNG = np.random.default_rng(0)
 DENSE_LOSSES = 2 + RNG.normal(size=(4, 10))
@@ -61,7 +61,7 @@ def test_the_gap_after_every_step_is_paired_by_sequence_and_weighs_tokens(tmp_pa
     trained(tmp_path, "entropy", DENSE_LOSSES + GAPS)
     rows = rows_of(tmp_path)
     after = rows[rows["outcome"] == "held_out_loss"].reset_index(drop=True)
-    assert after["task"].tolist() == ["step 0", "step 1", "step 4", "step 16"]
+    assert after["task"].tolist() == ["step 0", "step 1", "step 4", "step 10"]
     assert (after["n"] == 10).all(), "sequences, not tokens"
     assert {*after["covers"]} == {ITEMS_ALONE} and after["p"].isna().all(), "it is of this one training"
     for row, gaps, dense in zip(after.to_dict("records"), GAPS, DENSE_LOSSES, strict=True):
@@ -83,6 +83,15 @@ def test_a_tenfold_training_changes_the_gap_by_the_slope_of_a_line_through_the_s
     assert min(mean - row["low"], row["high"] - mean) == pytest.approx(t.ppf(0.975, 9) * stderr)
 
 
+def test_the_last_tenfold_is_the_change_of_the_gap_since_a_tenth_of_the_steps(tmp_path: Path) -> None:
+    trained(tmp_path, DENSE, DENSE_LOSSES)
+    trained(tmp_path, "entropy", DENSE_LOSSES + GAPS)
+    [row] = rows_of(tmp_path).query("outcome == 'held_out_loss_tenfold'").to_dict("records")
+    mean, stderr = mean_and_stderr(GAPS[3] - GAPS[1])
+    assert (row["task"], row["value"]) == ("step 10", pytest.approx(mean))
+    assert min(mean - row["low"], row["high"] - mean) == pytest.approx(t.ppf(0.975, 9) * stderr)
+
+
 def test_several_draws_are_paired_with_those_of_the_dense_model(tmp_path: Path) -> None:
     """What a draw changes in both models changes nothing in their difference."""
     seeds, columns = range(3), ["value", "low", "high", "p"]
@@ -96,7 +105,8 @@ def test_several_draws_are_paired_with_those_of_the_dense_model(tmp_path: Path) 
     pd.testing.assert_frame_equal(found[0][columns], found[1][columns])
     rows = found[0]
     assert {*rows["covers"]} == {BOTH} and (rows["draws"] == 3).all()
-    assert {*rows["family"]} == {"training: held_out_loss of each step", "training: held_out_loss_slope"}
+    named = ("held_out_loss of each step", "a tenfold", "held_out_loss_slope")
+    assert {*rows["family"]} == {f"training: {name}" for name in named}
     assert rows["value"].iloc[0] == pytest.approx(2 * mean_and_stderr(GAPS[0])[0])
 
 
@@ -110,9 +120,13 @@ def test_a_reconstructed_model_is_compared_with_the_dense_one_after_the_same_tra
     assert {*rows["against_recovery"]} == {"lora"}
 
 
-@pytest.mark.parametrize("lacking", ["dense", "a draw", "losses", "other sequences"])
+@pytest.mark.parametrize("lacking", ["dense", "a draw", "losses", "losses of a draw", "other sequences"])
 def test_what_cannot_be_compared_has_no_row(lacking: str, tmp_path: Path) -> None:
     for seed in range(2):
+        if lacking == "losses of a draw" and not seed:
+            trained(tmp_path, DENSE, DENSE_LOSSES, seed, steps=[])
+            trained(tmp_path, "entropy", DENSE_LOSSES + GAPS, seed, steps=[])
+            continue
         if lacking != "dense":
             trained(tmp_path, DENSE, DENSE_LOSSES[:, : 9 if lacking == "other sequences" else 10], seed)
         if seed or lacking != "a draw":
@@ -135,7 +149,7 @@ def test_a_study_that_asks_has_them_in_its_table_and_another_keeps_no_losses(tmp
     gather(study.config(**LORA), tmp_path)
     analysed(tmp_path)
     rows = read_effects(tmp_path / "effects.csv").query("question == 'training'")
-    assert len(rows) == len(STEPS) + 1 and {*rows["unit"]} == {"nats", "nats per tenfold"}
+    assert len(rows) == len(STEPS) + 2 and {*rows["unit"]} == {"nats", "nats per tenfold"}
     gather(study.config(**LORA | {"effects": []}), tmp_path)
     records = read_union(tmp_path / "records.parquet")
     assert records["curve"].str.len().gt(2).all() and not records["curve"].str.contains("losses").any()

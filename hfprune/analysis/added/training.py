@@ -26,7 +26,11 @@ class Training(AddedEffects):
     needs = "recovery"
 
     def rows(self, evidence: Evidence) -> Iterator[EffectRow]:
-        """Yield a row a pruned model with a recovery that trains, and step; and one for a tenfold training."""
+        """Yield a row a pruned model with a recovery that trains, and step, and on how that changes with steps.
+
+        `held_out_loss_tenfold` is what it changes from a tenth of a step's number to that step, and
+        `held_out_loss_slope` its least-squares slope over the logarithm of the steps but 0, which count alike.
+        """
         curves = held_out_losses(evidence.records)
         cells = ((cell.model, cell.method, cell.ratio or 0.0, cell.recovery) for cell in evidence.cells)
         for model, method, ratio, recovery in dict.fromkeys(cells):
@@ -45,6 +49,12 @@ def _of_cell(
     for step in steps:
         row = _row(of, OUTCOME, {step: 1.0}, pruned, dense, family=f"{OUTCOME} of each step")
         yield row._replace(task=f"step {step}", base=mean(dense[step]), unit="nats")
+    for step in steps:
+        if step and step % 10 == 0 and step // 10 in steps:
+            row = _row(
+                of, f"{OUTCOME}_tenfold", {step: 1.0, step // 10: -1.0}, pruned, dense, family="a tenfold"
+            )
+            yield row._replace(task=f"step {step}", unit="nats")
     trained = [step for step in steps if step]
     if len(trained) > 1:
         weights = dict(zip(trained, over_logarithm(trained).tolist(), strict=True))
