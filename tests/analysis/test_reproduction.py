@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from command_line import failure, run
-from committed import ROOT, results_of
+from committed import COMMITTED, ROOT, results_of
 
-from hfprune.analysis.allowed import OF_RUN, Allowed
+from hfprune.analysis.allowed import FOLLOWING, OF_RUN, Allowed
 from hfprune.analysis.by_key import ADDED, EQUAL, LEFT_OUT, MISSING, Limits, by_key
 from hfprune.analysis.declarations import declare
 from hfprune.analysis.flat import read_flat
@@ -224,6 +224,20 @@ def test_another_plan_has_its_values_within_the_intervals(made: Path, tmp_path: 
     assert re.search(r"^\| results.csv +\| +955 \| +0 \| +1 \|( +0 \|)+$", text, re.M)
     change(made / "results.csv", level, value=lambda x: float(x) + 1)
     assert "not the numbers" in failure("check", "--results", made)
+
+
+# What a study or a claim declares, which no run changes.
+DECLARED = {"scale", "threshold", "margin", "published", "neutral"}
+
+
+def test_every_number_that_follows_from_outcomes_may_move_with_them() -> None:
+    """On another processor; a fraction that is none of these would be called another number."""
+    for study in COMMITTED:
+        for name in ("results.csv", "neurons.csv", *ANALYSED):
+            table = pd.read_csv(results_of(study) / name)
+            numbers = [column for column in table.select_dtypes("number") if column not in NAMES]
+            fractions = {column for column in numbers if (table[column].dropna() % 1 != 0).any()}
+            assert fractions <= {"value", *FOLLOWING} | DECLARED, (study, name)
 
 
 def test_a_comment_in_the_code_of_a_measure_changes_no_number(made: Path, tmp_path: Path) -> None:
