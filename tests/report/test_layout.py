@@ -27,6 +27,7 @@ def test_the_figures_of_finished_studies(study: str, monkeypatch: pytest.MonkeyP
     assert ({"learning"} if study == "headline" else {"fidelity", "effects", "answer"}) <= checked
 
 
+@pytest.mark.thorough
 def test_the_column_of_a_page_with_two(monkeypatch: pytest.MonkeyPatch) -> None:
     checked = check(results_of("demo"), monkeypatch, width=3.3)
     assert {

@@ -78,6 +78,7 @@ def test_result_holds_its_provenance_and_its_items(finished) -> None:
     assert len(pd.read_parquet(path.with_suffix(".parquet"))) == 10
 
 
+@pytest.mark.thorough
 def test_removed_results_are_made_again_with_what_depends_on_them_byte_for_byte(project: Path) -> None:
     before = contents(project, "results/smoke/scores/**/*")
     shown = contents(project, "results/smoke/tables/*") | contents(project, "figures/smoke/*")
