@@ -5,7 +5,7 @@ seconds or bytes; ratio = reference / ours). Absolute times depend on the machin
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 BATCH_SIZES = (1, 2, 4, 8, 16)
+# What their rows begin with.
+PARTS = ("scoring", "sizes", "peak memory", "linear recovery", "evaluation")
 SDMPRUNE = "sdmprune"  # a side of a comparison of memory
 
 
@@ -191,27 +193,48 @@ def main() -> None:
     parser.add_argument("--sequences", type=int, default=4)
     parser.add_argument("--length", type=int, default=1024)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", choices=PARTS, help="measure one part again; the rows of the others stay")
     parser.add_argument("--peak", choices=(*SIDES, SDMPRUNE), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.peak:
         print(peak_above_weights(arguments.model, arguments.length, arguments.peak))
         return
     model = load_model(arguments.model, "float32")
-    rows = list(scoring(model, arguments.sequences, arguments.length, arguments.repeats))
-    rows += scoring(model, arguments.sequences * 4, arguments.length // 4, arguments.repeats)
-    rows.append(nested(model, arguments.sequences * 16, arguments.length // 8, arguments.repeats))
-    flags = ("--model", arguments.model, "--length", arguments.length)
-    task = f"entropy, {arguments.length} tokens"
-    rows.append(memory(task, __file__, *flags))
-    # Table 5's comparison; its times are the study `scoring-cost`.
-    rows.append(memory(f"{task}, beside SDMPrune", __file__, *flags, sides=(SDMPRUNE, "ours")))
-    rows += linear_recovery(
-        model, "SmolLM2", arguments.sequences * 4, arguments.length // 4, arguments.repeats
-    )
-    rows += linear_recovery(wide_layer(), "a layer of 1.5B", 64, 256, arguments.repeats)
-    rows += evaluation(model, arguments.model, arguments.tasks, arguments.documents, arguments.repeats)
-    table = pd.DataFrame(rows, columns=COLUMNS)
-    table.to_csv(HERE / "results.csv", index=False, float_format="%.4g")
+    sequences, length, repeats = arguments.sequences, arguments.length, arguments.repeats
+
+    def both_lengths() -> Iterator[Row]:
+        yield from scoring(model, sequences, length, repeats)
+        yield from scoring(model, sequences * 4, length // 4, repeats)
+
+    def peaks() -> Iterator[Row]:
+        flags = ("--model", arguments.model, "--length", length)
+        task = f"entropy, {length} tokens"
+        yield memory(task, __file__, *flags)
+        # Table 5's comparison; its times are the study `scoring-cost`.
+        yield memory(f"{task}, beside SDMPrune", __file__, *flags, sides=(SDMPRUNE, "ours"))
+
+    def recoveries() -> Iterator[Row]:
+        yield from linear_recovery(model, "SmolLM2", sequences * 4, length // 4, repeats)
+        yield from linear_recovery(wide_layer(), "a layer of 1.5B", 64, 256, repeats)
+
+    parts: dict[str, Callable[[], Iterable[Row]]] = {
+        "scoring": both_lengths,
+        "sizes": lambda: [nested(model, sequences * 16, length // 8, repeats)],
+        "peak memory": peaks,
+        "linear recovery": recoveries,
+        "evaluation": lambda: evaluation(
+            model, arguments.model, arguments.tasks, arguments.documents, repeats
+        ),
+    }
+    path = HERE / "results.csv"
+    tables = [
+        pd.DataFrame(part(), columns=COLUMNS)
+        if arguments.only in (None, name)
+        else pd.read_csv(path).query("what.str.startswith(@name)")
+        for name, part in parts.items()
+    ]
+    table = pd.concat(tables, ignore_index=True)
+    table.to_csv(path, index=False, float_format="%.4g")
     (HERE / "results.md").write_text(markdown(table))
 
 
