@@ -108,6 +108,12 @@ def test_wheel_prunes_in_an_empty_folder_without_extras(site: Path, tmp_path: Pa
     assert (tmp_path / "all/report.html").is_file()
 
 
+def test_nothing_of_the_repository_itself_is_in_the_wheel(site: Path) -> None:
+    """Such as the tool that makes docs/findings.md."""
+    own = {path.name for path in site.iterdir() if not path.is_symlink()}
+    assert {name.partition("-")[0] for name in own} == {"bin", "hfprune"}
+
+
 def test_extras_are_those_of_the_project_and_nothing_else_is_imported() -> None:
     def named(requirements: list[str]) -> set[str]:
         files = (distribution(re.split(r"[<>=\[]", one)[0]).files or [] for one in requirements)

@@ -25,6 +25,9 @@ from hfprune.assets import network
 from hfprune.errors import HfpruneError, brief, missing, nearest
 from hfprune.plugins.outline import outline
 
+# Former commands, and what takes their place.
+GONE = {"findings": "the repository's own page is made in a clone of it, by `snakemake findings`"}
+
 
 def main() -> None:
     """Run the command line; an `HfpruneError` ends it with one line and exit code 1."""
@@ -98,7 +101,8 @@ def _parsers(
         if arguments == [name]:
             chosen = import_module(f"hfprune.{files[name].parent.name}.{name}"), command
     if arguments and not chosen and not arguments[0].startswith("-"):
-        parser.error(f"unknown command {arguments[0]!r}{nearest(arguments[0], [*known])}")
+        instead = f"; {GONE[arguments[0]]}" if arguments[0] in GONE else nearest(arguments[0], [*known])
+        parser.error(f"unknown command {arguments[0]!r}{instead}")
     return parser, chosen
 
 

@@ -17,7 +17,7 @@ from hfprune.stages import Positional
 
 COMMANDS = (
     *("adopt", "budget", "calibrate", "check", "collect", "compare", "cost", "effects"),
-    *("export", "fetch", "figures", "findings", "linear", "measure", "methods", "pack"),
+    *("export", "fetch", "figures", "linear", "measure", "methods", "pack"),
     *("page", "plan", "prune", "recover", "score", "tables"),
 )
 HEAVY = {"torch", "transformers", "pandas", "lm_eval", "numpy"}

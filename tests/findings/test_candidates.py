@@ -9,9 +9,9 @@ import pytest
 from committed import committed, results_of
 from synthetic import Study, evidence
 
+from findings.candidates import decided, measured_in, ranked, table
 from hfprune.analysis.evidence import Evidence
 from hfprune.errors import HfpruneError
-from hfprune.findings.candidates import decided, measured_in, ranked, table
 from hfprune.pruning.config import Pruning
 from hfprune.pruning.recipe import RECIPES, chosen
 from hfprune.results import DENSE, Value

@@ -3,6 +3,7 @@
 import csv
 import re
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -11,19 +12,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from command_line import failure, run
 from committed import committed, results_of
 
+from findings.__main__ import main
+from findings.cited import Cited
+from findings.joint import analysed, joined
+from findings.page import Findings
+from findings.sources import Joint, Selection
+from findings.text import Text
+from findings.words import objection
 from hfprune.analysis.effect import Effect
 from hfprune.analysis.effect_rows import read_effects
 from hfprune.analysis.outcomes import Draw
 from hfprune.analysis.statistics import holm
-from hfprune.findings.cited import Cited
-from hfprune.findings.joint import analysed, joined
-from hfprune.findings.page import Findings
-from hfprune.findings.sources import Joint, Selection
-from hfprune.findings.text import Text
-from hfprune.findings.words import objection
+from hfprune.errors import HfpruneError
 
 ROOT = Path(__file__).parents[2]
 PAGE, FILES = ROOT / "docs/findings.md", ROOT / "docs/findings"
@@ -44,7 +46,7 @@ def analysed_once() -> Iterator[None]:
         return kept[key].copy()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hfprune.findings.page.analysed", once)
+        patch.setattr("findings.page.analysed", once)
         yield
 
 
@@ -85,27 +87,6 @@ def test_the_page_and_its_figures_are_what_the_text_makes_of_the_results(made: F
 def test_the_abstract_is_short_and_has_no_bracket() -> None:
     abstract = TEXT.partition("# Findings\n")[2].partition("![")[0]
     assert 100 < len(abstract.split()) <= 250 and not re.search(r"[(\[*]", abstract)
-
-
-def test_the_readme_rounds_what_the_abstract_says() -> None:
-    """Its numbers on the criterion are those of the page, whose own are checked above, in whole percent."""
-    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    abstract = " ".join(TEXT.partition("![")[0].split())
-    [exact] = re.findall(
-        r"distance is ([\d.]+) % smaller on SmolLM2 .*?, ([\d.]+) % with 30 %, and ([\d.]+) % on Gemma",
-        abstract,
-    )
-    [least] = re.findall(r"and ([\d.]+) % of the distance", " ".join(TEXT.split()))  # Gemma's on C4
-    [whole] = re.findall(
-        r"SmolLM2 stays (\d+) to (\d+) % closer to the dense model, and Gemma, .*?, (\d+) to (\d+) %",
-        readme,
-    )
-    assert whole == tuple(f"{float(number):.0f}" for number in (*exact[:2], least, exact[2]))
-    assert (
-        "Qwen keeps fewer of the likeliest tokens" in readme
-        and "Qwen keeps fewer of the likeliest" in abstract
-    )
-    assert "Four times the calibration reverses neither" in readme and "With four times" in abstract
 
 
 def test_every_interval_is_in_a_table() -> None:
@@ -241,11 +222,26 @@ def test_a_changed_sign_fails_with_the_sentence(tmp_path: Path) -> None:
     )
     rows.loc[wrong, ["value", "low", "high"]] = -rows.loc[wrong, ["value", "high", "low"]].to_numpy()
     rows.to_csv(path, index=False)
-    out = tmp_path / "docs/findings.md"
-    said = failure("findings", "--texts", ROOT / "findings", "--results", results, "--out", out)
+    said = failure(ROOT / "findings", results)
     number = next(i for i, line in enumerate(text_lines(), 1) if "{poor: farther}" in line)
     assert f"findings.md:{number}: poor: 'farther', but magnitude is −0.149 (−0.161 to −0.138)" in said
-    assert not out.exists(), "all or nothing"
+
+
+def test_a_mistake_is_one_line_of_the_command_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, home in (("results", committed()), ("paper", ROOT)):
+        (tmp_path / name).symlink_to(home / name)
+    texts = Path(shutil.copytree(ROOT / "findings", tmp_path / "findings"))
+    (texts / "findings.md").write_text("It is {unknown}.\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["findings", "--out", "docs/findings.md"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    said = str(end.value.code)
+    assert said.startswith("python -m findings: error: findings/findings.md:1: no number 'unknown'")
+    assert "\n" not in said
+    assert not (tmp_path / "docs").exists()
 
 
 def text_lines() -> list[str]:
@@ -291,8 +287,15 @@ MISTAKES = [
 ]
 
 
+def failure(texts: Path, results: Path) -> str:
+    """Return what is wrong with a page."""
+    with pytest.raises(HfpruneError) as error:
+        Findings(texts, results, ROOT / "paper").made()
+    return str(error.value)
+
+
 def said_of(texts: Path, file: str, edits: Iterable[tuple[str, str]]) -> str:
-    """Return what `hfprune findings` says of a copy of the texts, edited."""
+    """Return the error of a copy of the texts, edited."""
     shutil.copytree(ROOT / "findings", texts)
     text = (texts / file).read_text()
     for before, after in edits:
@@ -300,9 +303,7 @@ def said_of(texts: Path, file: str, edits: Iterable[tuple[str, str]]) -> str:
         text, count = re.subn(pattern, lambda _, after=after: after, text)
         assert count
     (texts / file).write_text(text)
-    with pytest.raises(SystemExit) as end:
-        run("findings --texts", texts, "--results", committed() / "results", "--out", texts / "out.md")
-    return str(end.value.code)
+    return failure(texts, committed() / "results")
 
 
 @pytest.mark.parametrize(("file", "before", "after", "message"), MISTAKES)

@@ -14,7 +14,7 @@ FINDINGS_DRAWN = [
 
 rule findings:
     input:
-        texts=sorted(map(str, Path("findings").glob("*"))),
+        texts=sorted(map(str, Path("findings").glob("*.*"))),
         tables=FINDINGS_READ,
         paper=PAPER,
     output:
@@ -28,4 +28,4 @@ rule findings:
     message:
         "{rule}: {output.page}"
     shell:
-        "hfprune findings --out {output.page} 2> {log} || {{ cat {log} >&2; exit 1; }}"
+        "python -m findings --out {output.page} 2> {log} || {{ cat {log} >&2; exit 1; }}"

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from findings.sources import Joint
 from hfprune.analysis.added.by_document import slopes_over_entropy
 from hfprune.analysis.effect_rows import EffectRow, table
 from hfprune.analysis.effects import effects
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.outcomes import Draw, Outcomes
-from hfprune.findings.sources import Joint
 from hfprune.results import Cell
 
 

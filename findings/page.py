@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pandas as pd
 
+from findings import candidates, claims, speed
+from findings.advantages import advantages
+from findings.cited import Cited, Studies
+from findings.claims import MARKS, Decided, named
+from findings.forest import Panel, drawn
+from findings.joint import analysed
+from findings.sources import FigureOf, PanelOf, Selection, Sources
+from findings.summary import OUTPUTS, summary
+from findings.text import Text
 from hfprune.analysis.condition import NOT_TESTABLE
 from hfprune.analysis.effect import Effect
 from hfprune.errors import REASON, HfpruneError, explained, nearest
-from hfprune.findings import candidates, claims, speed
-from hfprune.findings.advantages import advantages
-from hfprune.findings.cited import Cited, Studies
-from hfprune.findings.claims import MARKS, Decided, named
-from hfprune.findings.forest import Panel, drawn
-from hfprune.findings.joint import analysed
-from hfprune.findings.sources import FigureOf, PanelOf, Selection, Sources
-from hfprune.findings.summary import OUTPUTS, summary
-from hfprune.findings.text import Text
 from hfprune.rounding import percent
 
 FOLDER = "findings"  # beside the page, with its figures

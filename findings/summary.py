@@ -8,10 +8,10 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from findings.cited import Cited
+from findings.claims import Decided
+from findings.forest import LOOK, NOT_SHOWN, SHOWN, with_short_numbers
 from hfprune.analysis.condition import VERDICTS
-from hfprune.findings.cited import Cited
-from hfprune.findings.claims import Decided
-from hfprune.findings.forest import LOOK, NOT_SHOWN, SHOWN, with_short_numbers
 from hfprune.report.style import VERDICT_LOOKS
 
 # The claims on outputs, with a title and what lies on each side of no effect.

@@ -1,6 +1,6 @@
 """Which candidate is the default of `hfprune prune`, by the rule that the study `candidates` declares.
 
-`python -m hfprune.findings.candidates` prints ranks and what the rule takes, of the study, and of its confirmation
+`python -m findings.candidates` prints ranks and what the rule takes, of the study, and of its confirmation
 on other draws and a larger model.
 """
 

@@ -2,7 +2,7 @@
 
 `{name}` is the effect of this name with its interval. `{name.relative}` is its size as a share of the other
 side's own outcome; `value`, `size` (without its sign), `base`, `detectable`, `n` and `draws` are parts of its row.
-`{name: closer}` is the word, and fails where the effect does not say so (`hfprune.findings.words`); of
+`{name: closer}` is the word, and fails where the effect does not say so (`findings.words`); of
 `{name: in three | 3 of 4 lower}` the first words are shown and the second asserted. `relative` and `size` have
 no sign and so need words, which assert it: `{name.relative: smaller}` is `0.9 % smaller`. A name of several
 effects takes words alone, or `{name.range}`, the smallest and the largest, and `{name.changes}`, of ratios by how
@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from findings.cited import Cited
+from findings.words import objection, wrong_sign
 from hfprune.errors import HfpruneError, nearest
-from hfprune.findings.cited import Cited
-from hfprune.findings.words import objection, wrong_sign
 
 # Parts that leave the sign out.
 UNSIGNED = ("relative", "size")

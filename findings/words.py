@@ -3,8 +3,8 @@
 import re
 from collections.abc import Sequence
 
+from findings.cited import Cited
 from hfprune.analysis.condition import VERDICTS
-from hfprune.findings.cited import Cited
 
 # Words for the side of no effect on which an effect lies: -1 below, 1 above, 0 neither.
 DIRECTIONS = {

@@ -1,6 +1,6 @@
 """Measured speed-ups beside what operations and weights promise, as a Markdown table."""
 
-from hfprune.findings.cited import Studies
+from findings.cited import Studies
 
 STUDY, METHODS = "families", ["entropy", "shortgpt"]
 NUMBERS = {

@@ -7,13 +7,13 @@ from typing import Any
 
 import pandas as pd
 
+from findings.cited import Cited, Studies
 from hfprune.analysis.averages import AVERAGE_WITHOUT_CROWS
 from hfprune.analysis.condition import ARITHMETIC, NOT_RUN, NOT_TESTABLE, corrected
 from hfprune.analysis.effect import Effect
 from hfprune.analysis.questions import CLAIM
 from hfprune.analysis.statistics import holm
 from hfprune.errors import HfpruneError
-from hfprune.findings.cited import Cited, Studies
 from hfprune.paper.relations import Claim, Paper
 from hfprune.rounding import percent
 

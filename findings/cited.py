@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
+from findings.sources import Column, Selection
 from hfprune.analysis.declarations import Declarations, declare
 from hfprune.analysis.effect import Effect
 from hfprune.analysis.effect_rows import read_effects
 from hfprune.analysis.tidy import RECORDS, read_union
 from hfprune.errors import HfpruneError, nearest
-from hfprune.findings.sources import Column, Selection
 from hfprune.rounding import percent
 from hfprune.settings import load
 from hfprune.study.added_effects import ADDED

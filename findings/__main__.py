@@ -1,0 +1,36 @@
+"""Make the page of findings from the texts in `findings/` and the studies' tables; check what the texts assert.
+
+Run it from the root of a clone.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from findings.page import FOLDER, Findings
+from hfprune.errors import HfpruneError
+from hfprune.files import atomic_file
+
+
+def main() -> None:
+    """Write the page and its figures, all or nothing.
+
+    A word of the text that is not what the numbers say, or a declared analysis that is not reported, ends it with
+    the line of the text and exit code 1.
+    """
+    parser = argparse.ArgumentParser(prog="python -m findings", description=__doc__)
+    about = "the page; its figures go into a folder beside it"
+    parser.add_argument("--out", type=Path, required=True, help=about)
+    out: Path = parser.parse_args().out
+    try:
+        page, files = Findings(Path("findings"), Path("results"), Path("paper")).made()
+    except HfpruneError as error:
+        sys.exit(f"{parser.prog}: error: {error}")
+    texts = {out.parent / FOLDER / name: text for name, text in files.items()} | {out: page}
+    for path, text in texts.items():
+        with atomic_file(path) as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    main()
