@@ -1,7 +1,7 @@
 """Which candidate is the default of `hfprune prune`, by the rule that the study `candidates` declares.
 
-`python -m findings.candidates` prints ranks and what the rule takes, of the study, and of its confirmation
-on other draws and a larger model.
+`python -m findings.candidates`, from the root of a clone, prints ranks and what the rule takes, of the study, and
+of its confirmation on other draws and a larger model.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
+from findings.sources import TABLES, Tables
 from hfprune.analysis.effects import mean, measured
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.outcomes import contrast
@@ -21,11 +22,10 @@ from hfprune.analysis.reference import PAPERS
 from hfprune.analysis.statistics import estimate, holm
 from hfprune.criteria import CRITERIA
 from hfprune.errors import HfpruneError
+from hfprune.settings import load
 from hfprune.study.labels import labels
 from hfprune.study.study import Study
 
-# The studies whose models the rule reads together, by the name that their table has on the page.
-DECISIONS = {"candidates": ["candidates"], "confirmation": ["candidates-confirm", "candidates-larger"]}
 RECOVERY = "linear"
 LEVEL = 0.05
 # Mean ranks that are no farther apart are a tie.
@@ -187,15 +187,10 @@ def table(several: Sequence[Evidence], names: Mapping[str, str]) -> str:
     return tabulate(rows, heads, "pipe", disable_numparse=True)
 
 
-def measured_in(results: Path, decision: str) -> list[Evidence]:
-    """Return the results of the studies that a decision reads, from the folder of all results."""
-    return [Evidence(results / study) for study in DECISIONS[decision]]
-
-
 def main() -> None:
     """Print the table of the committed results, and what the rule takes, for each decision."""
-    for decision, studies in DECISIONS.items():
-        several = measured_in(Path("results"), decision)
+    for studies in load(Tables, Path("findings") / TABLES).candidates.values():
+        several = [Evidence(Path("results") / study) for study in studies]
         names = {model: model for evidence in several for model in evidence.models}
         found, words = decided(several), labels(several[0].study)
         print(f"{' and '.join(studies)}:", table(several, names), sep="\n")

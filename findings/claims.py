@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from findings.cited import Cited, Studies
+from findings.markdown import unpadded
 from hfprune.analysis.averages import AVERAGE_WITHOUT_CROWS
 from hfprune.analysis.condition import ARITHMETIC, NOT_RUN, NOT_TESTABLE, corrected
 from hfprune.analysis.effect import Effect
@@ -109,7 +110,7 @@ def named(model: str, ratio: float) -> str:
 
 def table(decided: Decided) -> str:
     """Return the claims as a Markdown table, a row a claim."""
-    lines = [HEADINGS, ["---"] * len(HEADINGS)]
+    lines: list[list[str]] = []
     for claim in decided.paper.claims:
         rows = decided.rows[claim.id]
         published = " to ".join(f"{end:.3g}" for end in decided.published(claim.id)).replace("-", "−")
@@ -124,7 +125,7 @@ def table(decided: Decided) -> str:
         ]
         empty = ["–"] * 4 + [NOT_RUN, "–"]
         lines.append([*head, *("<br>".join(cell) or none for cell, none in zip(cells, empty, strict=True))])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return unpadded(lines, HEADINGS)
 
 
 def _size(row: Mapping[str, Any]) -> str:

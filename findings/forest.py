@@ -1,22 +1,24 @@
 """Forest plots: effects with their intervals, one below the other, as small SVG files with text as text."""
 
-import io
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from matplotlib import rc_context
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from hfprune.analysis.effect import Effect
+from hfprune.report.drawing.figure_files import svg_text
 
-LOOK: Any = {
+# After matplotlib's defaults, so that a user's matplotlibrc has no part.
+LOOK: dict[str, Any] = {
     **{"svg.fonttype": "none", "svg.hashsalt": "findings", "font.family": "sans-serif", "font.size": 8},
     # Every name of the list would stand in every text.
     "font.sans-serif": ["DejaVu Sans"],
+    **{"lines.linewidth": 1.2, "lines.markersize": 4},
     **{f"axes.spines.{side}": False for side in ("top", "right", "left")},
 }
 SHOWN, NOT_SHOWN = "#0072B2", "#666666"
@@ -50,30 +52,42 @@ def drawn(panels: Sequence[Panel]) -> str:
     lines = sum(heights) + BETWEEN * len(panels)
     grid = {"left": 0.38, "right": 0.74, "top": 1 - 1.7 / lines, "bottom": 1.8 / lines}
     grid |= {"hspace": BETWEEN * len(panels) / sum(heights)}
-    with rc_context(LOOK):
+    with style.context(["default", LOOK]):
         figure = Figure(figsize=(7.4, ROW * lines))
         axes = figure.subplots(len(panels), height_ratios=heights, squeeze=False, gridspec_kw=grid)
         for axis, panel in zip(axes[:, 0], panels, strict=True):
             _draw(axis, panel)
-        text = io.StringIO()
-        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-    return with_short_numbers(text.getvalue())
+        return short_svg(figure)
 
 
-def with_short_numbers(svg: str) -> str:
-    """Return a drawing whose paths have two decimals, which is enough on a screen; words keep theirs."""
+def short_svg(figure: Figure) -> str:
+    """Return a figure as SVG whose paths have two decimals, which is enough on a screen; words keep theirs."""
     drawing = r"\d+\.\d{3,}(?![^<]*</text>)"
-    return re.sub(drawing, lambda number: f"{float(number[0]):.2f}", svg)
+    return re.sub(drawing, lambda number: f"{float(number[0]):.2f}", svg_text(figure, "Date", "Creator"))
+
+
+def mark(axis: Axes, rows: Iterable[tuple[str, Effect, bool]], neutral: float = 0.0) -> None:
+    """Set effects with their intervals below each other, beside their names; those shown are full and blue."""
+    axis.axvline(neutral, color="#aaaaaa", linewidth=0.8)
+    names = []
+    for place, (name, effect, shown) in enumerate(rows):
+        colour, face = (SHOWN, SHOWN) if shown else (NOT_SHOWN, "white")
+        axis.plot([effect.low, effect.high], [place] * 2, color=colour)
+        axis.plot([effect.value], [place], "o", color=colour, markerfacecolor=face)
+        names.append(name)
+    axis.set_yticks(range(len(names)), names)
+    axis.set_ylim(len(names) - 0.4, -0.6)
+    axis.tick_params("y", length=0)
 
 
 def _draw(axis: Axes, panel: Panel) -> None:
     effects = panel.effects
-    axis.axvline(panel.neutral, color="#aaaaaa", linewidth=0.8)
-    for place, (name, effect) in enumerate(effects.items()):
-        colour, full = (SHOWN, SHOWN) if effect.side and name not in panel.hollow else (NOT_SHOWN, "white")
-        axis.plot([effect.low, effect.high], [place] * 2, color=colour, linewidth=1.2)
-        axis.plot([effect.value], [place], "o", markersize=4, color=colour, markerfacecolor=full)
-        beside: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 7}
+    rows = [
+        (name, effect, bool(effect.side) and name not in panel.hollow) for name, effect in effects.items()
+    ]
+    mark(axis, rows, panel.neutral)
+    beside: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 7}
+    for place, effect in enumerate(effects.values()):
         axis.annotate(str(effect), (1.02, place), **beside)
     for name, ends in panel.ranges.items():
         axis.plot(ends, [[*effects].index(name)] * 2, color="#E69F00", linewidth=5, alpha=0.5, zorder=0)
@@ -85,7 +99,5 @@ def _draw(axis: Axes, panel: Panel) -> None:
         axis.xaxis.set_minor_locator(NullLocator())
     else:
         axis.locator_params("x", nbins=5)
-    axis.set_yticks(range(len(effects)), [*effects])
-    axis.tick_params("y", length=0, labelsize=7.5)
-    axis.set_ylim(len(effects) - 0.4, -0.6)
+    axis.tick_params("y", labelsize=7.5)
     axis.set_title(panel.title, loc="left", fontsize=8, fontweight="bold", x=-1.04)

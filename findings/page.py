@@ -1,6 +1,6 @@
 """The page of findings and the files beside it, from the texts in `findings/` and the tables of the studies."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from findings.summary import OUTPUTS, summary
 from findings.text import Text
 from hfprune.analysis.condition import NOT_TESTABLE
 from hfprune.analysis.effect import Effect
+from hfprune.analysis.evidence import Evidence
 from hfprune.errors import REASON, HfpruneError, explained, nearest
 from hfprune.rounding import percent
 
@@ -66,8 +67,9 @@ class Findings:
             raise HfpruneError(
                 f"{self.sources.text}: the joint analysis {lacking[0]!r}, declared in {declared}, is not reported"
             )
-        figures = [f"figure {name}" for name in self.sources.figures]
-        every = *numbers.effects, *numbers.columns, *figures
+        blocks = [f"figure {name}" for name in self.sources.figures]
+        blocks += [f"table {name}" for name in (*self.sources.tables.candidates, "speed")]
+        every = *numbers.effects, *numbers.columns, *blocks
         if unused := [name for name in every if name not in used]:
             raise HfpruneError(f"{self.sources.text}: {unused[0]!r} is declared, and not used")
         if unknown := self.sources.summary.keys() - OUTPUTS:
@@ -197,17 +199,22 @@ class Findings:
         return "Published advantages of entropy, and what leaving out one task makes of them", panels
 
     def _table(self, name: str) -> str:
+        tables = self.sources.tables
         made: dict[str, Callable[[], str]] = {
             "claims": lambda: claims.table(self.decided),
-            "speed": lambda: speed.table(self.studies),
-            **{decision: partial(self._candidates, decision) for decision in candidates.DECISIONS},
+            "speed": lambda: speed.table(self.studies, tables.speed),
+            **{
+                decision: partial(self._candidates, studies)
+                for decision, studies in tables.candidates.items()
+            },
         }
         if name not in made:
             raise HfpruneError(f"no table {name!r}{nearest(name, [*made])}")
         return made[name]()
 
-    def _candidates(self, decision: str) -> str:
-        return candidates.table(candidates.measured_in(self.studies.results, decision), self.studies.models)
+    def _candidates(self, studies: Sequence[str]) -> str:
+        several = [Evidence(self.studies.results / study) for study in studies]
+        return candidates.table(several, self.studies.models)
 
 
 def _untestable(name: str) -> bool:

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from hfprune.settings import Listed, Name, Strict, load
 
+TABLES = "tables.yaml"
 Some = Annotated[list[str], Listed]
 SomeRatios = Annotated[list[float], Listed]
 
@@ -142,6 +143,22 @@ class Deciding(Strict):
     claims: dict[Name, dict[str, Name]]
 
 
+class SpeedOf(Strict):
+    """The study, and those of its methods, whose measured speed-ups are a table."""
+
+    study: Name
+    methods: Some
+
+
+class Tables(Strict):
+    """`tables.yaml`."""
+
+    candidates: dict[Name, Annotated[list[Name], Field(min_length=1)]] = Field(
+        description="by the table's name, the studies whose candidates the rule ranks together"
+    )
+    speed: SpeedOf
+
+
 class Sources:
     """All of these files, in one folder, and the text."""
 
@@ -156,4 +173,5 @@ class Sources:
         drawn = load(Figures, folder / "figures.yaml")
         self.figures, self.summary = drawn.figures, drawn.summary
         self.joints = load(Joints, folder / "joint.yaml").analyses
+        self.tables = load(Tables, folder / TABLES)
         self.deciding = load(Deciding, folder / "declared.yaml").claims

@@ -1,8 +1,9 @@
 """Measured speed-ups beside what operations and weights promise, as a Markdown table."""
 
 from findings.cited import Studies
+from findings.markdown import unpadded
+from findings.sources import SpeedOf
 
-STUDY, METHODS = "families", ["entropy", "shortgpt"]
 NUMBERS = {
     "prefill_speedup": "prefill",
     "prefill_by_flops": "by operations",
@@ -11,12 +12,11 @@ NUMBERS = {
 }
 
 
-def table(studies: Studies) -> str:
+def table(studies: Studies, asked: SpeedOf) -> str:
     """Return the table of one study, a row a model and method."""
-    rows = studies.table(STUDY, "tables/tradeoff.csv")
-    heads = ["model", "method", *NUMBERS.values()]
-    lines = [heads, ["---"] * len(heads)]
-    for row in rows[rows["method"].isin(METHODS)].to_dict("records"):
-        numbers = [f"{row[name]:.2f}" for name in NUMBERS]
-        lines.append([row["model"], studies.label(STUDY, row["method"]), *numbers])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    rows = studies.table(asked.study, "tables/tradeoff.csv")
+    lines = [
+        [row["model"], studies.label(asked.study, row["method"]), *(f"{row[name]:.2f}" for name in NUMBERS)]
+        for row in rows[rows["method"].isin(asked.methods)].to_dict("records")
+    ]
+    return unpadded(lines, ["model", "method", *NUMBERS.values()])

@@ -1,16 +1,15 @@
 """The page in one picture, for a phone: verdicts counted, and the effects on the outputs by model."""
 
-import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from matplotlib import rc_context
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from findings.cited import Cited
 from findings.claims import Decided
-from findings.forest import LOOK, NOT_SHOWN, SHOWN, with_short_numbers
+from findings.forest import LOOK, mark, short_svg
 from hfprune.analysis.condition import VERDICTS
 from hfprune.report.style import VERDICT_LOOKS
 
@@ -19,23 +18,23 @@ OUTPUTS = {
     "lower-js-distance": ("Distance to the dense model's outputs", "entropy closer", "cross-entropy closer"),
     "higher-jaccard": ("Likeliest tokens kept (Jaccard index)", "cross-entropy more", "entropy more"),
 }
+LARGER = {"font.size": 10, "lines.linewidth": 1.5, "lines.markersize": 6}
 OTHERS = "#DDDDDD"  # of verdicts that no figure of a study draws
 
 
 def summary(decided: Decided, beside: Mapping[str, Sequence[Cited]]) -> tuple[str, str]:
     """Return the words for the picture, and it as SVG; `beside` has, by claim, effects below its own."""
-    with rc_context(LOOK | {"font.size": 10}):
+    with style.context(["default", LOOK | LARGER]):
         figure = Figure(figsize=(5.2, 6.4), layout="constrained")
         counts, *outputs = figure.subplots(3, height_ratios=[1.5, 1, 1])
         _counted(counts, Counter(row.verdict for row in decided.all))
         for axis, (claim, words) in zip(outputs, OUTPUTS.items(), strict=True):
             _effects(axis, [*decided.rows[claim], *beside.get(claim, [])], *words)
-        text = io.StringIO()
-        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+        svg = short_svg(figure)
     said = (
         "Verdicts on the paper's claims, counted, and entropy against cross-entropy in the outputs, by model"
     )
-    return said, with_short_numbers(text.getvalue())
+    return said, svg
 
 
 def _counted(axis: Axes, found: Counter[str]) -> None:
@@ -52,15 +51,7 @@ def _counted(axis: Axes, found: Counter[str]) -> None:
 
 
 def _effects(axis: Axes, rows: list[Cited], title: str, below: str, above: str) -> None:
-    axis.axvline(0, color="#aaaaaa", linewidth=0.8)
-    for place, one in enumerate(rows):
-        effect = one.effect
-        colour, full = (SHOWN, SHOWN) if effect.sure else (NOT_SHOWN, "white")
-        axis.plot([effect.low, effect.high], [place] * 2, color=colour, linewidth=1.5)
-        axis.plot([effect.value], [place], "o", color=colour, markerfacecolor=full)
-    axis.set_yticks(range(len(rows)), [row.name for row in rows])
-    axis.set_ylim(len(rows) - 0.4, -0.6)
-    axis.tick_params("y", length=0)
+    mark(axis, ((row.name, row.effect, row.effect.sure) for row in rows))
     axis.locator_params("x", nbins=4)
     axis.set_title(title, loc="left", fontweight="bold")
     axis.set_xlabel(f"← {below}   ·   {above} →")

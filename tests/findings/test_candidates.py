@@ -6,15 +6,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from committed import committed, results_of
+from committed import results_of
+from smoke import ROOT
 from synthetic import Study, evidence
 
-from findings.candidates import decided, measured_in, ranked, table
+from findings.candidates import decided, ranked, table
+from findings.sources import TABLES, Tables
 from hfprune.analysis.evidence import Evidence
 from hfprune.errors import HfpruneError
 from hfprune.pruning.config import Pruning
 from hfprune.pruning.recipe import RECIPES, chosen
 from hfprune.results import DENSE, Value
+from hfprune.settings import load
 from hfprune.study.study import Study as Config
 
 
@@ -130,8 +133,14 @@ def test_studies_of_other_candidates_decide_nothing_together(tmp_path: Path) -> 
         decided([one, Evidence(results_of("candidates"))])
 
 
+def declared(table: str) -> list[Evidence]:
+    """Return the results of the studies of a table, as git has them."""
+    studies = load(Tables, ROOT / "findings" / TABLES).candidates[table]
+    return [Evidence(results_of(study)) for study in studies]
+
+
 def test_the_default_of_prune_is_what_the_rule_takes_of_the_confirmation() -> None:
-    several, best = measured_in(committed() / "results", "confirmation"), RECIPES["best"]
+    several, best = declared("confirmation"), RECIPES["best"]
     found, methods = decided(several), several[0].study.methods
     assert not found.out and found.compact.stable
     assert (found.compact.taken, found.plain.taken) == ("fisher_global", "fisher")
@@ -145,7 +154,7 @@ def test_the_default_of_prune_is_what_the_rule_takes_of_the_confirmation() -> No
 
 def test_what_the_page_says_of_the_candidates() -> None:
     """All but entropy are out, and Fisher's raw scores over all layers have the lowest perplexity."""
-    measured = measured_in(committed() / "results", "candidates")
+    measured = declared("candidates")
     found = decided(measured)
     assert found.compact.taken == found.plain.taken == "entropy"
     assert {*found.out} == {*measured[0].study.methods} - {"entropy"} and len(found.out) == 14

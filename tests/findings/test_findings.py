@@ -283,6 +283,8 @@ MISTAKES = [
         "above-dense: {SmolLM2: larger",
         "has no above-dense",
     ),
+    ("tables.yaml", "confirmation:", "confirmed:", "'table confirmed' is declared, and not used"),
+    ("tables.yaml", "study: families", "study: familes", "did you mean 'families'?"),
     ("joint.yaml", "analyses:\n", "analyses:\n  more: {}\n", "joint.yaml: analyses.more.declared"),
 ]
 

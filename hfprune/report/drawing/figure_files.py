@@ -77,15 +77,20 @@ def embedded_svg(name: str, data: Collected) -> tuple[str, pd.DataFrame] | None:
     values = publication.values(data)
     if values.empty:
         return None
-    text = StringIO()
     with theme():
         figure = publication.draw(values, data)
         fix_layout(figure)
-        figure.savefig(text, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    svg = text.getvalue()
+        svg = svg_text(figure, "Date", "Creator", "Format", "Type")
     return re.sub(
         r'(\bid="|href="#|url\(#)', rf"\1{data.folder.name}-{name}-", svg[svg.index("<svg") :]
     ), values
+
+
+def svg_text(figure: Figure, *without: str) -> str:
+    """Return a figure as SVG without these of its metadata."""
+    text = StringIO()
+    figure.savefig(text, format="svg", metadata=dict.fromkeys(without))
+    return text.getvalue()
 
 
 def read_style(path: Path) -> dict[str, Any]:
