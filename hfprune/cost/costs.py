@@ -13,7 +13,7 @@ from hfprune.assets.catalogue import LocalSource
 from hfprune.assets.text_sizes import pairs_to_learn
 from hfprune.calibration.sizes import most_open
 from hfprune.criteria import StudentCriterion
-from hfprune.devices.batches import training_tokens
+from hfprune.devices.batches import WRITTEN_AT_ONCE, training_tokens
 from hfprune.devices.known import UTILISATION, Device
 from hfprune.errors import HfpruneError
 from hfprune.models.shape import BYTES, Shape, known_shapes, shape_of
@@ -33,6 +33,8 @@ CPU_START, GPU_START = 4.0, 13.0
 READ, PROCESS, TEXT = 1e9, 1.2e9, 3e9
 # Bytes of a packed token, with label and position; tokens of instruction pairs that a core tokenizes a second.
 PACKED, TOKENIZED = 12, 3e5
+# Seconds in which a layer's operations are started, for one token of all blocks at a time.
+STARTED = 1e-3
 # A job may take this many times what is predicted, and at least half an hour, before it is stopped; each further
 # attempt may take as much again.
 TIME_MARGIN, MEMORY_MARGIN, LEAST_MINUTES = 3.0, 1.3, 30
@@ -50,6 +52,8 @@ class Work:
     """Bytes of weights that it reads from disk."""
     seconds: float = 0
     """Time of all else."""
+    text: float = 0
+    """Bytes of main memory for a text, before the model is loaded."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,7 @@ class Costs:
             job.stage if job.stage != "measure" else f"measure {', '.join(settings.measures)}",
             job.about(),
             self.start + work.loaded / READ + work.seconds + at_peak / UTILISATION,
-            main_memory=PROCESS + (passing if on_gpu else held),
+            main_memory=PROCESS + max(passing if on_gpu else held, work.text),
             gpu_memory=held if on_gpu and work.flops else 0,
             share=(work.flops > 0) if on_gpu else cores / self.device.cores,
         )
@@ -140,6 +144,24 @@ class Costs:
 
     def _text(self, _job: Any) -> Work:
         return Work(seconds=10, memory=TEXT)
+
+    def _calibrate(self, job: Any) -> Work:
+        if not job.continued_after:
+            return self._text(job)
+        read, shape, dtype = job.blocks, self.shapes[job.model_name()], job.dtype
+        at_a_time = max(1, min(read.sequences, WRITTEN_AT_ONCE // read.length))
+        steps = math.ceil(read.sequences / at_a_time) * (read.length - job.continued_after)
+        kept = at_a_time * read.length * shape.cached(dtype)
+        # Logits in the dtype and, to draw from, thrice in float64.
+        logits = at_a_time * shape.vocabulary * (BYTES[dtype] + 24)
+        return Work(
+            shape.forward(read.sequences * read.length, read.length),
+            dtype,
+            memory=shape.weights(dtype) + kept + logits,
+            loaded=shape.weights(dtype),
+            seconds=10 + steps * shape.layers * STARTED,
+            text=TEXT,
+        )
 
     def _pack(self, job: Any) -> Work:
         pairs, tokens = pairs_to_learn(job.instructions)
@@ -249,7 +271,7 @@ def solving(
 
 STAGES: dict[str, Callable[[Costs, Any], Work]] = {
     "fetch": Costs._text,
-    "calibrate": Costs._text,
+    "calibrate": Costs._calibrate,
     "pack": Costs._pack,
     "score": Costs._score,
     "linear": Costs._linear,

@@ -1,5 +1,8 @@
 """How much a pass of a model takes at once, by kind of device: passes and the cost model read it here."""
 
+# Tokens in the KV cache while a model writes text, on every device: a step reads all weights, so blocks share it.
+WRITTEN_AT_ONCE = 16384
+
 
 def batch_tokens(*, on_gpu: bool) -> int:
     """Return the tokens of a forward pass: just enough to saturate the device.

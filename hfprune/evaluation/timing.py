@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import DynamicCache
 from transformers.cache_utils import CacheLayerMixin
 
+from hfprune.models.head import next_logits
 from hfprune.results import Value
 from hfprune.seeds import derive_seed
 
@@ -71,10 +72,7 @@ def decode(model: "PreTrainedModel", token: Tensor, cache: "Cache", steps: Itera
 
 
 def _next_token(model: "PreTrainedModel", tokens: Tensor, cache: "Cache") -> Tensor:
-    # A slice of several prompts is not contiguous, and the product would copy the head's weights for each of them.
-    end = torch.tensor([tokens.shape[1] - 1], device=tokens.device) if min(tokens.shape) > 1 else 1
-    # Positional arguments, since versions of transformers name the cache differently.
-    return model(tokens, None, None, cache, use_cache=True, logits_to_keep=end).logits.argmax(-1)
+    return next_logits(model, tokens, cache).argmax(-1, keepdim=True)
 
 
 def prefill_flops(model: "PreTrainedModel", tokens: Tensor) -> int:

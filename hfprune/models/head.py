@@ -14,7 +14,7 @@ from hfprune.devices.batches import head_positions
 from hfprune.errors import HfpruneError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import Cache, PreTrainedModel
 
 
 class Head(NamedTuple):
@@ -64,6 +64,15 @@ def logits(model: "PreTrainedModel | Head", hidden: Tensor) -> Tensor:
     if cap := getattr(config, "final_logit_softcapping", None):  # Gemma
         found = torch.tanh(found / cap) * cap
     return found
+
+
+def next_logits(model: "PreTrainedModel", tokens: Tensor, cache: "Cache") -> Tensor:
+    """Return the logits [batch, vocabulary] of what follows `tokens` [batch, length], and cache these."""
+    # A slice of several prompts is not contiguous, and the product would copy the head's weights for each of them.
+    end = torch.tensor([tokens.shape[1] - 1], device=tokens.device) if min(tokens.shape) > 1 else 1
+    # Positional arguments, since versions of transformers name the cache differently.
+    found = model(tokens, None, None, cache, use_cache=True, logits_to_keep=end)
+    return found.logits[:, -1]
 
 
 def before_transform(model: "PreTrainedModel", found: Tensor, gradient: Tensor) -> Tensor:

@@ -122,6 +122,10 @@ class Shape:
         layer = batch_tokens(on_gpu=on_gpu) * BYTES[dtype] * (3 * self.neurons + 4 * self.hidden)
         return self.weights(dtype) + max(layer, 3 * self.logits(on_gpu=on_gpu))
 
+    def cached(self, dtype: str) -> float:
+        """Return the bytes of a token's keys and values in all layers."""
+        return BYTES[dtype] * 2 * self.layers * self.kv_heads * self.head_dim
+
     def kept(self, dtype: str) -> float:
         """Return the bytes that a token of one layer keeps for a backward pass to activations.
 

@@ -1,17 +1,25 @@
 """Draw seeded blocks of tokens from a corpus."""
 
 import sys
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field
 
 from hfprune.assets.text import Blocks
+from hfprune.errors import HfpruneError
 from hfprune.provenance import is_recorded, origin, stable
+from hfprune.settings import Dtype, Placement
 from hfprune.stages import Inline, Output, Stage
 from hfprune.stages.fields import Corpus, DenseModel, Safetensors, Seed
 from hfprune.stages.target import draw_blocks
+from hfprune.study.calibration import ContinuedAfter
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-class Calibrate(Stage):
-    """The blocks of a corpus, as the tokenizer of a model reads them."""
+class Calibrate(Stage, Placement):
+    """The blocks of a corpus, as the tokenizer of a model reads them, or as the model itself writes them on."""
 
     example: ClassVar = (
         "hfprune calibrate --model resources/models/smollm2-135m-instruct-q4 --corpus resources/corpora/c4-sample "
@@ -21,19 +29,44 @@ class Calibrate(Stage):
     model: DenseModel
     corpus: Corpus
     blocks: Annotated[Blocks, Inline()]
+    continued_after: ContinuedAfter = None
+    dtype: Dtype = Field(default="float32", description="precision in which the model writes blocks on")
     seed: Seed = 0
     out: Annotated[Safetensors, Output()]
 
+    @property
+    def takes(self) -> Literal["core", "device", "machine"]:
+        """A device where the model writes, else a core."""
+        return "device" if self.continued_after else "core"
+
     def run(self) -> bool | None:
-        """Draw the blocks and write them with their provenance."""
+        """Draw the blocks, let the model write them on if asked for, and write them with their provenance."""
         from hfprune.calibration.blocks import save_blocks, too_few
 
         settings = self.model_dump()["blocks"] | {"seed": self.seed}
         made = settings | {"corpus": self.corpus.name}
+        if self.continued_after:
+            made |= {"continued_after": self.continued_after, "dtype": self.dtype}
         if is_recorded(self.out, self.sources(), made):
             return False
         blocks, documents = draw_blocks(self.model, self.corpus, place="calibration", **settings)
         if line := too_few(self.corpus.name, len(blocks), self.blocks.sequences, self.blocks.sampling):
             print(line, file=sys.stderr)
+        if self.continued_after:
+            blocks = self._continued(blocks, self.continued_after)
         save_blocks(self.out, blocks, stable(origin(self.sources(), made)), documents)
         return True
+
+    def _continued(self, blocks: "Tensor", after: int) -> "Tensor":
+        from hfprune.calibration.blocks import first_tokens
+        from hfprune.models.continuing import continued
+        from hfprune.models.load import load_model, load_tokenizer
+
+        kept = after + len(first_tokens(load_tokenizer(self.model)))
+        if kept >= self.blocks.length:
+            raise HfpruneError(
+                f"--continued-after {after} leaves nothing to write of {self.blocks.length} tokens (a Gemma's "
+                "begin with BOS): give a smaller number, or a longer --length"
+            )
+        model = load_model(self.model, self.dtype, device_map=self.device_map)
+        return continued(model, blocks, kept, seed=self.seed, corpus=self.corpus.name)

@@ -93,12 +93,17 @@ def _budget(files: Files, model: str, ratio: float) -> Budget:
 
 
 def _calibrate(files: Files, model: str, corpus: str, seed: int) -> Calibrate:
+    calibration, study, written = files.study.calibration, files.study, dict[str, Any]()
+    if calibration.continued_after:
+        written = {"continued_after": calibration.continued_after, "dtype": study.dtype}
+        written |= {"device_map": study.device_map}
     return Calibrate(
         model=files.asset("models", model),
         corpus=files.asset("corpora", corpus),
-        blocks=files.study.calibration,
+        blocks=calibration,
         seed=seed,
         out=files.tensors(paths.BLOCKS, model=model, corpus=corpus, seed=seed),
+        **written,
     )
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, NonNegativeInt
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
 from hfprune.assets.text import Text
 from hfprune.calibration.sizes import Sizes
@@ -23,13 +23,31 @@ Resamples = Annotated[
     ),
 ]
 
+ContinuedAfter = Annotated[
+    PositiveInt | None,
+    Field(
+        description="the model writes each block on after so many of its tokens, each drawn from its own "
+        "next-token distribution at temperature 1; null: the text as it is"
+    ),
+]
+
 
 class Calibration(Text):
     """How calibration blocks are drawn from a corpus, and of which of them scores and resamples are made."""
 
+    continued_after: ContinuedAfter = None
     resamples: Resamples = 0
     sizes: Sizes = Field(
         default={},
         description="numbers of sequences: in place of a method that reads all, one for each size, with disjoint "
         "samples of it as draws; or {size: the most samples}. One pass serves all",
     )
+
+    @model_validator(mode="after")
+    def _something_to_write(self) -> "Calibration":
+        if self.continued_after and self.continued_after >= self.length:
+            raise ValueError(
+                f"continued_after: {self.continued_after} leaves nothing to write of {self.length} tokens; "
+                "give a smaller number"
+            )
+        return self

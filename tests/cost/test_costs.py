@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import yaml
 from command_line import failure, run
 from committed import committed, results_of
 from smoke import ROOT
@@ -58,6 +59,25 @@ def test_reconstruction_takes_what_one_core_took() -> None:
     ):
         at_peak = solving(shape, Linear(), tokens, 256, [kept]) / known_devices()["cpu-avx512-bf16"].float32
         assert seconds / 1.5 < at_peak / UTILISATION < 1.5 * seconds
+
+
+def test_blocks_that_a_model_writes_take_a_pass_of_each_token_and_a_device(tmp_path: Path) -> None:
+    """Of 256 sequences of 2,048 tokens, eight of which fit into the cache at a time."""
+    text = yaml.safe_load((STUDIES / "paper-small.yaml").read_text())
+    text["calibration"] = {"corpus": "c4", "sequences": 256, "length": 2048}
+    found = []
+    for more in ({}, {"continued_after": 48}):
+        (tmp_path / "s.yaml").write_text(yaml.safe_dump(text | {"calibration": text["calibration"] | more}))
+        jobs = costs_of(tmp_path / "s.yaml", CATALOGUE, known_devices()["a100-80"], tmp_path).each
+        found.append(next(job for job in jobs if job.stage == "calibrate" and "llama-3.2-1b" in job.about))
+    plain, written = found
+    assert (plain.share, plain.gpu_memory) == (0, 0) and written.share == 1
+    assert written.main_memory >= plain.main_memory > 0
+    # 1.24 billion parameters of 2 bytes in 16 layers, each of which has 8 heads of 64 keys and values.
+    cache = 8 * 2048 * 16 * 2 * 8 * 64 * 2
+    assert written.gpu_memory == pytest.approx(2.47e9 + cache, rel=0.1)
+    passes, starts = 2 * 1.24e9 * 256 * 2048 / 312e12 / UTILISATION, 32 * 2000 * 16 * 1e-3
+    assert written.seconds == pytest.approx(plain.seconds + passes + starts, rel=0.05)
 
 
 @pytest.mark.parametrize(

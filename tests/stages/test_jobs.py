@@ -162,6 +162,14 @@ def test_what_a_study_says_beyond_a_stage_makes_no_job_stale() -> None:
         assert after <= before and len(after) == count
 
 
+def test_only_blocks_that_the_model_writes_on_take_a_device_and_what_it_computes_in() -> None:
+    written = small(calibration=CALIBRATION | {"continued_after": 8}, dtype="float16")
+    (plain,), (job,) = listed(small(), "calibrate"), listed(written, "calibrate")
+    assert (plain.takes, job.takes) == ("core", "device")
+    more = {"continued_after": 8, "dtype": "float16"}
+    assert json.loads(job.to_json()) == json.loads(plain.to_json()) | more
+
+
 def test_a_bias_of_a_method_is_solved_beside_a_linear_recovery_and_taken_in_every_other() -> None:
     """The methods of `docs/criteria.md`, as they stand there, beside one without a bias."""
     page = (ROOT / "docs/criteria.md").read_text()

@@ -108,8 +108,11 @@ class Jobs:
 
     @property
     def needs(self):
-        """Its limits and its GPUs, for jobs with passes of a model."""
-        return self.limits | {"gpu": lambda wildcards: gpus(), "gpu_mem_mb": self._limit("gpu_mem_mb")}
+        """Its limits and its GPUs, for jobs with passes of a model; one that takes a core has none."""
+        return self.limits | {
+            "gpu": lambda wildcards: gpus() if self.of(wildcards).takes != "core" else 0,
+            "gpu_mem_mb": self._limit("gpu_mem_mb"),
+        }
 
     def _limit(self, name):
         def of(wildcards, attempt):

@@ -20,7 +20,7 @@ rule calibrate:
     conda:
         ENVIRONMENT
     resources:
-        **BLOCKS.limits,
+        **BLOCKS.needs,
     params:
         **BLOCKS.params,
     message:
