@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PositiveInt, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, PositiveInt, ValidationInfo, field_validator, model_validator
 
 from hfprune.assets.spelling import FORMS, entry
-from hfprune.errors import distinct
+from hfprune.errors import distinct, nearest
 from hfprune.settings import Name, Strict
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -69,7 +69,27 @@ class LocalSource(Strict):
     path: Annotated[Path, AfterValidator(Path.expanduser)]
 
 
-Source = Annotated[PypiSource | JoinedSource | HubSource | LocalSource, Field(discriminator="provider")]
+class Part(Strict):
+    """A corpus of a mixture, and its share of the characters."""
+
+    share: PositiveInt
+    corpus: "CorpusAsset"
+
+
+class MixedSource(Strict):
+    """Several pinned corpora in proportions, cut into pieces."""
+
+    provider: Literal["mixed"]
+    parts: dict[Name, Part] = Field(
+        min_length=2,
+        description="names of corpora in this file, each with its share of the characters, as `name: 2`",
+    )
+    characters: PositiveInt = Field(default=1500, description="at most so many in a piece")
+
+
+Source = Annotated[
+    PypiSource | JoinedSource | HubSource | LocalSource | MixedSource, Field(discriminator="provider")
+]
 
 
 class Asset(Strict):
@@ -87,11 +107,12 @@ class ModelAsset(Asset):
 class CorpusAsset(Asset):
     """Text documents for calibration, fidelity or perplexity; arrives as Arrow with one column `text`."""
 
-    format: Literal["lines", "snippets", "plain", "wiki", "jsonl", "parquet", "wikitext"] = Field(
+    format: Literal["lines", "snippets", "plain", "wiki", "jsonl", "parquet", "wikitext", "pieces"] = Field(
         description="lines: one document per line; snippets: documents two blank lines apart; "
         "plain: each file is a document, or several with <|endoftext|> between them; "
         "wiki: <doc …>…</doc> pages; jsonl: a `text` field, also gzipped; parquet: a column `text`; "
-        "wikitext: the hub's parquet of WikiText, one line per row, joined into pages"
+        "wikitext: the hub's parquet of WikiText, one line per row, joined into pages; "
+        "pieces: those of a mixture (`provider: mixed`)"
     )
     documents: tuple[int, int] | None = Field(
         default=None, description="[start, stop) of the documents used, to keep corpora disjoint"
@@ -101,6 +122,27 @@ class CorpusAsset(Asset):
         exclude=True,  # a word on the documents, not another text to fetch
         description="what these documents were kept for, so that a study that reads them says it",
     )
+
+    @model_validator(mode="after")
+    def _pieces_of_pinned_texts(self) -> "CorpusAsset":
+        mixed = isinstance(self.source, MixedSource)
+        if mixed != (self.format == "pieces"):
+            raise ValueError("format pieces and provider mixed belong together")
+        for name, part in self.source.parts.items() if isinstance(self.source, MixedSource) else ():
+            source = part.corpus.source
+            if isinstance(source, LocalSource) or not getattr(source, "pinned", True):
+                raise ValueError(
+                    f"source.parts: {name!r} is not pinned; mix corpora from PyPI, or the hub at a commit"
+                )
+        return self
+
+    def texts(self) -> "list[CorpusAsset]":
+        """Return the corpora whose documents it has: those of a mixture, or itself."""
+        return (
+            [part.corpus for part in self.source.parts.values()]
+            if isinstance(self.source, MixedSource)
+            else [self]
+        )
 
 
 class TaskAsset(Asset):
@@ -138,6 +180,14 @@ class Catalogue(Strict):
     instructions: dict[Name, InstructionsAsset] = Field(default={})
     requests: dict[Name, RequestsAsset] = Field(default={})
 
+    @field_validator("corpora", mode="before")
+    @classmethod
+    def _mixed_by_name(cls, named: Any) -> Any:
+        """Put the entries of a mixture's parts into it, so that it says all that it is made of."""
+        if not isinstance(named, dict):
+            return named
+        return {name: _with_parts(name, entry, named) for name, entry in named.items()}
+
     @field_validator("models", "corpora", "instructions", mode="before")
     @classmethod
     def _spelt_in_a_word(cls, named: Any, info: ValidationInfo) -> Any:
@@ -149,3 +199,19 @@ class Catalogue(Strict):
         if unknown := [name for name, found in entries.items() if found is None]:
             raise ValueError(f"{unknown[0]}: {named[unknown[0]]!r} is not {FORMS[kind].ways()}")
         return named | entries
+
+
+def _with_parts(name: str, entry: Any, named: dict[str, Any]) -> Any:
+    source = entry.get("source") if isinstance(entry, dict) else None
+    if not (isinstance(source, dict) and source.get("provider") == "mixed"):
+        return entry
+    shares = source.get("parts")
+    if not (isinstance(shares, dict) and all(isinstance(share, int) for share in shares.values())):
+        return entry  # it has the entries of its parts, or is wrong
+    for part in shares:
+        if part not in named:
+            raise ValueError(f"{name}: source.parts: unknown corpus {part!r}{nearest(part, [*named])}")
+        if isinstance(named[part], dict) and named[part].get("format") == "pieces":
+            raise ValueError(f"{name}: source.parts: {part!r} is a mixture itself; name its parts")
+    parts = {part: {"share": share, "corpus": named[part]} for part, share in shares.items()}
+    return entry | {"source": source | {"parts": parts}}

@@ -1,13 +1,15 @@
 """Corpora: text documents as Arrow with the single column `text`."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from hfprune.assets.catalogue import CorpusAsset
+from hfprune.assets.catalogue import CorpusAsset, MixedSource
 from hfprune.assets.formats import read_fetched, read_jsonl, read_lines, read_table, read_text, write_arrow
+from hfprune.assets.mixing import mixed
 from hfprune.errors import HfpruneError
 
 # More than half the pages of a raw Wikipedia extract are bare titles, from which a model learns nothing.
@@ -15,8 +17,27 @@ WIKI_STUB = 50
 
 
 def write_corpus(name: str, asset: CorpusAsset, files: list[Path], folder: Path) -> dict[str, Any]:
-    """Write the documents that have text, each once, to `corpus.arrow`; the entry's slice counts these."""
-    read = {
+    """Write the documents that have text, each once, to `corpus.arrow`; the entry's slice counts these.
+
+    The files of a mixture are those that this wrote of its parts, in their order.
+    """
+    if isinstance(asset.source, MixedSource):
+        source, texts = asset.source, [*map(_parquet_texts, files)]
+        found = mixed(texts, [part.share for part in source.parts.values()], source.characters)
+    else:
+        found = [document for file in files for document in _reader(asset)(file)]
+    # Each once: a repeated document would leak from one slice into another, as into a measure's corpus.
+    documents = [*dict.fromkeys(document for document in found if document.strip())]
+    chosen = documents[slice(*asset.documents)] if asset.documents else documents
+    if not chosen:
+        part = f"documents {list(asset.documents)} of {len(documents)} in " if asset.documents else ""
+        raise HfpruneError(f"corpus {name!r}: no text in {part}{', '.join(map(str, files))}; give another")
+    write_arrow(folder / "corpus.arrow", pa.table({"text": pa.array(chosen, pa.string())}))
+    return {"documents": len(chosen)}
+
+
+def _reader(asset: CorpusAsset) -> Callable[[Path], list[str]]:
+    return {
         "lines": read_lines,
         "snippets": _snippets,
         "plain": _plain_texts,
@@ -25,15 +46,6 @@ def write_corpus(name: str, asset: CorpusAsset, files: list[Path], folder: Path)
         "parquet": _parquet_texts,
         "wikitext": _wikitext_pages,
     }[asset.format]
-    found = (document for file in files for document in read(file) if document.strip())
-    # Each once: a repeated document would leak from one slice into another, as into a measure's corpus.
-    documents = list(dict.fromkeys(found))
-    chosen = documents[slice(*asset.documents)] if asset.documents else documents
-    if not chosen:
-        part = f"documents {list(asset.documents)} of {len(documents)} in " if asset.documents else ""
-        raise HfpruneError(f"corpus {name!r}: no text in {part}{', '.join(map(str, files))}; give another")
-    write_arrow(folder / "corpus.arrow", pa.table({"text": pa.array(chosen, pa.string())}))
-    return {"documents": len(chosen)}
 
 
 def read_corpus(folder: Path) -> list[str]:

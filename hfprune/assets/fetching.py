@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hfprune.assets import hub, network, pypi
-from hfprune.assets.catalogue import Asset, HubSource, LocalSource
+from hfprune.assets.catalogue import Asset, HubSource, LocalSource, MixedSource
 from hfprune.assets.corpora import write_corpus
 from hfprune.assets.formats import describe, is_fetched
 from hfprune.assets.instructions import write_instructions
@@ -83,6 +83,11 @@ def raw_files(asset: Asset, downloads: Path) -> Iterator[list[Path]]:
             yield [path]
         case LocalSource(path=path):
             raise HfpruneError(f"{path}: no such file or folder; correct the path in config/assets.yaml")
+        case MixedSource(parts=parts):
+            with tempfile.TemporaryDirectory() as folder:
+                for name, part in parts.items():
+                    fetch_asset("corpora", name, part.corpus, Path(folder, name), downloads)
+                yield [Path(folder, name, "corpus.arrow") for name in parts]
         case source:
             downloads.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=downloads, prefix=".unpacked.") as folder:

