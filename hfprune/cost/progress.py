@@ -1,15 +1,11 @@
-"""How far a run is, and when it will end: a line a minute while its jobs run."""
+"""How far a run is, and when it will end."""
 
-import sys
 import time
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
-from threading import Thread
 
 from hfprune.cost.costs import Costs
 from hfprune.rounding import percent
-
-EVERY = 60.0
 
 
 class Progress:
@@ -21,20 +17,27 @@ class Progress:
         found = zip(costs.jobs, costs.each, strict=True)
         self.work = {job.outputs()[-1]: cost.seconds * cost.share for job, cost in found}
 
-    def line(self, now: float) -> str:
-        """Return how far the run is at a time in seconds since the epoch; "" before anything is done.
+    def share(self) -> float:
+        """Return the share of the predicted work that is done, at most 1; 0 where nothing is predicted."""
+        done = sum(work for file, work in self.work.items() if self._is_made(file))
+        return min(1.0, done / sum(self.work.values())) if done else 0.0
+
+    def rest(self, share: float, now: float) -> float:
+        """Return the seconds to the end if `share`, more than 0, is done `now`, in seconds since the epoch.
 
         The rest takes as long for its predicted work as what is done took for its own.
         """
-        done = sum(work for file, work in self.work.items() if self._is_made(file))
-        if not done:
+        return (now - self.start) * (1 - share) / share
+
+    def line(self, now: float) -> str:
+        """Return how far the run is at a time in seconds since the epoch; "" before anything is done."""
+        share = self.share()
+        if not share:
             return ""
-        share, taken = done / sum(self.work.values()), now - self.start
-        rest = taken * (1 - share) / share
-        end = datetime.fromtimestamp(now).astimezone() + timedelta(seconds=rest)
+        rest = self.rest(share, now)
         return (
-            f"progress: {percent(round(share, 2))} of the predicted work is done after {taken / 60:.0f} minutes; "
-            f"about {rest / 60:.0f} to go, until {end:%H:%M}"
+            f"progress: {percent(round(share, 2))} of the predicted work is done "
+            f"after {(now - self.start) / 60:.0f} minutes; about {rest / 60:.0f} to go, until {clock(now + rest)}"
         )
 
     def _is_made(self, file: Path) -> bool:
@@ -42,16 +45,7 @@ class Progress:
         return file.exists() and file.stat().st_mtime > self.start - 1
 
 
-def follow(progress: Progress) -> None:
-    """Print the line of a run every minute in which it changes, until the process ends."""
-
-    def repeat() -> None:
-        said = ""
-        while True:
-            time.sleep(EVERY)
-            line = progress.line(time.time())
-            if line.partition(" after")[0] != said.partition(" after")[0]:
-                print(line, file=sys.stderr, flush=True)
-                said = line
-
-    Thread(target=repeat, daemon=True).start()
+def clock(seconds: float) -> str:
+    """Return the time of day at `seconds` since the epoch, with the day of the week where it is not today."""
+    then = datetime.fromtimestamp(seconds).astimezone()
+    return f"{then:%H:%M}" if then.date() == datetime.now().astimezone().date() else f"{then:%a %H:%M}"

@@ -54,7 +54,7 @@ def killed(project: Path, jobs: int, seconds: float) -> bool:
         assert run.stderr
         started = 0
         for line in run.stderr if jobs else ():
-            started += bool(re.match(r"Job \d+: ", line))
+            started += line.endswith(" …\n")
             if started == jobs:
                 break
         try:
@@ -68,12 +68,12 @@ def killed(project: Path, jobs: int, seconds: float) -> bool:
 
 
 def unlocked(project: Path) -> None:
-    """Run the one command that `make reproduce` names after a kill, if it is needed."""
+    """Run the one command that a run names after a kill, if it is needed."""
     if not any((project / ".snakemake/locks").glob("*")):
         return
     refused = subprocess.run(REPRODUCE, cwd=project, capture_output=True, text=True, check=False)
     assert refused.returncode != 0
-    command = re.search(r"after a kill: (.*), then make reproduce again", refused.stderr)
+    command = re.search(r"after a kill: (.*), then the same command again", refused.stderr)
     assert command, refused.stderr
     subprocess.run(command[1], shell=True, cwd=project, check=True, capture_output=True)
 

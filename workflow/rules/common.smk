@@ -1,5 +1,6 @@
 # Shared by every other .smk file: the study, its paths, and the machine.
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -7,7 +8,9 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
 
-from hfprune.cost import choice, progress
+from hfprune.cost import choice
+from hfprune.cost.console import Console
+from hfprune.cost.progress import Progress
 from hfprune.devices.visible import visible_gpus
 from hfprune.errors import HfpruneError
 from hfprune.settings.recovery import ADAPTER, ADAPTER_CONFIG, RECOVERED
@@ -60,5 +63,28 @@ def announce(record):
         made = {str(file) for job in workflow.dag.needrun_jobs() for file in job.output}
         todo = Costs(files(), [job for file, job in jobs().items() if file in made], CHOSEN.device)
         print(choice.announcement(todo, CHOSEN.path, max(1, GPUS), most), file=sys.stderr, flush=True)
-        progress.follow(progress.Progress(todo))
+        for console in logger.handlers:
+            if isinstance(console, Console) and not workflow.dryrun:
+                console.follow(Progress(todo))
     return True
+
+
+def unlocking(record):
+    """Say how to unlock the folder, as a filter of Snakemake's log, since nothing of ours is called before."""
+    if getattr(record, "exception", None) == "LockException":
+        ours = str(Path(sys.executable).with_name("snakemake"))
+        program = "snakemake" if shutil.which("snakemake") == ours else ours
+        record.msg = (
+            "This folder is locked. If no other run is under way here, as after a kill: "
+            f"{program} --unlock, then the same command again"
+        )
+    return True
+
+
+def speak():
+    """Put our console in the place of Snakemake's own, unless a plug-in is in that place."""
+    for handler in [found for found in logger.handlers if found.name == "DefaultStreamHandler"]:
+        logger.removeHandler(handler)
+        logger.addHandler(Console(handler, verbose=workflow.output_settings.verbose))
+    logger.addFilter(announce)
+    logger.addFilter(unlocking)

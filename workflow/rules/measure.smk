@@ -54,6 +54,6 @@ for name, found in alike(jobs_of("measure"), measures_of).items():
         params:
             **MEASURED.params,
         message:
-            "{rule} of {params.about}"
+            f"measure {', '.join(found[0].measures)} of {{params.about}}"
         shell:
             "hfprune measure --settings {params.settings:q} > {log} 2>&1"

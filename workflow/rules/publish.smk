@@ -73,6 +73,8 @@ rule partial:
         ENVIRONMENT
     params:
         out=f"{RESULTS}/partial",
+    message:
+        "tables, figures and page of what is finished, in {params.out}"
     shell:
         f"(hfprune collect --study {{input.study:q}} --results {RESULTS} --partial --out {{params.out}}"
         " && hfprune effects --results {params.out}"

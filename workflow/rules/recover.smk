@@ -41,6 +41,8 @@ use rule calibrate as pack with:
         **PAIRS.limits,
     params:
         **PAIRS.params,
+    message:
+        "{rule} instruction pairs for {params.about}"
 
 
 use rule calibrate as recover with:
@@ -60,3 +62,5 @@ use rule calibrate as recover with:
         **ADAPTERS.needs,
     params:
         **ADAPTERS.params,
+    message:
+        "{rule} {params.about}"

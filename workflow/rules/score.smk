@@ -24,7 +24,7 @@ rule calibrate:
     params:
         **BLOCKS.params,
     message:
-        "{rule} of {params.about}"
+        "{rule} {params.about} on {wildcards.corpus}"
     shell:
         "hfprune {params.stage} --settings {params.settings:q} > {log} 2>&1"
 
@@ -41,6 +41,8 @@ use rule calibrate as budget with:
         **BUDGETS.limits,
     params:
         **BUDGETS.params,
+    message:
+        "{rule} of {params.about}"
 
 
 # How a method scores, in a file: behind an ancient input whose job runs, Snakemake notices that, but no changed params.
@@ -53,6 +55,8 @@ rule method:
         ENVIRONMENT
     params:
         settings=lambda wildcards: method_settings(files(), wildcards.method),
+    message:
+        "settings of {wildcards.method}"
     shell:
         "echo {params.settings:q} > {output} 2> {log}"
 
@@ -103,6 +107,8 @@ use rule calibrate as plan with:
         **PLANS.limits,
     params:
         **PLANS.params,
+    message:
+        "{rule} {params.about}"
 
 
 use rule plan as plan_step with:
@@ -117,6 +123,8 @@ use rule plan as plan_step with:
         **STEP_PLANS.limits,
     params:
         **STEP_PLANS.params,
+    message:
+        "plan step {wildcards.step} of {params.about}"
 
 
 # What the plan of the step before has left. The first step scores the dense model, with the other methods.
@@ -132,6 +140,8 @@ use rule calibrate as score_step with:
         **STEP_SCORES.needs,
     params:
         **STEP_SCORES.params,
+    message:
+        "score step {wildcards.step} of {params.about}"
 
 
 use rule calibrate as adopt with:
@@ -148,3 +158,5 @@ use rule calibrate as adopt with:
         **ADOPTED.needs,
     params:
         **ADOPTED.params,
+    message:
+        "{rule} {params.about}"
