@@ -66,6 +66,18 @@ def test_a_size_of_too_few_samples_leaves_its_doubt_unknown() -> None:
     assert not found.known and found.value == pytest.approx((0.25 - np.mean(SMALL)) / np.log10(4))
 
 
+def test_resamples_tell_the_doubt_of_a_slope_and_are_no_part_of_its_value() -> None:
+    moves = (0.5, 0.9, 0.1, 0.7)
+    sample = drawn(0.3)
+    again = {Draw(0, number): {"t": sample[Draw(0)]["t"] + move} for number, move in enumerate(moves, 1)}
+    found = slope({4: [(1.0, sample | again)], 16: [(1.0, drawn(*LARGE))]}, {4: 4, 16: 48})
+    assert found.value == pytest.approx((np.mean(LARGE) - 0.3) / np.log10(4))
+    # A resample of 8 folds spreads by 7 eighths of what a draw does.
+    variances = np.var(moves, ddof=1) * 8 / 7 + np.var(LARGE, ddof=1) / 3
+    assert found.spread is not None and found.spread.draws == pytest.approx(variances / np.log10(4) ** 2)
+    assert (found.draws, found.resamples) == (4, 4)
+
+
 def test_other_items_at_another_size_are_no_slope() -> None:
     fewer = {draw: {"t": items["t"][:9]} for draw, items in drawn(*LARGE).items()}
     with pytest.raises(NotComparableError, match="different items"):

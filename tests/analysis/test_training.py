@@ -142,6 +142,15 @@ def test_a_step_that_a_draw_lacks_is_left_out(tmp_path: Path) -> None:
     assert [*filter(None, rows_of(tmp_path, range(2))["task"])] == ["step 0", "step 1", "step 4"]
 
 
+def test_a_training_of_two_steps_has_a_slope_and_one_of_a_single_step_has_none(tmp_path: Path) -> None:
+    change = mean_and_stderr(GAPS[2] - GAPS[1])[0]
+    for steps, slopes in (([0, 1, 4], [change / np.log10(4)]), ([0, 4], [])):
+        trained(tmp_path, DENSE, DENSE_LOSSES, steps=steps)
+        trained(tmp_path, "entropy", DENSE_LOSSES + GAPS, steps=steps)
+        rows = rows_of(tmp_path).query("outcome == 'held_out_loss_slope'")
+        assert rows["value"].tolist() == pytest.approx(slopes)
+
+
 def test_a_study_that_asks_has_them_in_its_table_and_another_keeps_no_losses(tmp_path: Path) -> None:
     trained(tmp_path, DENSE, DENSE_LOSSES)
     trained(tmp_path, "entropy", DENSE_LOSSES + GAPS)

@@ -196,6 +196,13 @@ def test_highest_scores_are_kept_and_ties_keep_the_first() -> None:
     assert keep_highest(torch.tensor([1.0, 1.0, 2.0, 1.0]), 3).tolist() == [0, 1, 2]
 
 
+@pytest.mark.parametrize(("count", "kept"), [(4, [0, 1, 2, 3]), (3, [1, 2, 3]), (2, [0, 3]), (1, [2])])
+def test_scores_that_depend_on_the_number_removed_are_read_from_its_row(count: int, kept: list[int]) -> None:
+    """Row m - 1 is for the removal of m units: the first unit goes alone, the middle ones as a pair."""
+    rows = [[0.0, 1.0, 2.0, 3.0], [3.0, 0.0, 1.0, 2.0], [0.0, 2.0, 3.0, 1.0], [3.0, 2.0, 1.0, 0.0]]
+    assert keep_highest(torch.tensor(rows), count).tolist() == kept
+
+
 def test_kinds_that_are_scored_are_what_is_pruned_unless_said() -> None:
     model = build_tiny("qwen2")
     scores = random_scores(groups=2)

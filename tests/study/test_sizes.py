@@ -166,6 +166,12 @@ def test_few_draws_alone_are_resampled() -> None:
     }
 
 
+def test_three_samples_of_a_size_tell_the_spread_and_two_do_not() -> None:
+    for count, resamples in ((2, 4), (3, 0)):
+        it = study(sizes={16: count}, calibration={"resamples": 4})
+        assert it.resamples_of(SMOLLM2, "entropy_16") == resamples
+
+
 def cost(it: Study, stage: str = "score") -> float:
     files = replace(files_of(it), resources=Path("nothing-fetched"))
     found = Costs(files, [job for job in list_jobs(files) if job.stage == stage], known_devices()["cpu"])
