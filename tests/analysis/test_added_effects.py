@@ -11,6 +11,7 @@ from committed import results_of
 from synthetic import PAPER, Study, evidence, gather
 
 import hfprune.analysis.added
+from hfprune.analysis.added import correlations
 from hfprune.analysis.added.by_document import ByDocument
 from hfprune.analysis.added.correlations import Correlations
 from hfprune.analysis.added.losses import Losses
@@ -134,3 +135,20 @@ def test_correlations_are_over_every_pruned_model_whatever_its_recovery() -> Non
     rows = pd.DataFrame([*Correlations().rows(Evidence(results_of("demo")))])
     of_all = rows[rows["ratio"].isna() & (rows["outcome"] == "js_distance")].set_index("model")
     assert of_all.loc["smollm2-135m-instruct-q4", "n"] == pruned.ngroups == 11
+
+
+@pytest.mark.parametrize(("plans", "values"), [(3, [-1, -1]), (2, [])])
+def test_three_plans_have_a_rank_correlation_and_two_none(
+    plans: int, values: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here accuracy rises with the distance; over all plans, and over those of the one ratio."""
+    monkeypatch.setattr(correlations, "RESAMPLES", 100)
+    methods = ["entropy", "cross_entropy", "magnitude"][:plans]
+    study = Study(tmp_path, methods=methods, ratios=[0.2], tasks={"boolq": 0.5})
+    for right, method in enumerate(methods, 1):
+        study.outcomes(method, 0.2, "zeroshot/boolq", [1.0] * right + [0.0] * (8 - right))
+        study.outcomes(method, 0.2, "fidelity", [0.1 * right] * 8, metric="js_distance")
+    rows = [
+        row for row in Correlations().rows(evidence(study.config(), tmp_path)) if row.metric == "js_distance"
+    ]
+    assert [row.value for row in rows] == pytest.approx(values)

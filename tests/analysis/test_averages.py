@@ -89,3 +89,10 @@ def test_seeds_give_mean_and_deviation(study: Study, values, sd, sign, draws) ->
     # The variances add; that over draws, of two degrees of freedom, counts 1 + 4/2 times in those of the sum.
     dof = (3 * draws + 0.25) ** 2 / ((3 * draws) ** 2 / 2 + 0.25**2 / 23)
     assert half_width(rows).tolist() == pytest.approx([t.ppf(0.975, dof) * np.sqrt(draws + 0.25)])
+
+
+def test_eight_documents_have_an_interval_and_seven_none(study: Study) -> None:
+    for method, n in (("entropy", 8), ("random", 7)):
+        study.result(method, 0.2, "perplexity", "wiki", Value("perplexity", 20.0, 0.5, n))
+    half = half_width(over_seeds(table(study)).set_index("method"))
+    assert half["entropy"] == pytest.approx(t.ppf(0.975, 7) * 0.5) and np.isnan(half["random"])

@@ -78,6 +78,23 @@ def test_seeds_alone_and_no_difference_from_a_reference_that_is_not_there(tmp_pa
     assert np.isnan([row.low, row.high, row.resamples_sd, row.quotient]).all()
 
 
+@pytest.mark.parametrize(
+    ("shifts", "sd", "freedom"),
+    [
+        ([[0.0, 0.1, -0.1, 0.3]], 0.2 * np.sqrt(8 / 7), 1 / (1 / 7 + 1 / 2)),
+        ([[0.0], [0.2], [0.4]], 0.2, 2),
+    ],
+    ids=["three resamples of one seed", "three seeds"],
+)
+def test_resamples_or_three_seeds_have_an_interval(
+    shifts: list[list[float]], sd: float, freedom: float, tmp_path: Path
+) -> None:
+    drawn(tmp_path, "entropy", entropy=shifts).collect()
+    (row,) = over_draws(Evidence(tmp_path)).itertuples()
+    half = t.ppf(0.975, freedom) * sd / np.sqrt(len(shifts))
+    assert [row.low, row.high] == pytest.approx([row.value - half, row.value + half])
+
+
 def test_changes_are_paired_by_item_and_say_what_they_cover(tmp_path: Path) -> None:
     study = Study(tmp_path, methods=["entropy"], ratios=[0.2], seeds=[0])
     shifts = 0.1 + 0.05 * np.outer([1, -1], np.random.default_rng(0).normal(size=4)).ravel()  # not skewed

@@ -8,6 +8,7 @@ from scipy.stats import skew, t, ttest_1samp
 
 from hfprune.analysis.outcomes import Contrast, Draw, NotComparableError
 from hfprune.analysis.quotient import quotient
+from hfprune.analysis.spread import Spread
 from hfprune.analysis.statistics import Estimate, estimate, holm, multiples_to_decide
 from hfprune.calibration.folds import FOLDS
 
@@ -195,6 +196,11 @@ def test_what_decides_is_more_of_what_varies() -> None:
     assert decides(np.zeros((3, 20))) is None
     assert estimate(made({"a": np.zeros((3, 20))})).p_value() == 1
     assert decides(np.linspace(1, 2, 7)[None], fixed=True) == (1, 2), "fewer than eight have no interval"
+
+
+def test_three_draws_thrice_are_nine_and_eight_documents_twice_sixteen() -> None:
+    spread = Spread(draws=6.0, items=4.0, both=12.0, third=12.0, draws_dof=2, items_dof=7)
+    assert spread.with_more(3, 2) == Spread(2.0, 2.0, 2.0, 3.0, draws_dof=8, items_dof=15)
 
 
 def test_holm_by_hand() -> None:

@@ -132,6 +132,8 @@ UNLIKE = [torch.arange(8.0), torch.arange(4.0) / 4, torch.arange(12.0) * 2]
         # 5, 2.5 and 7.5: the neuron that is over goes to the last layer, whose next score is 8, and not to 0.25.
         (5, 1, [5, 2, 8]),
         (4.6, 1, [5, 2, 7]),
+        # 23.7 in all: those that are over complete every layer.
+        (7.9, 1, [8, 4, 12]),
         # In pairs 4.6 of 8, 2.3 of 4 and 6.9 of 12: 13.8 in all are seven pairs.
         (4.6, 2, [4, 2, 8]),
         (1, 1, [1, 1, 1]),

@@ -240,6 +240,19 @@ def test_an_infinite_ridge_is_flaps_compensation(family: str, tmp_path: Path, to
             export(cut, tokenizer, tmp_path / "out")
 
 
+def test_as_many_tokens_as_inputs_determine_the_weights_and_fewer_do_not() -> None:
+    x, d = (torch.randn(3, n, generator=torch.Generator().manual_seed(n)).double() for n in (3, 2))
+
+    def solved(tokens: int) -> Tensor:
+        read, lacking = x[:tokens], d[:tokens]
+        squares = (read.T @ read, lacking.T @ read, read.sum(0), lacking.sum(0), lacking.square().sum())
+        return change(Lost(tokens, *squares), 0.0)[0]
+
+    torch.testing.assert_close(solved(3).T, torch.linalg.solve(x, d))
+    with pytest.raises(HfpruneError, match=r"^2 calibration tokens"):
+        solved(2)
+
+
 @pytest.mark.parametrize(
     ("blocks", "kind", "message"),
     [
