@@ -41,19 +41,22 @@ lock: setup
 reproduce: setup
 	@$(BIN)/snakemake --cores all
 
-# Two processes, and each file in one of them, since tests of a file share what is slow to make.
+# Two processes, and each file in one of them, since tests of a file share what is slow to make; files in the order of
+# tests/conftest.py, the longest first.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
 test: setup-dev
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(PYTEST)
 
 # And what takes longer: kills, the page in a browser, LaTeX, the wheel, every command on simulated GPUs, every study;
 # and the cluster, where root may start one.
 test-all: setup-dev
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m ''
+	$(PYTEST) -m ''
 	if [ "$$(id -u)" = 0 ] && command -v slurmctld slurmdbd mariadbd > /dev/null; then $(MAKE) test-cluster; fi
 
 # Every command on GPUs that are simulated, which takes a C++ compiler; a part of `make test-all`.
 test-gpu: setup-dev
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m '' tests/gpu
+	$(PYTEST) -m '' tests/gpu
 
 # On a Slurm cluster of three nodes that it starts on this machine, as root, and ends.
 test-cluster: setup-dev

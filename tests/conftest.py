@@ -49,6 +49,30 @@ HEADS = {
 }
 
 
+# Files of few but long tests, the longest first. xdist would deal the files with the most tests first, and one
+# process would wait at the end while the other works through these. `test_workflow.py` makes the smoke study: it
+# is there before `test_sizes.py` asks for it.
+LONGEST = (
+    "workflow/test_workflow.py",
+    "workflow/test_added_methods.py",
+    "report/test_figures.py",
+    "workflow/",
+    "pruning/",
+    "exports/",
+    "commands/",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Bring the longest files to the front; `make test` keeps this order when it deals files to processes."""
+
+    def place(item: pytest.Item) -> int:
+        name = item.nodeid.removeprefix("tests/")
+        return next((at for at, start in enumerate(LONGEST) if name.startswith(start)), len(LONGEST))
+
+    items.sort(key=place)
+
+
 def build_tiny(architecture: str, **changes) -> PreTrainedModel:
     kind = architecture.removesuffix("-bias")
     model = peaked(AutoConfig.for_model(kind, **SHAPE | ARCHITECTURES[architecture] | changes))

@@ -8,6 +8,7 @@ import tomllib
 
 import pytest
 import yaml
+from conftest import LONGEST
 from house import CEILINGS, ROOT, graph, modules, package, sizes
 from packaging.requirements import Requirement
 
@@ -66,6 +67,10 @@ def test_the_locks_fit_what_the_package_asks_for() -> None:
     environment = yaml.safe_load((ROOT / "workflow/envs/hfprune.yml").read_text())["dependencies"][-1]["pip"]
     jobs = {one.name for one in asked["run"]} - {"snakemake"}
     assert sorted(environment) == sorted(f"{name}=={pinned[name]}" for name in jobs)
+
+
+def test_what_is_dealt_to_the_processes_of_the_tests_first_is_there() -> None:
+    assert not [name for name in LONGEST if not (ROOT / "tests" / name).exists()]
 
 
 @pytest.mark.parametrize("what", CEILINGS)
