@@ -88,7 +88,7 @@ def marks(records: pd.DataFrame, study: Study) -> pd.DataFrame:
     of = ["model", "method", "seed"]
     rows = _exploded(records, "cost", of, MARK)
     scored = {name: method for name, method in study.methods.items() if name in {*rows["method"]}}
-    made = [CRITERIA.make(x.criterion or name, x.options, name).model_dump() for name, x in scored.items()]
+    made = [dict(CRITERIA.make(x.criterion or name, x.options, name)) for name, x in scored.items()]
     counts = pd.DataFrame([{key: str(value) for key, value in own.items()} for own in made]).nunique()
     about = []
     for (name, method), own in zip(scored.items(), made, strict=True):

@@ -51,7 +51,7 @@ def _settings(study: Study, name: str) -> dict[str, Any]:
     criterion = CRITERIA.make(method.criterion or name, method.options, name)
     return {
         "criterion": method.criterion or name,
-        **criterion.model_dump(),
+        **dict(criterion),
         "allocation": method.allocation,
         "steps": method.steps,
         "units": method.units,

@@ -179,7 +179,8 @@ class Positions:
     teacher: Tensor
     """The dense model's logits [n, vocabulary] at the same positions, float32; with `needs_teacher`."""
     uniform: Tensor
-    """A random number in [0, 1) for each position [n], seeded by sequence; with `needs_uniform`."""
+    """A random number in [0, 1) for each position [n], seeded by sequence, and another in each backward pass of a
+    batch; with `needs_uniform`."""
 
     def __init__(self, **given: Tensor) -> None:
         vars(self).update(given)
@@ -229,6 +230,11 @@ class GradientCriterion(SweepCriterion):
     def resampled(self) -> bool:
         """Whether the statistics of folds are kept: a weight form's are as large as the model's weights."""
         return self.aggregation not in get_args(WeightForm) and self.accumulator == "float64"
+
+    @property
+    def backward_passes(self) -> int:
+        """Backward passes of a batch, each with random numbers of its own; their shares are averaged."""
+        return 1
 
     @property
     def sums_per_weight(self) -> int:

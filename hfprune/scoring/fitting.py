@@ -27,12 +27,12 @@ class ScoringCost:
     """Sequences that students read for each that a pass reads, since every sample has students of its own."""
 
     def operations(self, tokens: float, length: float) -> float:
-        """Return the operations: 2 N a token for each forward pass, each gradient and each weight form."""
+        """Return the operations: 2 N a token for each forward pass, each backward pass and each weight form."""
         several = int(any(criterion.needs == "activations" for criterion in self.criteria.values()))
         found = several * self.shape.forward(tokens, length)
         for one in self._passes():
             chosen = [criterion for criterion, _ in one.criteria.values()]
-            each = 1 + bool(one.start) + len(by_gradient(chosen)) + sum(map(_of_weights, chosen))
+            each = 1 + bool(one.start) + _backward_passes(chosen) + sum(map(_of_weights, chosen))
             read = tokens * (self.by_students if one.start else 1)
             found += len(self._parts(one)) * each * self.shape.forward(read, length)
         return found + sum(one.operations(self.shape, tokens, length) for one in self._searches())
@@ -57,7 +57,9 @@ class ScoringCost:
         fixed = sums_bytes(criteria[0], part * self._summed(one)) + forms * 8 * 4 * self._scored
         fixed += shape.weights(self.dtype) + 5 * shape.logits(on_gpu=math.isfinite(self.room))
         hidden = shape.hidden * BYTES[self.dtype]
-        return fixed + tokens * (shape.layers * (shape.kept(self.dtype) + forms * hidden) + 8 * hidden)
+        # Each backward pass begins with a gradient of the last hidden states; those of a few are among the eight.
+        ends = 8 + _backward_passes(criteria) - len(by_gradient(criteria))
+        return fixed + tokens * (shape.layers * (shape.kept(self.dtype) + forms * hidden) + ends * hidden)
 
     def _passes(self) -> list[GradientPass]:
         return gradient_passes(self._distinct(), self.kinds)
@@ -81,6 +83,11 @@ class ScoringCost:
     def _scored(self) -> float:
         weights = {"neurons": self.shape.mlp_weights, "key_value_groups": self.shape.attention_weights}
         return sum(weights.get(kind, 0) for kind in self.kinds)
+
+
+def _backward_passes(criteria: Sequence[GradientCriterion]) -> int:
+    """Return the backward passes of a batch by criteria that share a forward pass."""
+    return sum(criteria[group[0]].backward_passes for group in by_gradient(criteria))
 
 
 def _of_weights(criterion: Criterion) -> bool:

@@ -103,6 +103,8 @@ class GradientRecorder:
         self.lowest = 0 if "layers" in scored else min(map(layer_of, scored))
         """The first layer with units to score: the graph begins there, since no gradient is needed before."""
         self.by_weights = any(scorer.form for scorer in scorers)
+        self._waiting: dict[tuple[int, str], list[Tensor]] = {}
+        """Shares from the backward passes so far, by scorer and place, where a criterion has several."""
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -184,7 +186,9 @@ class GradientRecorder:
     def _record_products(self, units: Units, h: Tensor, gradient: Tensor) -> None:
         for scorer in self._scoring(units.name):
             if scorer.form is None:
-                scorer.add(units.name, _shares(scorer, h, gradient, units.count), self.first)
+                shares = _shares(scorer, h, gradient, units.count)
+                if (mean := self._over_passes(scorer, units.name, shares)) is not None:
+                    scorer.add(units.name, mean, self.first)
 
     def _watch_weights(self, units: KeyValueGroups) -> list[RemovableHandle]:
         """Hook a layer's projections for what the gradients of their weights need."""
@@ -217,7 +221,18 @@ class GradientRecorder:
     def _record_layer(self, layer: int, x_in: Tensor, x_out: Tensor, gradient: Tensor) -> None:
         for scorer in self._scoring("layers"):
             shares = _shares(scorer, x_out.float() - x_in.float(), gradient, 1)
-            scorer.add_layer(layer, shares.squeeze(-1))
+            if (mean := self._over_passes(scorer, f"layer {layer}", shares.squeeze(-1))) is not None:
+                scorer.add_layer(layer, mean)
+
+    def _over_passes(self, scorer: Scorer, place: str, shares: Tensor) -> Tensor | None:
+        """Return the mean of a place's shares over the backward passes of a batch; None before the last one."""
+        passes = cast(GradientCriterion, scorer.criterion).backward_passes
+        if passes == 1:
+            return shares
+        key = id(scorer), place
+        so_far = self._waiting.setdefault(key, [])
+        so_far.append(shares)
+        return torch.stack(self._waiting.pop(key)).mean(0) if len(so_far) == passes else None
 
 
 def _shares(scorer: Scorer, h: Tensor, gradient: Tensor, units: int) -> Tensor:

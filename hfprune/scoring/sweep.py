@@ -152,44 +152,53 @@ class Sweep:
                 teacher = hidden_states(self.model, tokens)
         with torch.enable_grad():
             hidden = hidden_states(self.model, tokens)
-        groups = by_gradient(criteria)
-        different = [criteria[group[0]] for group in groups]
+        passes = [
+            (group, label)
+            for group in by_gradient(criteria)
+            for label in range(criteria[group[0]].backward_passes)
+        ]
+        different = [(criteria[group[0]], label) for group, label in passes]
         read = tokens.to(hidden.device)
         gradients = self._hidden_gradients(different, hidden.detach(), read, teacher, recorder.first)
-        for index, (group, gradient) in enumerate(zip(groups, gradients, strict=True), 1):
+        for index, ((group, _), gradient) in enumerate(zip(passes, gradients, strict=True), 1):
             recorder.sharing = [recorder.scorers[number] for number in group]
-            hidden.backward(gradient, retain_graph=index < len(groups))
+            hidden.backward(gradient, retain_graph=index < len(passes))
 
     @torch.no_grad()
     def _hidden_gradients(
         self,
-        criteria: Sequence[GradientCriterion],
+        passes: Sequence[tuple[GradientCriterion, int]],
         hidden: Tensor,
         tokens: Tensor,
         teacher: Tensor | None,
         first: int,
     ) -> list[Tensor]:
-        """Return each criterion's gradient with respect to `hidden` [batch, length, width].
+        """Return the gradient with respect to `hidden` [batch, length, width] of each criterion and label.
 
-        The head runs once for all criteria, in chunks of positions, so that only one chunk of logits exists
+        The head runs once for all of them, in chunks of positions, so that only one chunk of logits exists
         at a time. A criterion may need the dense model's last hidden state, `teacher`; `first` is the number of
         the first sequence.
         """
-        if hidden.shape[1] == 1 and any(criterion.needs_targets for criterion in criteria):
+        if hidden.shape[1] == 1 and any(criterion.needs_targets for criterion, _ in passes):
             raise HfpruneError("blocks of one token have no next token to score; choose a longer length")
         # The last position has no next token: its target is arbitrary, and its gradient is set to zero below.
         known = {"targets": tokens.roll(-1, 1).flatten()}
-        if any(criterion.needs_uniform for criterion in criteria):
-            known["uniform"] = self._uniform(first, *tokens.shape).to(hidden.device)
-        results = [torch.empty_like(hidden) for _ in criteria]
+        drawing = {label for criterion, label in passes if criterion.needs_uniform}
+        drawn = {
+            label: self._uniform(first, len(tokens), tokens.shape[1], label).to(hidden.device)
+            for label in drawing
+        }
+        results = [torch.empty_like(hidden) for _ in passes]
         for part, found in chunks(self.model, hidden.flatten(0, 1), None):
             given = {name: x[part] for name, x in known.items()}
             if teacher is not None:
                 given["teacher"] = logits(self.model, teacher.flatten(0, 1)[part])
-            for criterion, result in zip(criteria, results, strict=True):
+            for (criterion, label), result in zip(passes, results, strict=True):
+                if label in drawn:
+                    given["uniform"] = drawn[label][part]
                 gradient = self._logit_gradient(criterion, found, given)
                 result.flatten(0, 1)[part] = back_to_hidden(self.model, gradient)
-        for criterion, result in zip(criteria, results, strict=True):
+        for (criterion, _), result in zip(passes, results, strict=True):
             if criterion.needs_targets:
                 result[:, -1] = 0
         return results
@@ -210,9 +219,10 @@ class Sweep:
             gradient[rows] = before_transform(self.model, single, by_logits)
         return gradient
 
-    def _uniform(self, first: int, sequences: int, length: int) -> Tensor:
-        """Return random numbers [sequences · length]; a sequence's numbers do not depend on its batch."""
-        seeds = [derive_seed(self.seed, "uniform", first + i) for i in range(sequences)]
+    def _uniform(self, first: int, sequences: int, length: int, label: int) -> Tensor:
+        """Return random numbers [sequences · length] of a label; a sequence's do not depend on its batch."""
+        further = [label] if label else []
+        seeds = [derive_seed(self.seed, "uniform", first + i, *further) for i in range(sequences)]
         rows = [torch.rand(length, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
         return torch.cat(rows)
 

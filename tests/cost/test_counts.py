@@ -80,6 +80,8 @@ def test_a_forward_pass_is_counted_exactly(model, blocks) -> None:
         ("entropy", {}, 2),
         # With the gradients of weights.
         ("taylor", {"aggregation": "param_first"}, 3),
+        # A backward pass for each label.
+        ("fisher", {"labels": 4}, 5),
         # Cross-entropy chooses what the student lacks; then teacher and student are read.
         ("distillation", {}, 5),
         # The same, both by weights.

@@ -3,7 +3,7 @@
 import re
 from bisect import bisect_right
 from copy import deepcopy
-from itertools import count, pairwise
+from itertools import count, pairwise, product
 from math import hypot
 from pathlib import Path
 from statistics import variance
@@ -93,6 +93,116 @@ def test_fishers_first_power_is_cross_entropy_on_tokens_drawn_from_the_model(tin
 
     drawn = make_criterion("fisher", {"aggregation": "sum_abs"})
     assert_near(neurons_by(drawn, tiny, tokens, seed=3), official_scores(tiny, tokens, loss))
+
+
+def labels_of(number: int, block: int, length: int, p: torch.Tensor, seed: int) -> torch.Tensor:
+    """Return the labels of this number by inverse transform sampling, from shares [length, vocabulary]."""
+    place = (block, number) if number else (block,)
+    generator = torch.Generator().manual_seed(derive_seed(seed, "uniform", *place))
+    cumulative = p.double().cumsum(-1).tolist()
+    uniform = torch.rand(length, generator=generator).tolist()
+    return torch.tensor([bisect_right(of, u * of[-1]) for of, u in zip(cumulative, uniform, strict=True)])
+
+
+@pytest.mark.parametrize("aggregation", ["sum_abs", "sum_squares"])
+def test_several_labels_give_the_mean_of_what_each_gives(tiny, tokens, aggregation: str) -> None:
+    """By plain autograd, label by label, each with the hidden activations' own gradient."""
+
+    def by_label(number: int) -> list[torch.Tensor]:
+        rows = iter(range(len(tokens)))
+
+        def loss(logits, block):
+            p = logits[0].detach().softmax(-1)
+            labels = labels_of(number, next(rows), block.shape[1], p, seed=3)
+            return torch.nn.functional.cross_entropy(logits[0], labels)
+
+        return (
+            official_scores(tiny, tokens, loss) if aggregation == "sum_abs" else squares(tiny, tokens, loss)
+        )
+
+    expected = [sum(three) / 3 for three in zip(*map(by_label, range(3)), strict=True)]
+    several = make_criterion("fisher", {"aggregation": aggregation, "labels": 3})
+    found = neurons_by(several, tiny, tokens, seed=3)
+    assert_near(found, expected)
+    assert_near(neurons_by(several, tiny, tokens, seed=3, batch_tokens=1), found)
+    alone = make_criterion("fisher", {"aggregation": aggregation})
+    beside = {"several": several, "alone": alone, "entropy": make_criterion("entropy", {})}
+    shared = {name: found.scores for name, found in score(beside, tiny, tokens, seed=3).items()}
+    assert_near(shared["several"].values(), found)
+    assert_near(shared["alone"].values(), by_label(0))
+
+
+def squares(model, tokens, loss) -> list[torch.Tensor]:
+    """Return Σ (h · ∂C/∂h)² over all tokens [neurons], by layer, from gradients of down_proj's inputs."""
+    caught: list[torch.Tensor] = []
+
+    def catch(_module, inputs):
+        h = inputs[0].detach().requires_grad_() if not inputs[0].requires_grad else inputs[0]
+        h.retain_grad()
+        caught.append(h)
+        return (h,)
+
+    hooks = [layer.mlp.down_proj.register_forward_pre_hook(catch) for layer in model.model.layers]
+    sums = torch.tensor(0.0)
+    for block in tokens:
+        caught.clear()
+        loss(model(block[None]).logits, block[None]).backward()
+        sums = sums + torch.stack([(h * h.grad)[0].double().square().sum(0) for h in caught])
+    for hook in hooks:
+        hook.remove()
+    return [*sums.detach()]
+
+
+def test_several_labels_score_groups_and_layers_as_each_alone(tokens) -> None:
+    """Each label alone is a criterion that draws with the numbers of that label."""
+    tiny = build_tiny("qwen3")
+    units = ("neurons", "key_value_groups", "layers")
+    shares = []
+    for number in range(3):
+
+        class Alone(CRITERIA.load("fisher")):  # type: ignore[misc]
+            def gradient(self, logits, positions, number=number):
+                if number:
+                    generator = torch.Generator().manual_seed(derive_seed(5, "uniform", 0, number))
+                    positions = Positions(uniform=torch.rand(len(logits), generator=generator))
+                return super().gradient(logits, positions)
+
+        shares.append(scores_by(Alone(), tiny, tokens[:1], units, seed=5))
+    several = scores_by(make_criterion("fisher", {"labels": 3}), tiny, tokens[:1], units, seed=5)
+    assert_near(several.values(), [sum(x[place] for x in shares) / 3 for place in several])
+
+
+def test_many_labels_converge_to_the_expectation() -> None:
+    """Over all 5³ joint labels of three positions, each by autograd, with its probability; not to zero."""
+    tiny, block = build_tiny("llama", vocab_size=5), torch.tensor([[1, 4, 2]])
+    p = tiny(block).logits[0].softmax(-1)
+    expected = torch.zeros(3, 48, dtype=torch.float64)
+    for labels in product(range(5), repeat=3):
+        drawn = torch.tensor(labels)
+        mass = p[torch.arange(3), drawn].prod().item()
+        theirs = official_scores(
+            tiny, block, lambda z, _, y=drawn: torch.nn.functional.cross_entropy(z[0], y)
+        )
+        expected += mass * torch.stack([x.double() for x in theirs])
+
+    def error(labels: int) -> float:
+        criterion = make_criterion("fisher", {"aggregation": "sum_abs", "labels": labels})
+        found = torch.stack(neurons_by(criterion, tiny, block))
+        return float((found - expected).norm() / expected.norm())
+
+    assert error(1000) < 0.05 < 0.2 < error(1)
+
+
+def test_options_that_are_left_out_and_refused() -> None:
+    assert make_criterion("fisher", {"labels": 1}).model_dump(mode="json").keys() == {
+        "aggregation",
+        "accumulator",
+    }
+    assert make_criterion("fisher", {"labels": 4}).model_dump(mode="json")["labels"] == 4
+    with pytest.raises(
+        HfpruneError, match="labels: param_first takes one; aggregations that take several: sum_abs"
+    ):
+        make_criterion("fisher", {"labels": 2, "aggregation": "param_first"})
 
 
 @pytest.mark.parametrize("name", CLOSED)
