@@ -87,8 +87,22 @@ class MixedSource(Strict):
     characters: PositiveInt = Field(default=1500, description="at most so many in a piece")
 
 
+class RoundedSource(Strict):
+    """A model of the catalogue with noise of the size of rounding errors in the decoder's linear layers."""
+
+    provider: Literal["rounded"]
+    model: Name = Field(description="the base, a model of the catalogue with pinned bytes")
+    bits: int = Field(ge=2, le=8, description="of the quantiser whose steps set the size")
+    steps: float = Field(gt=0, description="width of the uniform noise, in steps; 1 is that of rounding once")
+    seed: int = 0
+    base: "ModelAsset | None" = Field(
+        default=None, description="entry of that model; the catalogue fills it in"
+    )
+
+
 Source = Annotated[
-    PypiSource | JoinedSource | HubSource | LocalSource | MixedSource, Field(discriminator="provider")
+    PypiSource | JoinedSource | HubSource | LocalSource | MixedSource | RoundedSource,
+    Field(discriminator="provider"),
 ]
 
 
@@ -102,6 +116,12 @@ class ModelAsset(Asset):
     """A dense model; arrives as a plain safetensors folder that `from_pretrained` loads."""
 
     format: Literal["transformers", "gguf"] = "transformers"
+
+    @property
+    def base(self) -> "ModelAsset":
+        """The model that is downloaded for it: its base, or itself."""
+        source = self.source
+        return source.base if isinstance(source, RoundedSource) and source.base else self
 
 
 class CorpusAsset(Asset):
@@ -188,6 +208,12 @@ class Catalogue(Strict):
             return named
         return {name: _with_parts(name, entry, named) for name, entry in named.items()}
 
+    @field_validator("models", mode="after")
+    @classmethod
+    def _with_bases(cls, models: dict[str, ModelAsset]) -> dict[str, ModelAsset]:
+        """Give each rounded model the entry of its base, so that it is fetched anew after an edit of that."""
+        return {name: _with_base(name, asset, models) for name, asset in models.items()}
+
     @field_validator("models", "corpora", "instructions", mode="before")
     @classmethod
     def _spelt_in_a_word(cls, named: Any, info: ValidationInfo) -> Any:
@@ -215,3 +241,18 @@ def _with_parts(name: str, entry: Any, named: dict[str, Any]) -> Any:
             raise ValueError(f"{name}: source.parts: {part!r} is a mixture itself; name its parts")
     parts = {part: {"share": share, "corpus": named[part]} for part, share in shares.items()}
     return entry | {"source": source | {"parts": parts}}
+
+
+def _with_base(name: str, asset: ModelAsset, models: dict[str, ModelAsset]) -> ModelAsset:
+    source = asset.source
+    if not isinstance(source, RoundedSource) or source.base:
+        return asset
+    if source.model not in models:
+        raise ValueError(f"{name}: source.model: no model {source.model!r}{nearest(source.model, [*models])}")
+    base = models[source.model]
+    # The same noise on other weights would be another model of the same name.
+    if not isinstance(base.source, PypiSource | JoinedSource | HubSource) or not getattr(
+        base.source, "pinned", True
+    ):
+        raise ValueError(f"{name}: source.model: the bytes of {source.model!r} are not pinned; name another")
+    return asset.model_copy(update={"source": source.model_copy(update={"base": base})})

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hfprune.assets import hub, network, pypi
-from hfprune.assets.catalogue import Asset, HubSource, LocalSource, MixedSource
+from hfprune.assets.catalogue import Asset, HubSource, LocalSource, MixedSource, RoundedSource
 from hfprune.assets.corpora import write_corpus
 from hfprune.assets.formats import describe, is_fetched
 from hfprune.assets.instructions import write_instructions
@@ -88,6 +88,13 @@ def raw_files(asset: Asset, downloads: Path) -> Iterator[list[Path]]:
                 for name, part in parts.items():
                     fetch_asset("corpora", name, part.corpus, Path(folder, name), downloads)
                 yield [Path(folder, name, "corpus.arrow") for name in parts]
+        case RoundedSource(model=name, base=base):
+            assert base is not None  # the catalogue has filled it in
+            downloads.mkdir(parents=True, exist_ok=True)
+            # Not to the base's own folder, which another job may be fetching.
+            with tempfile.TemporaryDirectory(dir=downloads, prefix=".base.") as folder:
+                fetch_asset("models", name, base, Path(folder, name), downloads)
+                yield sorted(Path(folder, name).iterdir())
         case source:
             downloads.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=downloads, prefix=".unpacked.") as folder:

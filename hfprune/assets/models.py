@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
-from hfprune.assets.catalogue import Asset, HubSource, ModelAsset, Source
+from hfprune.assets.catalogue import Asset, HubSource, ModelAsset, RoundedSource, Source
+from hfprune.assets.rounded import add_noise
 from hfprune.errors import REASON, HfpruneError, explained
 from hfprune.files import read_json, share
 
@@ -43,13 +44,24 @@ def write_model(name: str, asset: ModelAsset, files: list[Path], folder: Path) -
     Raises:
         HfpruneError: the source lacks a file, or has a damaged one.
     """
+    about = next((file for file in files if file.name == "asset.json"), None)
     files = [file for file in files if any(fnmatch(file.name, pattern) for pattern in wanted_files(asset))]
     if asset.format == "gguf":
         return _dequantise(name, files, folder)
     _check(name, files)
+    noise = asset.source if isinstance(asset.source, RoundedSource) else None
     for file in files:
-        _place(file, folder / file.name, asset.source)
-    return {}
+        if noise and fnmatch(file.name, WEIGHTS):
+            add_noise(file, folder / file.name, noise)
+        else:
+            _place(file, folder / file.name, asset.source)
+    return _of_base(read_json(about)) if noise and about else {}
+
+
+def _of_base(described: dict[str, Any]) -> dict[str, Any]:
+    """Return what the record of a rounded model keeps of its base: the hashes of its files, and the licence."""
+    hashes = {name: file["sha256"] for name, file in described["files"].items()}
+    return {"base": hashes} | {key: described[key] for key in ("license",) if key in described}
 
 
 def wanted_files(asset: Asset) -> tuple[str, ...]:

@@ -7,7 +7,16 @@ from pathlib import Path
 from tqdm import tqdm
 
 from hfprune.assets import hub, pypi
-from hfprune.assets.catalogue import Asset, HubSource, JoinedSource, LocalSource, MixedSource, PypiSource
+from hfprune.assets.catalogue import (
+    Asset,
+    HubSource,
+    JoinedSource,
+    LocalSource,
+    MixedSource,
+    ModelAsset,
+    PypiSource,
+    RoundedSource,
+)
 from hfprune.assets.formats import as_fetched, at_commit
 from hfprune.assets.models import wanted_files
 from hfprune.errors import HfpruneError
@@ -19,6 +28,7 @@ Sizes = dict[str, int | None]
 def announce(wanted: dict[str, Asset], resources: Path) -> None:
     """Print the download size of each asset on standard error; fail unless there is room for all."""
     downloads = pypi.downloads_folder()
+    wanted = {name: asset.base if isinstance(asset, ModelAsset) else asset for name, asset in wanted.items()}
     sizes = {name: to_download(asset, downloads) for name, asset in wanted.items()}
     alike: dict[tuple[str, ...], list[str]] = {}
     for name, files in sizes.items():
@@ -62,6 +72,9 @@ def to_download(asset: Asset, downloads: Path) -> Sizes:
         case MixedSource(parts=parts):
             sizes = [to_download(part.corpus, downloads) for part in parts.values()]
             return {file: size for files in sizes for file, size in files.items()}
+        case RoundedSource(base=base):
+            assert base is not None  # the catalogue has filled it in
+            return to_download(base, downloads)
         case source:
             return pypi.pending(source, downloads)
 

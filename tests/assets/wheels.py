@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 
-def build_wheel(folder: Path, members: dict[str, str], package: str = "some_data") -> Path:
+def build_wheel(folder: Path, members: dict[str, str] | dict[str, bytes], package: str = "some_data") -> Path:
     """Write version 1.0 of a package that needs an impossible Python and a package that does not exist."""
     folder.mkdir(exist_ok=True)
     path = folder / f"{package}-1.0-py3-none-any.whl"
