@@ -52,6 +52,8 @@ class Metric:
     exponential, which is a ratio. Without items, always by the ratio of the two values."""
     scale: float = 1
     """Factor of printed values: 100 for percent."""
+    one_right: bool = False
+    """Whether of tasks only those have it where one choice of a question is right."""
     repeatable: bool = True
     """Whether another run gives the same number; times and memory are of one process on one machine."""
 
@@ -175,11 +177,8 @@ class TextMeasure(CorpusMeasure, Text):
         return self.blocks_to_read() * self.length
 
 
-class TaskMeasure(Measure):
-    """A measure of tasks of lm-eval, each of which has its own result."""
-
-    per_task = True
-    units = "questions"
+class Questions(Strict):
+    """Tasks of lm-eval, and how their questions are read."""
 
     tasks: list[str] = Field(
         min_length=1, description="tasks of lm-eval: names in config/assets.yaml, or folders of fetched ones"
@@ -188,10 +187,22 @@ class TaskMeasure(Measure):
         default=None, description="documents of each task, a seeded sample; null: all"
     )
     add_bos: bool = Field(default=True, description="prepend BOS (lm-eval's add_bos_token)")
+    batch_tokens: BatchTokens = BATCH_TOKENS
+
+    def by_name(self) -> dict[str, str]:
+        """Return the tasks by their names."""
+        return {Path(task).name: task for task in self.tasks}
+
+
+class TaskMeasure(Measure, Questions):
+    """A measure of tasks of lm-eval, each of which has its own result."""
+
+    per_task = True
+    units = "questions"
 
     def by_task(self) -> dict[str, Self]:
         """Return the tasks one by one."""
-        return {Path(task).name: self.model_copy(update={"tasks": [task]}) for task in self.tasks}
+        return {name: self.model_copy(update={"tasks": [task]}) for name, task in self.by_name().items()}
 
     def assets(self) -> list[str]:
         """Return the tasks' documents."""

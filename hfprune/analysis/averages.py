@@ -10,7 +10,7 @@ from hfprune.analysis.spread import MIN_DOCUMENTS, draws_and_items
 from hfprune.analysis.statistics import LEVEL, interval
 from hfprune.calibration.folds import MIN_DRAWS
 from hfprune.errors import HfpruneError
-from hfprune.paper.printed import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS, NOT_AVERAGED, PRIMARY
+from hfprune.paper.printed import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS, MARGIN, NOT_AVERAGED, PRIMARY
 from hfprune.results import CELL_COLUMNS, KEY
 
 MEAN = "mean"  # the task of a mean over the tasks of a measure that is not zero-shot
@@ -21,7 +21,7 @@ def primary_values(rows: pd.DataFrame, measure: str = "zeroshot") -> pd.DataFram
 
     The rule is that of the evaluation script of SDMPrune, the paper's predecessor; the paper states none.
     """
-    zeroshot = rows[(rows["measure"] == measure) & (rows["metric"] != AVERAGE)]
+    zeroshot = rows[(rows["measure"] == measure) & ~rows["metric"].isin([AVERAGE, MARGIN])]
     chosen = {}
     for task, found in zeroshot.groupby("task")["metric"]:
         chosen[task] = next((metric for metric in PRIMARY if metric in {*found}), "")
@@ -65,8 +65,8 @@ def levels(results: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
     """Return the level of every value over all seeds, and of averages over tasks.
 
     The averages of a zero-shot measure are those of `with_averages`, also under the tasks that a table of the
-    paper leaves out (`without_tasks`), if they were measured. Any other measure of several tasks has their mean
-    under the task `mean`.
+    paper leaves out (`without_tasks`), if they were measured. Its margin, and any other measure of several tasks,
+    have their mean under the task `mean`.
 
     Returns:
         The columns of `over_seeds`, and `low` and `high`, the ends of the 95 % interval of `half_width`. Where the
@@ -124,6 +124,8 @@ def _averages(results: pd.DataFrame, declared: Declarations) -> Iterator[pd.Data
                 means = means[means["metric"] == AVERAGE]
                 means = means[with_crows | (means["task"] != AVERAGE_WITHOUT_CROWS)]
                 yield means.assign(task=[without_tasks(task, left_out) for task in means["task"]])
+            if len(margins := rows[rows["metric"] == MARGIN]):
+                yield _mean_over_tasks(margins, MEAN, MARGIN)
         elif rows["task"].nunique() > 1 and measure in per_task:
             for metric, group in rows.groupby("metric"):
                 yield _mean_over_tasks(group, MEAN, metric)

@@ -11,6 +11,7 @@ import numpy as np
 
 from hfprune.errors import HfpruneError
 from hfprune.measurement import MEASURES, Measure, Metric
+from hfprune.paper.printed import AVERAGE, MARGIN
 from hfprune.study.study import Study
 
 # The metrics that scoring, planning and recovery report, beside those of a study's measures.
@@ -47,6 +48,9 @@ SUITE = {
 SUITE_CAPABILITIES = {"cost": "Cost of scoring", "size": "Size", "recovery": "Recovery"}
 # The measures that the paper's own tables show, by the names of their classes; see `Declarations.of_paper`.
 ALL_SHOWN, FIRST_SHOWN = ("fidelity", "perplexity"), ("zeroshot", "latency", "cost")
+
+# The metrics of a zero-shot measure that are means over tasks.
+OF_TASKS = (MARGIN, AVERAGE)
 
 
 @dataclass(frozen=True)
@@ -159,11 +163,10 @@ class Declarations:
         The measure's name and a dot precede it if the study gives the measure another name than its class, or
         if another measure has the plain name. Of zero-shot accuracy there is the mean over tasks alone.
         """
-        first = {(row.measure, row.metric.name) for row in self.primary()}
         rows = [
             row
             for row in self.rows
-            if row.metric.items and (row.kind != "zeroshot" or (row.measure, row.metric.name) in first)
+            if row.metric.items and (row.kind != "zeroshot" or row.metric.name in OF_TASKS)
         ]
         plain: dict[str, Declaration] = {}
         # The paper's measures take the plain names first.

@@ -106,6 +106,8 @@ class Evidence(Tidy):
             raise NotMeasuredError(f"{measure}, {metric} has no outcomes per item")
         per_task = self._measures[measure].per_task
         wanted = (self.tasks(measure) if tasks is None else tasks) if per_task else [measure]
+        if declared.metric.one_right:
+            wanted = [task for task in wanted if known_task(task).one_right]
         found: dict[Draw | None, dict[str, pd.Series]] = {}
         missing = [measure]
         for cell in cells:
@@ -116,7 +118,7 @@ class Evidence(Tidy):
                 for resample, items in by_item.items():
                     found.setdefault(_draw(cell, resample), {})[task] = items
         if not found:
-            raise NotMeasuredError(f"{', '.join(missing)} not measured")
+            raise NotMeasuredError(f"{', '.join(missing) or measure} not measured")
         return found
 
     def constant(self, model: str, measure: str, tasks: list[str]) -> Outcomes:

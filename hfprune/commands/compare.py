@@ -15,8 +15,7 @@ from pydantic import Field, PositiveFloat
 
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file, require_writable
-from hfprune.measurement import NamedMeasure
-from hfprune.measures.zeroshot import Zeroshot
+from hfprune.measurement import NamedMeasure, Questions
 from hfprune.stages import Command, Inline, Positional
 from hfprune.stages.fields import Computing, Resources
 
@@ -30,7 +29,7 @@ class CompareTwo(Command, Computing):
 
     a: Annotated[Path, Positional("A")] = Field(description="output folder of lm-eval, or a model as --model")
     b: Annotated[Path, Positional("B")] = Field(description="the same of the other model")
-    questions: Annotated[Zeroshot | None, Inline()] = None
+    questions: Annotated[Questions | None, Inline()] = None
     margin: PositiveFloat | None = Field(default=None, description="points by which B may be worse than A")
     resources: Resources = Path("resources")
     out: Path | None = Field(default=None, description="file for the comparison: Markdown, or .json")
@@ -52,7 +51,7 @@ class CompareTwo(Command, Computing):
             empty = self.b if a else self.a
             what = "no samples of lm-eval (--log_samples) there" if empty.is_dir() else "no such folder"
             raise HfpruneError(f"{empty}: {what}; two models take --tasks")
-        table = effects(a, b, [*self.questions.by_task()] if self.questions else [], self.margin)
+        table = effects(a, b, [*self.questions.by_name()] if self.questions else [], self.margin)
         said, within = conclusions(table, self.margin)
         text = "\n\n".join([f"A: {self.a}, B: {self.b}", shown(table), *said]) + "\n"
         print(text, end="")
@@ -64,7 +63,7 @@ class CompareTwo(Command, Computing):
         if within is False:
             sys.exit(1)
 
-    def _measured(self, questions: Zeroshot, folder: Path, name: str) -> Any:
+    def _measured(self, questions: Questions, folder: Path, name: str) -> Any:
         from hfprune.comparison.answered import read_measured
         from hfprune.stages.measure import MeasureCells, ToMeasure
 
@@ -74,4 +73,4 @@ class CompareTwo(Command, Computing):
         print(f"{folder}: the answers are kept in {out}", file=sys.stderr)
         with redirect_stdout(sys.stderr):
             job.model_copy(update={"resources": self.resources}).run()
-        return read_measured(out / "zeroshot", questions.by_task())
+        return read_measured(out / "zeroshot", questions.by_name())

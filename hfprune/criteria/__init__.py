@@ -179,8 +179,7 @@ class Positions:
     teacher: Tensor
     """The dense model's logits [n, vocabulary] at the same positions, float32; with `needs_teacher`."""
     uniform: Tensor
-    """A random number in [0, 1) for each position [n], seeded by sequence, and another in each backward pass of a
-    batch; with `needs_uniform`."""
+    """A random number in [0, 1) for each position [n], seeded by sequence and pass; with `needs_uniform`."""
 
     def __init__(self, **given: Tensor) -> None:
         vars(self).update(given)
@@ -222,9 +221,8 @@ class GradientCriterion(SweepCriterion):
 
     def scorable(self) -> tuple[str, ...]:
         """Return `kinds`; for a weight form those with weights of their own, and SDMPrune's is an MLP's."""
-        if self.aggregation not in get_args(WeightForm):
-            return self.kinds
-        return ("neurons",) if self.aggregation == "joint" else ("neurons", "key_value_groups")
+        by_weights = ("neurons",) if self.aggregation == "joint" else ("neurons", "key_value_groups")
+        return by_weights if self.aggregation in get_args(WeightForm) else self.kinds
 
     @property
     def resampled(self) -> bool:

@@ -16,9 +16,11 @@ from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
+from hfprune.assets.known_tasks import known_task
 from hfprune.assets.stock import stock_yaml
 from hfprune.errors import HfpruneError
 from hfprune.results import Value
+from hfprune.results.items import mean_value
 from hfprune.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ def offline_tasks(data: dict[str, tuple[str, Path]]) -> Iterator[TaskManager]:
 
 
 def evaluate_task(
-    model: "LM", manager: TaskManager, name: str, documents: int | None
+    model: "LM", manager: TaskManager, name: str, documents: int | None, margin: bool = False
 ) -> tuple[list[Value], pd.DataFrame]:
     """Score one task zero-shot, with the same settings and seeds as lm-eval's `simple_evaluate`.
 
@@ -71,6 +73,7 @@ def evaluate_task(
         manager: a task manager that has the task.
         name: the task.
         documents: only this number, a seeded sample that is the same for every model; None: all.
+        margin: also the `margin` of each document, where one of its choices is right.
 
     Returns:
         All metrics, as lm-eval aggregates them, and by document `item` (its index), `target`, the metrics, the
@@ -91,7 +94,11 @@ def evaluate_task(
     drawn = {name: draw(name, len(task.eval_docs), documents)} if documents else None
     found = evaluate(lm=model, task_dict=loaded, samples=drawn, log_samples=True)
     samples = sorted(found["samples"][name], key=lambda sample: sample["doc_id"])
-    return _values(found["results"][name], len(samples)), pd.DataFrame([*map(_item, samples)])
+    values, items = _values(found["results"][name], len(samples)), pd.DataFrame([*map(_item, samples)])
+    if margin and _one_right(task, name):
+        items["margin"] = [_margin(task, sample) for sample in samples]
+        values.append(mean_value("margin", items))
+    return values, items
 
 
 def _values(metrics: dict[str, Any], n: int) -> list[Value]:
@@ -114,6 +121,27 @@ def _item(sample: dict[str, Any]) -> dict[str, Any]:
         "greedy": [bool(hit) for _, hit in answers],
         **{key: float(sample[key]) for key in sample["metrics"] if isinstance(sample[key], int | float)},
     }
+
+
+def _one_right(task: Any, name: str) -> bool:
+    """Tell whether one of a question's choices is right, and lm-eval itself chooses by their log-likelihoods."""
+    chosen = task.OUTPUT_TYPE == "multiple_choice" and not callable(task.config.process_results)
+    return chosen and not task.multiple_target and known_task(name).one_right
+
+
+def _margin(task: Any, sample: dict[str, Any]) -> float:
+    """Return the log-likelihood of the right choice less that of the best wrong one, in nats.
+
+    Where the task counts by `acc_norm`, they are divided by the choices' lengths in characters, as lm-eval does
+    (`ConfigurableTask.process_results`); nats are then those of a character.
+    """
+    choices = task.doc_to_choice(sample["doc"])
+    gold = task.doc_to_text(sample["doc"]) if task.multiple_input else task.doc_to_target(sample["doc"])
+    right = choices.index(gold) if isinstance(gold, str) else gold
+    lengths = [len(choice) if "acc_norm" in sample["metrics"] else 1 for choice in choices]
+    # With mutual information, the unconditional log-likelihoods follow.
+    scores = [response[0][0] / length for response, length in zip(sample["resps"], lengths, strict=False)]
+    return float(scores[right] - max(score for index, score in enumerate(scores) if index != right))
 
 
 def draw(task: str, count: int, documents: int | None) -> list[int]:

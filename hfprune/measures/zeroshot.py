@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import Field
+
 from hfprune.evaluation.measured_model import Subject
-from hfprune.measurement import BATCH_TOKENS, BatchTokens, Metric, Outcome, TaskMeasure
+from hfprune.measurement import Metric, Outcome, TaskMeasure
+
+MARGIN = Metric(
+    "margin",
+    "Margin of the right answer",
+    unit="nats",
+    explained="by how much the right answer is likelier than the likeliest wrong one, in logarithms",
+    better="higher",
+    items=("margin",),
+    one_right=True,
+)
 
 
 class Zeroshot(TaskMeasure):
@@ -13,15 +25,22 @@ class Zeroshot(TaskMeasure):
 
     One item per document: its index, the metrics, `target`, and the log-likelihood and greedy flag of each
     choice. A task counts by the first of `pct_stereotype`, `acc_norm` and `acc` that it has (SDMPrune's
-    evaluation script).
+    evaluation script). The margin of a task is that of the scores by which this metric chooses: sums over a
+    choice's tokens, or for `acc_norm` these over its characters.
     """
 
-    batch_tokens: BatchTokens = BATCH_TOKENS
+    # Left out of records where it is false, so that results from before this setting are not made again.
+    margin: bool = Field(
+        default=False,
+        exclude_if=lambda margin: not margin,
+        description="first metric: log-likelihood of the right choice less that of the best wrong one",
+    )
 
     def metrics(self) -> list[Metric]:
-        """Return the average over tasks, which represents the measure, and the metrics of single tasks."""
+        """Return the average over tasks, which represents the measure unless a margin does, and those of tasks."""
         percent: dict[str, Any] = {"unit": "%", "shown": "{:.1f}", "scale": 100}
         return [
+            *([MARGIN] if self.margin else []),
             Metric(
                 "average", "Accuracy", better="higher", items=("pct_stereotype", "acc_norm", "acc"), **percent
             ),
@@ -38,4 +57,4 @@ class Zeroshot(TaskMeasure):
         folder = subject.asset("tasks", *self.tasks)
         lm = subject.lm(batch_tokens=self.batch_tokens, add_bos_token=self.add_bos)
         with offline_tasks({folder.name: task_file(folder)}) as manager:
-            return Outcome(*evaluate_task(lm, manager, folder.name, self.documents))
+            return Outcome(*evaluate_task(lm, manager, folder.name, self.documents, self.margin))

@@ -14,6 +14,7 @@ LINE = ["table", "model", "ratio", "method", "recovery"]  # identifies a row as 
 PRINTED = [*LINE, "column"]  # identifies a number as printed
 
 DOSE = 43_128 * 1_024  # tokens of the paper's calibration: sequences, and the length of each
+MARGIN = "margin"  # a zero-shot metric beside those that the paper prints
 AVERAGE = "average"  # the task of a mean over the tasks of a row
 AVERAGE_WITHOUT_CROWS = "average without CrowS"
 # The metric of CrowS-Pairs: a share of stereotypes, which the paper averages as if it were an accuracy.

@@ -4,24 +4,25 @@ from collections.abc import Iterable, Iterator
 
 import pandas as pd
 
-from hfprune.analysis.averages import AVERAGE, AVERAGE_WITHOUT_CROWS, MEAN, primary_values
+from hfprune.analysis.averages import AVERAGE, AVERAGE_WITHOUT_CROWS, MARGIN, MEAN, primary_values
 from hfprune.analysis.declarations import Declaration, Declarations
 
 
 def all_values(levels: pd.DataFrame, declared: Declarations, measures: Iterable[str]) -> pd.DataFrame:
     """Return the levels of some measures.
 
-    A zero-shot task has only its primary metric, under the name of the measure's declared primary metric, and of
+    A zero-shot task has its margin, if measured, and its primary accuracy, under the name `average`. Of
     averages there are the paper's, under the task `mean`, and that without CrowS-Pairs.
     """
     parts = [levels[:0]]
     for measure in measures:
         rows = levels[levels["measure"] == measure]
         if declared.kind(measure) == "zeroshot" and len(rows):
-            primary = next(row.metric.name for row in declared.primary() if row.measure == measure)
+            margins = rows[rows["metric"] == MARGIN]
             averages = rows[rows["task"].isin([AVERAGE, AVERAGE_WITHOUT_CROWS])]
             scores = pd.concat([primary_values(rows, measure), averages])
-            rows = scores.assign(metric=primary, task=scores["task"].replace(AVERAGE, MEAN))
+            scores = scores.assign(metric=AVERAGE, task=scores["task"].replace(AVERAGE, MEAN))
+            rows = pd.concat([margins, scores]) if len(margins) else scores
         parts.append(rows)
     return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
 

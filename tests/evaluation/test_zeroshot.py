@@ -105,6 +105,43 @@ def test_tiny_models_equal_stock(family: str, config: dict[str, int], names: lis
     compare(model, tokenizer, {name: data[name] for name in names}, tolerance=2e-3)
 
 
+# The right choice of each document, and the texts of the choices where the task counts by `acc_norm`.
+RIGHT = {
+    "arc_easy": [(1, [str(n - 1), f"{n} plus {n}", "nothing"]) for n in range(2, 9)],
+    "boolq": [(n % 2, None) for n in range(5)],
+    "piqa": [(0, ["use hot water.", f"use {n} spoons of sand."]) for n in range(1, 6)],
+    "winogrande": [(1, None), (0, None)],
+    "race": [(2, None)],
+}
+
+
+def test_margins_are_those_of_stock_scores(data) -> None:
+    """By hand from stock's log-likelihoods: per character where the task counts by `acc_norm`."""
+    tokenizer = build_tokenizer()
+    model = build_tiny("llama", vocab_size=len(tokenizer), max_position_embeddings=2048)
+    ours = PrefixTreeLM(model, tokenizer=tokenizer, add_bos_token=False)
+    stock = HFLM(model, tokenizer=tokenizer, backend="causal", batch_size=3, add_bos_token=False)
+    with offline_tasks(data) as manager:
+        for name in data:
+            values, items = evaluate_task(ours, manager, name, None, margin=True)
+            plain_values, plain = evaluate_task(ours, manager, name, None)
+            assert items[[*plain]].equals(plain) and values[: len(plain_values)] == plain_values
+            if name not in RIGHT:
+                assert values == plain_values and "margin" not in items, "several are right, or none"
+                continue
+            _, expected = evaluate_task(stock, manager, name, None)
+            by_hand = []
+            for (right, texts), found in zip(RIGHT[name], expected["loglikelihood"], strict=True):
+                scores = [x / len(t) for x, t in zip(found, texts, strict=True)] if texts else found
+                by_hand.append(scores[right] - max(x for i, x in enumerate(scores) if i != right))
+            assert items["margin"].tolist() == pytest.approx(by_hand, abs=2e-3)
+            counted = expected["acc_norm" if RIGHT[name][0][1] else "acc"]
+            assert (items["margin"] > 0).tolist() == counted.eq(1).tolist()
+            (value,) = values[len(plain_values) :]
+            assert (value.metric, value.n) == ("margin", len(by_hand))
+            assert value.value == pytest.approx(sum(by_hand) / len(by_hand), abs=2e-3)
+
+
 def test_bfloat16_is_as_close_to_float32_as_stock_bfloat16_is(smollm2: Path, data) -> None:
     """Another order of the same sums rounds otherwise, but not worse."""
     settings = {"tokenizer": load_tokenizer(smollm2), "backend": "causal", "add_bos_token": False}

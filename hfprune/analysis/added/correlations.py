@@ -11,6 +11,7 @@ from hfprune.analysis.effect_rows import EffectRow
 from hfprune.analysis.effects import measured
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.outcomes import contrast
+from hfprune.paper.printed import AVERAGE
 from hfprune.results import DENSE
 from hfprune.study.added_effects import AddedEffects
 
@@ -33,12 +34,14 @@ class Correlations(AddedEffects):
         Outcomes are signed so that better goes with better. The ends are percentiles of a bootstrap over plans and
         documents; `n` counts plans.
         """
-        outcomes = evidence.declared.first_outcomes()
-        accuracy = next(name for name, declared in outcomes.items() if declared.kind == self.needs)
+        outcomes, every = evidence.declared.first_outcomes(), evidence.declared.outcomes()
+        accuracy = next(
+            name for name, it in every.items() if (it.kind, it.metric.name) == (self.needs, AVERAGE)
+        )
         for model in evidence.models:
-            found = {name: _by_plan(evidence, declared, model) for name, declared in outcomes.items()}
-            exact = found.pop(accuracy)
-            for name, cheap in found.items():
+            exact = _by_plan(evidence, every[accuracy], model)
+            for name in (name for name in outcomes if name != accuracy):
+                cheap = _by_plan(evidence, outcomes[name], model)
                 # In a partial run, not all have both.
                 both = [plan for plan in cheap if plan in exact]
                 most = pd.Series([ratio for ratio, *_ in both]).mode()

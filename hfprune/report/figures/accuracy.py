@@ -29,6 +29,7 @@ class Accuracy(FigurePublication):
 
     def values(self, data: Collected) -> pd.DataFrame:
         scores = all_values(data.levels, data.declared, [data.declared.first("zeroshot")])
+        scores = scores[scores["metric"] == AVERAGE]
         ours = scaled(scores[scores["task"] == MEAN]).assign(source="ours")
         same = data.published.merge(ours[["model", "recovery", "ratio"]].drop_duplicates())
         printed = same[same["task"] == AVERAGE].assign(source="published")

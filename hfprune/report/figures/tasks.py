@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from hfprune.analysis.averages import AVERAGE_WITHOUT_CROWS, MEAN
+from hfprune.analysis.averages import AVERAGE, AVERAGE_WITHOUT_CROWS, MEAN
 from hfprune.assets.known_tasks import tasks_in_order
 from hfprune.report import charts
 from hfprune.report.collected import Collected
@@ -26,6 +26,7 @@ class Tasks(FigurePublication):
 
     def values(self, data: Collected) -> pd.DataFrame:
         scores = all_values(data.levels, data.declared, [data.declared.first("zeroshot")])
+        scores = scores[scores["metric"] == AVERAGE]
         return scaled(scores[~scores["task"].isin([MEAN, AVERAGE_WITHOUT_CROWS])])
 
     def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
