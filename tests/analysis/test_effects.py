@@ -48,6 +48,13 @@ def test_what_differs_is_what_the_study_sets_otherwise(method: dict, expected: s
     assert ", ".join(differing(config({"entropy": None, "other": method}), "other", "entropy")) == expected
 
 
+def test_a_number_of_labels_differs_from_the_one_that_records_leave_out() -> None:
+    study = config(
+        {"entropy": None, "fisher": None, "more": {"criterion": "fisher", "options": {"labels": 4}}}
+    )
+    assert differing(study, "more", "fisher") == differing(study, "fisher", "more") == ["labels"]
+
+
 def test_the_reference_is_calibrated_alike_where_the_study_has_that() -> None:
     wiki = {"corpus": "wiki"}
     squares = BASE | {"options": {"aggregation": "sum_squares"}}
