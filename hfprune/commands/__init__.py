@@ -11,22 +11,34 @@ takes `--settings`, all its fields as JSON.
 import argparse
 import inspect
 import os
-import re
 import sys
 from functools import partial
 from importlib import import_module
-from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import hfprune
 from hfprune.assets import network
+from hfprune.commands.parser import Parser, width, wrapped
 from hfprune.errors import HfpruneError, brief, missing, nearest
 from hfprune.plugins.outline import outline
 
 # Former commands, and what takes their place.
 GONE = {"findings": "the repository's own page is made in a clone of it, by `snakemake findings`"}
+# The commands by what a reader comes for; one of another package's or of tomorrow's stands under the last title.
+GROUPS = {
+    "start here": ("prune", "compare"),
+    "look up, before a run": ("methods", "cost", "fetch"),
+    "steps of pruning, one at a time": (
+        *("calibrate", "budget", "score", "plan", "adopt"),
+        *("linear", "pack", "recover", "export", "measure"),
+    ),
+    "from a study's results to its tables and pages": (
+        *("collect", "effects", "tables", "figures", "page", "check"),
+    ),
+    "others": (),
+}
 
 
 def main() -> None:
@@ -43,13 +55,7 @@ def main() -> None:
         from hfprune.commands.flags import located
 
         read = _add_flags(command, module)
-        # Else argparse takes `-5%` for a flag, and says that one is missing before it.
-        command._negative_number_matcher = re.compile(r"-\d")
-        flags = command._option_string_actions  # argparse would name a missing flag first
-        for word in (word.partition("=")[0] for word in takewhile("--".__ne__, sys.argv[2:])):
-            if word.startswith("--") and not any(flag.startswith(word) for flag in flags):
-                command.error(f"unknown flag {word}{nearest(word, flags, '')}")
-        config = located(read(parser.parse_args()))
+        config = located(read(command.read(sys.argv[2:])))
         config.run()
     except HfpruneError as error:
         sys.exit(f"{command.prog}: error: {error}")
@@ -86,18 +92,23 @@ def commands() -> dict[str, str]:
     return {name: text.doc.partition("\n")[0] for name, text in found.items() if "example" in text.constants}
 
 
-def _parsers(
-    arguments: list[str],
-) -> tuple[argparse.ArgumentParser, tuple[ModuleType, argparse.ArgumentParser] | None]:
+def _parsers(arguments: list[str]) -> tuple[Parser, tuple[ModuleType, Parser] | None]:
     """Return the parser, and the module and the still empty parser of the command that `arguments` name."""
-    parser = argparse.ArgumentParser(prog="hfprune", description=hfprune.__doc__)
+    known = commands()
+    parser = Parser(
+        prog="hfprune",
+        usage="hfprune [-h] [--version] COMMAND ...",
+        description=hfprune.__doc__,
+        epilog=f"{_listed(known)}\n\n`hfprune COMMAND --help` says more of one.",
+        formatter_class=_formatter,
+    )
     parser.add_argument("--version", action="version", version=hfprune.__version__)
-    adding = parser.add_subparsers(dest="subcommand", required=True, metavar="COMMAND")
-    chosen, files, known = None, _modules(), commands()
-    for name, text in known.items():
-        command = adding.add_parser(
-            name, help=text, formatter_class=argparse.RawDescriptionHelpFormatter, prog=f"hfprune {name}"
-        )
+    adding = parser.add_subparsers(
+        dest="subcommand", required=True, metavar="COMMAND", help=argparse.SUPPRESS, parser_class=Parser
+    )
+    chosen, files = None, _modules()
+    for name in known:
+        command = adding.add_parser(name, formatter_class=_formatter, prog=f"hfprune {name}")
         if arguments == [name]:
             chosen = import_module(f"hfprune.{files[name].parent.name}.{name}"), command
     if arguments and not chosen and not arguments[0].startswith("-"):
@@ -106,7 +117,23 @@ def _parsers(
     return parser, chosen
 
 
-def _add_flags(parser: argparse.ArgumentParser, module: ModuleType) -> Any:
+def _formatter(prog: str) -> argparse.RawDescriptionHelpFormatter:
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=26, width=width())
+
+
+def _listed(known: dict[str, str]) -> str:
+    """Return the commands with their first lines, by `GROUPS`."""
+    *groups, others = GROUPS
+    placed = {title: [name for name in GROUPS[title] if name in known] for title in groups}
+    placed[others] = [name for name in known if not any(name in names for names in placed.values())]
+    return "\n\n".join(
+        "\n".join([f"{title}:", *(wrapped(known[name], " " * 14, f"    {name:<10}") for name in names)])
+        for title, names in placed.items()
+        if names
+    )
+
+
+def _add_flags(parser: Parser, module: ModuleType) -> Any:
     """Complete the parser of one command and return the function that reads its flags."""
     from hfprune.commands import flags
 
@@ -119,5 +146,6 @@ def _add_flags(parser: argparse.ArgumentParser, module: ModuleType) -> Any:
     if hasattr(kind, "add_flags") and not given:
         kind.add_flags(parser)
         return kind.read
-    flags.add_fields(parser, kind, required=not given)
+    parser.usage = getattr(kind, "usage", None)
+    flags.add_fields(parser, kind, required=not given, groups=getattr(kind, "groups", None))
     return partial(flags.read, kind)

@@ -8,6 +8,7 @@ once, as a job of the workflow does; a flag beside it wins.
 
 import argparse
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -15,6 +16,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from hfprune.commands.parser import Parser
 from hfprune.errors import HfpruneError
 from hfprune.settings import Model, Strict
 from hfprune.stages import Alone, AssetFlag, Inline, Input, Positional, Unflagged, mark_of
@@ -23,37 +25,57 @@ NULL = "null"  # on the command line, as in a study
 SETTINGS = "--settings"
 
 
-def add_fields(parser: argparse.ArgumentParser, kind: type[Strict], required: bool = True) -> None:
+def add_fields(
+    parser: Parser,
+    kind: type[Strict],
+    required: bool = True,
+    groups: Mapping[str, Sequence[str]] | None = None,
+) -> None:
     """Add the fields of `kind` to a parser; several classes may share one if no field has the same name.
 
     No flag has a default in the parser, so a namespace holds only the given flags; the class has the defaults.
 
-    With `required`, the parser itself asks for the flags without a default.
+    Args:
+        parser: gets the flags.
+        kind: has the fields.
+        required: the parser itself asks for the flags without a default.
+        groups: names of fields by the heading under which the help lists them, in order; the others come first.
     """
-    for name, field in kind.model_fields.items():
-        if mark_of(field, Unflagged):
-            continue
-        if mark_of(field, Inline):
-            add_fields(parser, _bare(field.annotation), required and field.is_required())
-            continue
-        options = _form(field.annotation) | {"help": _help(field), "default": argparse.SUPPRESS}
-        positional = mark_of(field, Positional)
-        if positional:
-            if not field.is_required():
-                options["nargs"] = "*" if "nargs" in options else "?"
-            parser.add_argument(name, metavar=positional.metavar, **options)
-        else:
-            if "nargs" in options:  # words after one flag and after several mean the same
-                options["action"] = "extend"
-            if alone := mark_of(field, Alone):
-                options |= {"nargs": "?", "const": alone.value}
-            parser.add_argument(flag(name), dest=name, required=required and field.is_required(), **options)
+    groups = groups or {}
+    grouped = [name for names in groups.values() for name in names]
+    rest = [name for name in kind.model_fields if name not in grouped]
+    sections: list[tuple[Any, Sequence[str]]] = [(parser, rest)]
+    sections += [(parser.add_argument_group(title), names) for title, names in groups.items()]
+    for group, names in sections:
+        for name in names:
+            _add_field(parser, group, name, kind.model_fields[name], required)
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
+def _add_field(parser: Parser, group: Any, name: str, field: FieldInfo, required: bool) -> None:
+    if mark_of(field, Unflagged):
+        return
+    if mark_of(field, Inline):
+        add_fields(parser, _bare(field.annotation), required and field.is_required())
+        return
+    options = _form(field.annotation) | {"help": _help(field), "default": argparse.SUPPRESS}
+    if positional := mark_of(field, Positional):
+        if not field.is_required():
+            options["nargs"] = "*" if "nargs" in options else "?"
+        parser.note(group.add_argument(name, metavar=positional.metavar, **options))
+        return
+    if "nargs" in options:  # words after one flag and after several mean the same
+        options["action"] = "extend"
+    if alone := mark_of(field, Alone):
+        options |= {"nargs": "?", "const": alone.value}
+    asked = required and field.is_required()
+    parser.note(group.add_argument(flag(name), dest=name, required=asked, **options))
+
+
+def add_settings(parser: Parser) -> None:
     """Add `--settings` to a parser; its value is a dictionary, from a JSON object or a file of one."""
     text = "the flags as a JSON object, or a file that holds one, as the workflow gives them"
-    parser.add_argument(SETTINGS, metavar="JSON|FILE", type=_settings, help=text, default=argparse.SUPPRESS)
+    options: dict[str, Any] = {"metavar": "JSON|FILE", "type": _settings, "default": argparse.SUPPRESS}
+    parser.note(parser.add_argument(SETTINGS, help=text, **options))
 
 
 def _settings(text: str) -> dict[str, Any]:
@@ -182,12 +204,23 @@ def _word_or_json(text: str) -> Any:
 
 
 def _help(field: FieldInfo) -> str:
-    """Return the description, with the default unless it is empty, false or null."""
-    default = field.get_default(call_default_factory=True)
+    """Return the description, with `required` or the default, unless that is empty, false or null."""
+    text = field.description or ""
+    if not field.is_required():
+        shown = _shown(field.get_default(call_default_factory=True))
+    else:
+        shown = "" if mark_of(field, Positional) else "required"
+    return " ".join(filter(None, [text, shown and f"({shown})"])).replace("%", "%%")
+
+
+def _shown(default: Any) -> str:
+    """Return a default as one writes it on the command line; empty for an empty, false or null one."""
+    if default is None or default is False or default in ("", {}, []):
+        return ""
     if isinstance(default, BaseModel):
-        default = json.dumps(default.model_dump(mode="json", exclude_defaults=True))
+        default = default.model_dump(mode="json", exclude_defaults=True)
+        return json.dumps(default) if default else ""
+    if isinstance(default, dict) and not any(value is not None for value in default.values()):
+        return " ".join(default)  # kinds of units without shares
     words = default if isinstance(default, list) else [default]
-    shown = " ".join(json.dumps(word) if isinstance(word, dict) else str(word) for word in words)
-    silent = field.is_required() or default is None or default is False or shown in ("", "{}")
-    text = " ".join(filter(None, [field.description, "" if silent else f"({shown})"]))
-    return text.replace("%", "%%")
+    return " ".join(json.dumps(word) if isinstance(word, dict) else str(word) for word in words)

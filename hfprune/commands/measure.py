@@ -12,6 +12,7 @@ from pydantic import Field
 
 from hfprune.commands.flags import add_fields
 from hfprune.commands.flags import read as read_fields
+from hfprune.commands.parser import Parser
 from hfprune.measurement import MEASURES, NamedMeasure
 from hfprune.settings import Name, Placement
 from hfprune.stages.fields import Computing, DenseModel, Resources
@@ -35,7 +36,7 @@ class MeasureOne(MeasureCells):
     )
 
     @staticmethod
-    def add_flags(parser: argparse.ArgumentParser) -> None:
+    def add_flags(parser: Parser) -> None:
         """Add the flags of model and cell, and the settings of the measure that the command line names."""
         parser.usage = "hfprune measure MEASURE [flags]"  # its settings are known once the measure is
         parser.add_argument("measure", metavar="MEASURE", help=", ".join(sorted(MEASURES.sources())))

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from pydantic.fields import FieldInfo
 
+from hfprune.commands.parser import wrapped
 from hfprune.errors import HfpruneError
 from hfprune.plugins.registry import Registry, origin
 from hfprune.stages import Command
@@ -16,30 +17,32 @@ class ListMethods(Command):
     example: ClassVar = "hfprune methods"
 
     def run(self) -> None:
-        """Print two tables, of criteria with their options and of measures with their settings."""
+        """Print the criteria with their options, and the measures with their settings."""
         from hfprune.criteria import CRITERIA
         from hfprune.measurement import MEASURES
 
-        print(registry_table(CRITERIA, "options"), registry_table(MEASURES, "settings"), sep="\n\n")
+        print(registry_list(CRITERIA, "options"), registry_list(MEASURES, "settings"), sep="\n\n\n")
 
 
-def registry_table(registry: "Registry[Any]", fields: str) -> str:
-    """Return an aligned table of criteria or of measures; a broken one shows its error."""
-    from tabulate import tabulate
-
-    rows = [_row(registry, name) for name in sorted(registry.sources())]
-    headers = [registry.word, "needs", "source", fields, "what it is"]
-    return tabulate(rows, headers, tablefmt="simple", disable_numparse=True)
+def registry_list(registry: "Registry[Any]", fields: str) -> str:
+    """Return criteria or measures, a paragraph for each, within the terminal's width; a broken one's error."""
+    heading = f"{registry.word}: what it needs, and where it comes from"
+    return "\n\n".join([heading, *(_entry(registry, name, fields) for name in sorted(registry.sources()))])
 
 
-def _row(registry: "Registry[Any]", name: str) -> list[str]:
+def _entry(registry: "Registry[Any]", name: str, fields: str) -> str:
     source = " and ".join(map(origin, registry.sources()[name]))
+    indent = " " * 4
     try:
         kind = registry.load(name)
     except HfpruneError as error:
-        return [name, "-", source, "", f"error: {error}"]
-    options = " ".join(f"{name}={_default(field)}" for name, field in kind.model_fields.items())
-    return [name, kind.needs, source, options, inspect.cleandoc(kind.__doc__ or "").partition("\n")[0]]
+        return f"{wrapped(f'{name}: {source}', indent, '')}\n{wrapped(f'error: {error}', indent)}"
+    lines = [wrapped(f"{name}: {kind.needs}, {source}", indent, "")]
+    lines.append(wrapped(inspect.cleandoc(kind.__doc__ or "").partition("\n")[0], indent))
+    if kind.model_fields:
+        options = " ".join(f"{name}={_default(field)}" for name, field in kind.model_fields.items())
+        lines.append(wrapped(options, indent * 2, f"{indent}{fields}: "))
+    return "\n".join(lines)
 
 
 def _default(field: FieldInfo) -> str:

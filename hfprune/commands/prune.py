@@ -17,6 +17,21 @@ class Prune(Command, Pruning):
     example: ClassVar = (
         "hfprune prune --model qwen2.5-coder-0.5b-instruct-q4 --ratio auto --max-loss 20% --out pruned"
     )
+    usage: ClassVar = (
+        "hfprune prune --model MODEL --out OUT [flags]\n"
+        "                     (--ratio RATIO | --max-loss MAX_LOSS | --params PARAMS | --size SIZE)"
+    )
+    # The flags by their headings in the help.
+    groups: ClassVar = {
+        "what to prune": ("model", "units"),
+        "how much (one of the four is required)": ("ratio", "max_loss", "params", "size"),
+        "how": (
+            *("recipe", "criterion", "options", "allocation", "align", "plain", "linear", "recover"),
+            *("keep_recovery", "text", "sequences", "length", "dtype", "seed"),
+        ),
+        "what to measure": ("compare", "quick", "eval_text", "tasks"),
+        "output and places": ("out", "resources", "catalogue"),
+    }
     resumes = True
 
     def run(self) -> None:

@@ -1,6 +1,5 @@
 """Flags and help: from the fields of settings, and nothing imported before it is needed."""
 
-import argparse
 import re
 import subprocess
 import sys
@@ -8,9 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
+from command_line import failure, run
 from pydantic import Field, PositiveInt
 
 from hfprune.commands import commands, flags
+from hfprune.commands.parser import Parser
+from hfprune.commands.prune import Prune
 from hfprune.errors import HfpruneError
 from hfprune.settings import Strict
 from hfprune.stages import Positional
@@ -44,7 +46,10 @@ def test_help_imports_nothing_heavy_and_shows_commands_or_an_example(command: st
         assert f"example:\n  hfprune {command}" in text
         assert " ".join(commands()[command].split()) in " ".join(text.split())
     else:
-        assert tuple(re.findall(r"^    (\w+)", text, re.MULTILINE)) == COMMANDS
+        listed = re.findall(r"^    (\w+)", text, re.MULTILINE)
+        assert tuple(sorted(listed)) == COMMANDS and listed[:2] == ["prune", "compare"]
+        assert text.index("start here:") < text.index("    prune ") < text.index("steps of pruning")
+        assert "others:" not in text, "every command has a place"
         assert "Draw seeded blocks of tokens from a corpus." in text
         assert "pydantic" not in modules
 
@@ -65,7 +70,7 @@ class Settings(Strict):
 
 
 def parse(*arguments: str) -> tuple[Common, Settings]:
-    parser = argparse.ArgumentParser()
+    parser = Parser()
     flags.add_settings(parser)
     flags.add_fields(parser, Common)
     flags.add_fields(parser, Settings)
@@ -113,7 +118,7 @@ def test_help_says_default_and_description(capsys: pytest.CaptureFixture[str]) -
 )
 def test_settings_survive_the_command_line(settings: Settings, tmp_path: Path) -> None:
     text = settings.model_dump_json()
-    parser = argparse.ArgumentParser()
+    parser = Parser()
     flags.add_settings(parser)
     flags.add_fields(parser, Settings)
     assert flags.read(Settings, parser.parse_args(["--settings", text])) == settings
@@ -122,3 +127,25 @@ def test_settings_survive_the_command_line(settings: Settings, tmp_path: Path) -
     assert flags.read(Settings, parser.parse_args(words)) == settings.model_copy(update={"top_k": 7})
     with pytest.raises(HfpruneError, match="unknown key 'taks'; did you mean 'tasks'"):
         flags.read(Settings, parser.parse_args(["--settings", '{"taks": "x"}']))
+
+
+def test_the_help_of_prune_is_in_groups_that_name_every_flag_once(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    names = [name for names in Prune.groups.values() for name in names]
+    assert sorted(names) == sorted(Prune.model_fields)
+    with pytest.raises(SystemExit):
+        run("prune", "--help")
+    text = capsys.readouterr().out
+    places = [text.index(f"\n{title}:\n") for title in Prune.groups]
+    assert places == sorted(places) and "how much (one of the four is required):\n  --ratio RATIO" in text
+    for flag in ("--model MODEL", "--out OUT"):
+        assert re.search(rf"  {flag} [^-]*\(required\)", " ".join(text.split("\n\n", 2)[2].split("\n"))), flag
+    assert "(neurons)" in text and "null}" not in text
+    flags_part = text[places[0] : text.index("example:")]
+    assert max(map(len, flags_part.splitlines())) <= 110
+
+
+def test_a_negative_value_with_a_unit_is_a_value_wherever_it_stands(tmp_path: Path) -> None:
+    call = f"prune --model m --out {tmp_path}/o"
+    for flags_given in ("--max-loss -5%", "--max-loss=-5%"):
+        assert "--max-loss: must be above 0" in failure(f"{call} {flags_given}")

@@ -1,9 +1,9 @@
 """Where criteria come from: files and entry points; what is wrong with one costs nobody else."""
 
-import re
 import shutil
 from pathlib import Path
 
+import command_line
 import pytest
 from packages import hfprune, install
 from smoke import ROOT
@@ -51,11 +51,17 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_methods_lists_all_and_the_errors_of_the_broken(package: Path) -> None:
     run = hfprune(package, "methods")
     assert run.returncode == 0, run.stderr
-    rows = {line.split()[0]: re.split(r"  +", line.strip()) for line in run.stdout.splitlines() if line}
-    assert rows["ones"] == ["ones", "weights", "hfprune/criteria/ones.py", "power=2", "All the same."]
-    assert rows["theirs"][1:4] == ["weights", "other-ones (other_ones:Ones)", "other_power=2"]
-    assert "aggregation=sum_abs" in rows["cross_entropy"][3] and rows["cross_entropy"][1] == "gradient"
-    errors = {name: row[-1] for name, row in rows.items() if row[1] == "-"}
+    lines, entries = run.stdout.splitlines(), {}
+    assert max(map(len, lines)) <= 110
+    for paragraph in run.stdout.split("\n\n"):
+        name, _, said = " ".join(paragraph.split()).partition(": ")
+        entries[name] = said
+    assert entries["ones"] == "weights, hfprune/criteria/ones.py All the same. options: power=2"
+    assert entries["theirs"].startswith("weights, other-ones (other_ones:Ones) ")
+    assert entries["theirs"].endswith(" options: other_power=2")
+    assert "aggregation=sum_abs" in entries["cross_entropy"]
+    assert entries["cross_entropy"].startswith("gradient, ")
+    errors = {name: said[said.index("error: ") :] for name, said in entries.items() if "error: " in said}
     here = "error: hfprune/criteria/"
     assert errors == {
         "typo": f"{here}typo.py: does not import (ModuleNotFoundError: No module named 'torhc')",
@@ -69,6 +75,14 @@ def test_methods_lists_all_and_the_errors_of_the_broken(package: Path) -> None:
         "gone": "error: other-ones (other_ones:Gone): does not import "
         "(AttributeError: module 'other_ones' has no attribute 'Gone')",
     }
+
+
+@pytest.mark.parametrize(("columns", "widest"), [("60", 60), ("300", 110)])
+def test_lines_are_as_wide_as_the_terminal_but_for_names(columns, widest, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    command_line.run("methods")
+    lengths = [len(line) for line in capsys.readouterr().out.splitlines()]
+    assert widest - 15 < max(lengths) <= widest
 
 
 def test_a_broken_criterion_is_one_line_for_whoever_names_it(package: Path, tmp_path: Path) -> None:
