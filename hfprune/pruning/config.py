@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from math import isnan
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,8 +17,24 @@ from hfprune.study.method import Units
 
 RecipeName = Literal["best", "paper"]
 LIMITS = ("max_loss", "params", "size")
+_NO_AMOUNT = "how much to remove is missing: give --ratio 0.2 or another number, or a limit, as"
 Auto = BeforeValidator(lambda ratio: None if ratio == "auto" else ratio)
-Percent = BeforeValidator(lambda x: float(x[:-1]) / 100 if str(x).endswith("%") else x)
+# A number, and a unit of bytes or of thousands.
+_AMOUNT = re.compile(r"(\d*\.?\d+) *([a-zA-Z]*)")
+_BYTES = re.compile(r"([kmgt]i?)?b?", re.IGNORECASE)
+_THOUSANDS = re.compile(r"[kmbgt]?", re.IGNORECASE)
+
+
+def _share(given: Any) -> Any:
+    """Return the share that a ratio removes, as 20% or 0.2."""
+    word = str(given)
+    try:
+        share = float(word.removesuffix("%")) / (100 if word.endswith("%") else 1)
+    except ValueError:
+        return given  # pydantic says that it is no number
+    if isnan(share):
+        raise ValueError(f"must be a share above 0 and below 1, as 20% or 0.2, not {word!r}")
+    return share if word.endswith("%") else given
 
 
 def _loss(given: Any) -> float:
@@ -36,15 +53,25 @@ def _loss(given: Any) -> float:
     return share
 
 
-def _amount(given: Any) -> Any:
-    if not re.fullmatch(r"\d*\.?\d+ *[a-zA-Z]*", word := str(given)) or not re.search("[1-9]", word):
-        raise ValueError(f"must be a number above 0, such as 110M or 110000000, not {word!r}")
+def _amount(given: Any, units: re.Pattern[str], example: str) -> Any:
+    """Return an amount that pydantic can read as bytes, or raise `ValueError` with an example of a valid one."""
+    found = _AMOUNT.fullmatch(word := str(given))
+    if not found or not re.search("[1-9]", found[1]) or not units.fullmatch(found[2]):
+        raise ValueError(f"must be a number above 0, such as {example}, not {word!r}")
     return given
 
 
-Amount = Annotated[ByteSize, BeforeValidator(_amount)]
-# Pydantic's G is a billion.
-Count = Annotated[Amount, BeforeValidator(lambda x: re.sub("[bB]$", "G", str(x)))]
+def _count(given: Any) -> Any:
+    """As `_amount`, of parameters: B is a billion, which pydantic calls G."""
+    return re.sub("[bB]$", "G", str(_amount(given, _THOUSANDS, "110M (K, M, B or T) or 110000000")))
+
+
+def _size(given: Any) -> Any:
+    return _amount(given, _BYTES, "450MB (kB, MB, GB, or MiB of 1024 kiB) or 450000000")
+
+
+Size = Annotated[ByteSize, BeforeValidator(_size)]
+Count = Annotated[ByteSize, BeforeValidator(_count)]
 
 
 def _words(given: Any) -> Any:
@@ -56,8 +83,9 @@ class Pruning(Strict):
     """All that `hfprune prune` takes: a model, how far and how to prune it, and what to compare."""
 
     model: str = Field(description=f"the model: a name in config/assets.yaml, {FORMS['models'].ways()}")
-    ratio: Annotated[Removed | None, Auto, Percent] = Field(
-        default=None, description="fraction of all parameters to remove; auto: by one of the next three"
+    ratio: Annotated[Removed | None, Auto, BeforeValidator(_share)] = Field(
+        default=None,
+        description="share of all parameters to remove, as 20% or 0.2; auto: by one of the next three",
     )
     max_loss: Annotated[float, BeforeValidator(_loss)] | None = Field(
         default=None,
@@ -65,7 +93,7 @@ class Pruning(Strict):
         "has the high end of its 95% interval below this, e.g. 20%",
     )
     params: Count | None = Field(default=None, description="the largest model within, e.g. 110M")
-    size: Amount | None = Field(default=None, description="the largest model within, e.g. 450MB of weights")
+    size: Size | None = Field(default=None, description="the largest model within, e.g. 450MB of weights")
     out: Path = Field(description="folder to write: model, report.html and work")
     recipe: RecipeName = Field(
         default="best",
@@ -142,8 +170,15 @@ class Pruning(Strict):
 
     @model_validator(mode="after")
     def _one_limit(self) -> "Pruning":
-        if sum(getattr(self, name) is not None for name in ("ratio", *LIMITS)) != 1:
-            raise ValueError("give a number as --ratio, or one of --max-loss, --params and --size")
+        given = [name for name in ("ratio", *LIMITS) if getattr(self, name) is not None]
+        flags = [f"--{name.replace('_', '-')}" for name in given]
+        if len(flags) > 1:
+            raise ValueError(f"{' and '.join(flags)}: each alone says how much is removed; keep one of them")
+        if not flags:
+            auto = (
+                "--ratio auto: the limit is missing: add" if "ratio" in self.model_fields_set else _NO_AMOUNT
+            )
+            raise ValueError(f"{auto} --max-loss 20%, --params 110M or --size 450MB")
         if (self.eval_text or self.tasks) and not self.compare:
             raise ValueError("--eval-text and --tasks are for the comparison, which --no-compare leaves out")
         return self

@@ -28,9 +28,14 @@ def claimed(out: Path, settings: dict[str, Any]) -> Iterator[Path]:
     The settings of the call are recorded in it. If the block fails before anything is scored, nothing is left.
 
     Raises:
-        HfpruneError: the folder holds something else or cannot be written, or another call is at work in it.
+        HfpruneError: the folder holds something else, is the model's own or within it, or cannot be written; or
+            another call is at work in it.
     """
-    work = out / WORK
+    work, model = out / WORK, Path(settings["model"]).expanduser()
+    for dense in (model, Path(settings["resources"], "models", model)):
+        # Who copies the dense model would take the pruned one along.
+        if dense.is_dir() and out.resolve().is_relative_to(dense.resolve()):
+            raise HfpruneError(f"--out: {out} is in the folder of the dense model; choose one beside it")
     about = {"settings": settings, "hfprune": hfprune.__version__}
     new = not out.exists()
     first = not (work / SETTINGS).is_file()

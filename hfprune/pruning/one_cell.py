@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from tqdm import tqdm
 
 from hfprune.assets.catalogue import Catalogue, LocalSource, ModelAsset
 from hfprune.comparison.before_after import step_of
 from hfprune.criteria import CRITERIA
-from hfprune.errors import REASON, HfpruneError, explained
+from hfprune.errors import HfpruneError
 from hfprune.models.load import load_skeleton
 from hfprune.models.units import count_parameters, gated_mlps, units_of
 from hfprune.plans.counts import not_applicable
@@ -98,12 +99,37 @@ def ratio_within(asked: Pruning, recipe: PruningRecipe, source: Path) -> float:
     joint = recipe.allocation.rule == "joint"
     half = (1 if joint else len(units)) * finest / total / 2
     ratio = 1 - most / total + half * joint
-    with explained(f"{flag}: too little: {REASON}", HfpruneError):
-        while count_parameters(model) > most:
-            ratio, model = ceil(1e6 * ratio) / 1e6, load_skeleton(source)
+    while count_parameters(model) > most:
+        ratio, model = ceil(1e6 * ratio) / 1e6, load_skeleton(source)
+        try:
             apply_plan(model, _plan_without_scores(model, asked, recipe, ratio))
-            ratio += half
+        except HfpruneError as error:
+            raise HfpruneError(_too_little(asked, recipe, source, flag, wide)) from error
+        ratio += half
     return round(ratio - half, 6)
+
+
+def _too_little(asked: Pruning, recipe: PruningRecipe, source: Path, flag: str, wide: int) -> str:
+    """Return the line that says how small the model becomes at most, in parameters and bytes."""
+    least, possible, impossible = 0, 0.0, 1.0
+    while impossible - possible > 1e-4:
+        ratio, model = (possible + impossible) / 2, load_skeleton(source)
+        try:
+            apply_plan(model, _plan_without_scores(model, asked, recipe, ratio))
+            least, possible = count_parameters(model), ratio
+        except HfpruneError:
+            impossible = ratio
+    if not least:
+        return f"{flag}: no size can be reached with these --units and this --allocation"
+    given = f"{asked.params:,} parameters are" if asked.params else f"{_bytes(asked.size or 0)} is"
+    return (
+        f"{flag}: {given} too little: without all {' and '.join(asked.units)} that can go, the model has about "
+        f"{least:,} parameters, {_bytes(least * wide)}"
+    )
+
+
+def _bytes(size: float) -> str:
+    return tqdm.format_sizeof(size, "B")
 
 
 def one_cell(

@@ -429,6 +429,20 @@ def test_a_folder_that_holds_something_else_is_not_touched(call, pruned: Path, t
     assert {path.name for path in tmp_path.iterdir()} == {"pruned", "thesis.txt"}
 
 
+def test_the_models_own_folder_is_not_written_to(call, project: Path) -> None:
+    before = {path.name for path in (project / "models/mine").iterdir()}
+    for out in (
+        project / "models/mine",
+        project / "models/mine/pruned",
+        project / "models/other/../mine/x/y",
+    ):
+        line = failure(call, "--out", out)
+        assert line == (
+            f"hfprune prune: error: --out: {out} is in the folder of the dense model; choose one beside it"
+        )
+    assert {path.name for path in (project / "models/mine").iterdir()} == before
+
+
 def test_a_file_beside_the_export_ends_the_call_before_its_first_step(call, pruned: Path, capsys) -> None:
     (pruned / "model/own.gguf").write_text("mine")
     assert "own.gguf was added" in failure(f"{call} --criterion magnitude --out", pruned)
