@@ -1,4 +1,4 @@
-"""What a model may lose by its size: how models of the catalogue did, pruned by the default recipe."""
+"""What to expect: how models of the catalogue did, pruned by the default recipe; and what their sizes are of."""
 
 from functools import cache
 from itertools import takewhile
@@ -7,11 +7,9 @@ from typing import Any
 
 import yaml
 
+from hfprune.files import read_json
 from hfprune.pruning.config import Pruning
 from hfprune.rounding import percent
-
-# A model beyond this many times the largest that was measured is not compared with it.
-COMPARABLE = 2
 
 
 @cache
@@ -21,28 +19,46 @@ def known_losses() -> dict[str, Any]:
 
 
 def expected(asked: Pruning, parameters: int) -> str:
-    """Return what to expect of a model with so many parameters, or "" where no such model was measured."""
-    known = known_losses()
-    if parameters > COMPARABLE * max(one["parameters"] for one in known.values()):
+    """Return what to expect of a model of the catalogue that the study has measured, or "" of any other.
+
+    Args:
+        asked: the call, with a ratio or a limit of the loss.
+        parameters: of the dense model; another model of the same name has another number.
+    """
+    name = Path(asked.model).name
+    known = known_losses().get(name)
+    if not known or known["parameters"] != parameters:
         return ""
-    models = {f"{name} ({one['parameters'] / 1e6:,.0f}M)": one["loss"] for name, one in known.items()}
-    said = _at(asked.ratio, models) if asked.ratio else _within(asked.max_loss or 0, models)
+    loss = known["loss"]
+    said = _at(asked.ratio, loss) if asked.ratio else _within(asked.max_loss or 0, loss)
     return (
-        f"what to expect: a model of {parameters / 1e6:,.0f} million parameters has few to spare. With the "
-        f"default recipe, and on the calibration's kind of text, {said}."
+        f"what to expect of {name}: in the study recipe-confirm, by the default recipe calibrated on Wikipedia, "
+        f"{said}, as read on other pages of Wikipedia; other text, to calibrate on or to read, gives other numbers"
     )
 
 
-def _at(ratio: float, models: dict[str, Any]) -> str:
-    near = min(next(iter(models.values())), key=lambda tried: abs(tried - ratio))
-    told = [f"{percent(round(loss[near][0], 2))} with {name}" for name, loss in models.items()]
-    return f"removing {percent(near)} of the parameters raised the perplexity by {' and '.join(told)}"
+def _at(ratio: float, loss: dict[float, list[float]]) -> str:
+    near = min(loss, key=lambda tried: abs(tried - ratio))
+    value, low, high = (100 * end for end in loss[near])
+    rise = f"{value:.0f} % ({low:.0f} to {high:.0f})"
+    return f"removing {percent(near)} of the parameters raised perplexity by {rise}"
 
 
-def _within(most: float, models: dict[str, Any]) -> str:
+def _within(most: float, loss: dict[float, list[float]]) -> str:
     """Return how much may be removed by the rule of `hfprune.pruning.sweep.choice`."""
-    told = []
-    for name, loss in models.items():
-        small = [*takewhile(lambda ratio: loss[ratio][2] < most, loss)]  # noqa: B023
-        told.append(f"{percent(small[-1]) if small else f'less than {percent(min(loss))}'} of {name}")
-    return f"a rise of the perplexity within {percent(most)} allowed to remove {' and '.join(told)}"
+    small = [*takewhile(lambda ratio: loss[ratio][2] < most, loss)]
+    removed = percent(small[-1]) if small else f"less than {percent(min(loss))}"
+    return f"{removed} of the parameters could be removed for a rise of perplexity within {percent(most)}"
+
+
+def of_which_precision(asked: Pruning, model: Path) -> list[str]:
+    """Return the sentence on the sizes of a model from a GGUF file, if the folder `model` was made of one."""
+    about = model / "asset.json"
+    entry = read_json(about).get("entry", {}) if about.is_file() else {}
+    if entry.get("format") != "gguf":
+        return []
+    dtype = "float32" if asked.dtype == "auto" else asked.dtype
+    return [
+        f"Sizes in bytes are of {dtype}, dense and pruned alike: the model comes from a GGUF file, whose weights "
+        "take fewer bits, about four where it is called Q4, until they are converted."
+    ]

@@ -52,6 +52,7 @@ def pruned(asked: Pruning) -> "BeforeAfter":
     from hfprune.exports.export_folder import require_replaceable
     from hfprune.page.pruned import write_pruned_page
     from hfprune.pruning.beside_dense import fitting, found_of, lacking, outcome
+    from hfprune.pruning.expectation import of_which_precision
     from hfprune.pruning.folder import MODEL, REPORT, SWEPT, claimed
     from hfprune.pruning.foretold import Foretold
     from hfprune.pruning.one_cell import fewest_blocks, jobs_of, one_cell
@@ -88,6 +89,7 @@ def pruned(asked: Pruning) -> "BeforeAfter":
             (kept,) = (recovery for recovery in recoveries if step_of(recovery) == step)
             jobs = jobs_of(files, asked, kept)
             seconds |= _take_all(files, jobs, [*jobs][undecided:], least, asked, foretold)
+        said += of_which_precision(asked, folders["models"])
         found = outcome(
             asked, recipe, folders["models"], jobs, step_of(kept), said, sweep["files"] if sweep else ()
         )

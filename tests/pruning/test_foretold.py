@@ -18,7 +18,7 @@ from hfprune.models.shape import known_shapes
 from hfprune.pruning import expectation
 from hfprune.pruning import foretold as foretelling
 from hfprune.pruning.config import Pruning
-from hfprune.pruning.expectation import expected, known_losses
+from hfprune.pruning.expectation import expected, known_losses, of_which_precision
 from hfprune.pruning.foretold import PACE, TRUSTED, Foretold, Speed
 from hfprune.pruning.recipe import RECIPES
 from hfprune.pruning.sample import STEPS
@@ -47,28 +47,56 @@ def test_what_is_expected_is_what_was_measured_of_the_default_recipe() -> None:
         assert f"|`{model}`|{'|'.join(shown)}|" in readme
 
 
+SMOL, QWEN = "smollm2-135m-instruct-q4", "qwen2.5-coder-0.5b-instruct-q4"
+
+
 @pytest.mark.parametrize(
-    ("limit", "said"),
+    ("model", "limit", "said"),
     [
-        ({"ratio": 0.2}, "removing 20 % of the parameters raised the perplexity by 46 % with smollm2-135m-"),
-        ({"ratio": 0.12}, "removing 10 % of the parameters raised the perplexity by 12 % with smollm2-135m-"),
         (
-            {"max_loss": "5%"},
-            "within 5 % allowed to remove less than 10 % of smollm2-135m-instruct-q4 (135M) and 10 % of qwen2",
+            SMOL,
+            {"ratio": 0.2},
+            "removing 20 % of the parameters raised perplexity by 46 % (41 to 51), as read",
         ),
+        (SMOL, {"ratio": 0.12}, "removing 10 % of the parameters raised perplexity by 12 % (9 to 14)"),
+        (SMOL, {"max_loss": "5%"}, "less than 10 % of the parameters could be removed for a rise"),
         (
+            QWEN,
             {"max_loss": "30%"},
-            "within 30 % allowed to remove 10 % of smollm2-135m-instruct-q4 (135M) and 20 % of qwen2",
+            "20 % of the parameters could be removed for a rise of perplexity within 30 %",
         ),
     ],
 )
-def test_what_to_expect_of_a_small_model(limit: dict, said: str) -> None:
-    asked = Pruning.model_validate({"model": "m", "out": "x"} | limit)
-    assert said in expected(asked, 134_515_008)
-    assert expected(asked, 134_515_008).startswith(
-        "what to expect: a model of 135 million parameters has few"
+def test_what_to_expect_names_study_text_and_model(model: str, limit: dict, said: str) -> None:
+    asked = Pruning.model_validate({"model": model, "out": "x"} | limit)
+    found = expected(asked, known_losses()[model]["parameters"])
+    assert said in found
+    assert found.startswith(
+        f"what to expect of {model}: in the study recipe-confirm, by the default recipe cali"
     )
-    assert expected(asked, 1_500_000_000) == "", "none so large was measured"
+    assert "as read on other pages of Wikipedia" in found
+    others = known_losses().keys() - {model}
+    assert not [other for other in others if other in found], "nothing of another model"
+
+
+@pytest.mark.parametrize("model", ["mine", "./models/mine", "HuggingFaceTB/SmolLM2-135M"])
+def test_nothing_is_expected_of_other_models(model: str) -> None:
+    asked = Pruning(model=model, out=Path("x"), ratio=0.2)
+    assert expected(asked, known_losses()[SMOL]["parameters"]) == ""
+    renamed = Pruning(model=f"mine/{SMOL}", out=Path("x"), ratio=0.2)
+    assert expected(renamed, 1_000_000) == "", "another model of the same name"
+
+
+def test_a_gguf_file_is_named_where_sizes_are_of_float32(tmp_path: Path) -> None:
+    asked = Pruning(model="m", out=Path("x"), ratio=0.2)
+    assert of_which_precision(asked, tmp_path) == []
+    for form, said in (("transformers", 0), ("gguf", 1)):
+        write_json(tmp_path / "asset.json", {"entry": {"format": form}})
+        assert len(of_which_precision(asked, tmp_path)) == said
+    (line,) = of_which_precision(asked, tmp_path)
+    assert line.startswith(
+        "Sizes in bytes are of float32, dense and pruned alike: the model comes from a GGUF file"
+    )
 
 
 def test_a_config_may_name_its_fields_as_the_models_own_code(tmp_path: Path) -> None:
