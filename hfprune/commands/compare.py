@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, PositiveFloat
 
+from hfprune.assets.places import resources_folder
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file, require_writable
 from hfprune.measurement import NamedMeasure, Questions
@@ -31,7 +32,7 @@ class CompareTwo(Command, Computing):
     b: Annotated[Path, Positional("B")] = Field(description="the same of the other model")
     questions: Annotated[Questions | None, Inline()] = None
     margin: PositiveFloat | None = Field(default=None, description="points by which B may be worse than A")
-    resources: Resources = Path("resources")
+    resources: Resources = Field(default_factory=resources_folder)
     out: Path | None = Field(default=None, description="file for the comparison: Markdown, or .json")
 
     def run(self) -> None:

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from hfprune.assets.places import resources_folder
 from hfprune.assets.shipped import shipped
 from hfprune.errors import HfpruneError, nearest
 from hfprune.settings import load
@@ -33,7 +34,7 @@ class PrintCost(Command):
     )
     device: str | None = Field(default=None, description="a device of the table (that of this machine)")
     catalogue: CatalogueFile = Path("config/assets.yaml")
-    resources: Resources = Path("resources")
+    resources: Resources = Field(default_factory=resources_folder)
 
     def run(self) -> None:
         """Print the predicted cost by stage and in all and, by an earlier study, which claims can be decided.

@@ -5,11 +5,11 @@
 
 import argparse
 import sys
-from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field
 
+from hfprune.assets.places import resources_folder
 from hfprune.commands.flags import add_fields
 from hfprune.commands.flags import read as read_fields
 from hfprune.commands.parser import Parser
@@ -23,7 +23,7 @@ class One(Computing, Placement):
     """The flags of `hfprune measure` that belong neither to the cell nor to the measure."""
 
     model: DenseModel
-    resources: Resources = Path("resources")
+    resources: Resources = Field(default_factory=resources_folder)
     name: Name | None = Field(default=None, description="name of the measure in its results (MEASURE)")
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ByteSize, Field, PositiveInt, model_validator
 
+from hfprune.assets.places import resources_folder
 from hfprune.assets.spelling import FORMS
 from hfprune.settings import Dtype, Removed, Strict, plain
 from hfprune.settings.allocation import Allocation
@@ -165,8 +166,16 @@ class Pruning(Strict):
         "model finds it 1.2 times as fast, else float32; and an export in the precision of the dense model",
     )
     seed: Seed = 0
-    resources: Resources = Path("resources")
+    resources: Resources = Field(default_factory=resources_folder)
     catalogue: CatalogueFile = Path("config/assets.yaml")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _beside_its_catalogue(cls, given: Any) -> Any:
+        """Keep what a catalogue of the user's own names apart from what the package's does."""
+        if not isinstance(given, dict) or not isinstance(given.get("catalogue"), str | Path):
+            return given
+        return {"resources": resources_folder(Path(given["catalogue"]))} | given
 
     @model_validator(mode="after")
     def _one_limit(self) -> "Pruning":

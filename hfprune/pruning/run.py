@@ -146,7 +146,7 @@ def _fetched(asked: Pruning) -> dict[str, Path]:
     Those that the comparison alone reads are there by kind and name.
     """
     from hfprune.assets.catalogue import Catalogue
-    from hfprune.assets.resolving import resolve
+    from hfprune.assets.resolving import is_there, resolve
     from hfprune.pruning.beside_dense import read_later
     from hfprune.stages.fetch import fetch
 
@@ -169,8 +169,9 @@ def _fetched(asked: Pruning) -> dict[str, Path]:
     others_read = {folder.resolve() for asset, folder in found.items() if asset.startswith("corpora/")}
     if f"corpora/{found['corpora'].name}" in later or found["corpora"].resolve() in others_read:
         raise HfpruneError(f"--text: the comparison reads {found['corpora'].name}; calibrate on another text")
-    absent = [asset for asset in later if not (asked.resources / asset / "asset.json").is_file()]
-    fetch(absent, load(Catalogue, asked.catalogue), asked.catalogue, asked.resources)
+    catalogue, folder = load(Catalogue, asked.catalogue), asked.resources
+    absent = [asset for asset in later if not is_there(asset, catalogue, folder)]
+    fetch(absent, catalogue, asked.catalogue, folder)
     print(f"fetch: {time.perf_counter() - start:.0f} s", file=sys.stderr)
     return found
 

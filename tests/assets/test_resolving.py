@@ -15,12 +15,14 @@ from pyarrow import parquet
 from smoke import TEXT, local, save_model, write
 
 from hfprune.assets import network
+from hfprune.assets import shipped as shipping
 from hfprune.assets.catalogue import Catalogue
 from hfprune.assets.corpora import read_corpus
-from hfprune.assets.resolving import resolve
+from hfprune.assets.resolving import is_there, resolve
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json
 from hfprune.models.load import load_tokenizer
+from hfprune.pruning.config import Pruning
 from hfprune.settings import load
 
 
@@ -84,6 +86,47 @@ def test_a_model_on_the_hub_is_fetched_once_and_stays_at_its_commit(hub: HubServ
     text = resolve("corpora", "some/text/data/text.jsonl", tmp_path / "resources")
     assert read_corpus(text) == [TEXT[0]]
     run("budget", "--model", folder, "--ratios", 0.2, "--out", tmp_path / "budget.json")
+
+
+def test_working_folders_share_what_the_packages_catalogue_names(
+    hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder with `resources` or a catalogue of its own keeps its own; an edited entry is fetched again."""
+    network.close()
+    package, shared = tmp_path / "package", tmp_path / "home/resources"
+    monkeypatch.setattr(shipping, "_HOME", package)
+    monkeypatch.setenv("HFPRUNE_HOME", str(tmp_path / "home"))
+    (package / "config").mkdir(parents=True)
+    write(package / "config/assets.yaml", {"models": {"mine": f"some/model@{COMMIT}"}})
+    folders = [tmp_path / name for name in ("first", "second", "clone", "own")]
+    for folder in folders:
+        folder.mkdir()
+    first, second, clone, own = folders
+    monkeypatch.chdir(first)
+    run("budget --model mine --ratios 0.2 --out budget.json")
+    assert (shared / "models/mine/config.json").is_file() and [*first.iterdir()] == [first / "budget.json"]
+    hub.asked.clear()
+    monkeypatch.chdir(second)
+    assert resolve("models", "mine") == shared / "models/mine" and hub.asked == []
+    assert is_there("models/mine", load(Catalogue, package / "config/assets.yaml"), shared)
+    assert Pruning(model="mine", ratio=0.2, out=Path("x")).resources == shared
+
+    (clone / "resources").mkdir()
+    monkeypatch.chdir(clone)
+    assert (
+        resolve("models", "mine") == Path("resources/models/mine") and Path("resources/models/mine").is_dir()
+    )
+    monkeypatch.chdir(own)
+    write(own / "assets.yaml", {"models": {"mine": "other/model"}})
+    called = Pruning(model="mine", ratio=0.2, out=Path("x"), catalogue=own / "assets.yaml")
+    assert called.resources == Path("resources")
+
+    hub.asked.clear()
+    monkeypatch.chdir(second)
+    write(package / "config/assets.yaml", {"models": {"mine": f"other/model@{COMMIT}"}})
+    assert not is_there("models/mine", load(Catalogue, package / "config/assets.yaml"), shared)
+    assert resolve("models", "mine") == shared / "models/mine" and hub.asked
+    assert read_json(shared / "models/mine/asset.json")["entry"]["source"]["repo"] == "other/model"
 
 
 def test_what_a_user_who_is_offline_set_stays(hub: HubServer, tmp_path: Path, monkeypatch) -> None:

@@ -1,0 +1,29 @@
+"""Where fetched assets lie: in the working folder, or in one folder of the user's."""
+
+import os
+from pathlib import Path
+
+from hfprune.assets.shipped import shipped
+
+CATALOGUE, RESOURCES = Path("config/assets.yaml"), Path("resources")
+
+
+def user_folder() -> Path:
+    """Return the folder of what all working folders share: `HFPRUNE_HOME`, or `hfprune` in the user's cache."""
+    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("HFPRUNE_HOME") or Path(caches, "hfprune")).expanduser()
+
+
+def resources_folder(catalogue: Path = CATALOGUE) -> Path:
+    """Return the folder of fetched assets that a command takes by itself.
+
+    It is `resources` where that is there, or where a catalogue of the working folder's own may give other assets
+    the same names; elsewhere one for all working folders, which hold to the package's catalogue.
+    """
+    own = CATALOGUE.exists() or (catalogue.exists() and catalogue.absolute() != shipped(CATALOGUE).absolute())
+    return RESOURCES if own or RESOURCES.is_dir() else user_folder() / "resources"
+
+
+def is_shared(resources: Path) -> bool:
+    """Tell whether these are the assets of all working folders, which other versions may have fetched."""
+    return resources.absolute() == (user_folder() / "resources").absolute()
