@@ -1,26 +1,41 @@
 """Compare two models on the same questions: output folders of lm-eval with --log_samples, or two checkpoints.
 
-Checkpoints are measured on --tasks as by `hfprune measure zeroshot`; the answers stay in the folder `compared`. Of
+Checkpoints are measured on --tasks as by `hfprune measure zeroshot`; their answers, with a manifest of who gave
+them, stay in the folder that --out names without its ending, or else in one named after the pair in `compared`. Of
 lm-eval's output, --tasks compares these alone. With --margin, the exit code is 1 unless the low end of the 95 %
 interval of B - A, of the mean over tasks, lies above minus the margin (non-inferiority).
 """
 
 import json
+import os
 import sys
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from pydantic import Field, PositiveFloat
+from pydantic import AfterValidator, Field, PositiveFloat
 
 from hfprune.assets.places import resources_folder
+from hfprune.assets.text_sizes import tokens_of
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file, require_writable
 from hfprune.measurement import NamedMeasure, Questions
 from hfprune.stages import Command, Inline, Positional
 from hfprune.stages.fields import Computing, Resources
 
+if TYPE_CHECKING:
+    from hfprune.comparison.answered import Answers
+    from hfprune.stages.measure import MeasureCells
+
+# The folder of answers whose place no --out says.
 MEASURED = Path("compared")
+
+
+def _ending(out: Path) -> Path:
+    """Require an ending: the answers' folder has the name without it."""
+    if out.suffix not in (".md", ".json"):
+        raise ValueError(f"must be a file ending in .md or .json, not {os.fspath(out)!r}")
+    return out
 
 
 class CompareTwo(Command, Computing):
@@ -33,11 +48,14 @@ class CompareTwo(Command, Computing):
     questions: Annotated[Questions | None, Inline()] = None
     margin: PositiveFloat | None = Field(default=None, description="points by which B may be worse than A")
     resources: Resources = Field(default_factory=resources_folder)
-    out: Path | None = Field(default=None, description="file for the comparison: Markdown, or .json")
+    out: Annotated[Path, AfterValidator(_ending)] | None = Field(
+        default=None,
+        description="file for the comparison, .md or .json; answers that are measured lie in the folder of its "
+        "name without the ending (compared/A--B)",
+    )
 
     def run(self) -> None:
         """Print the comparison as Markdown; the exit code is 1 where B is not shown to be within the margin."""
-        from hfprune.assets.resolving import resolve
         from hfprune.comparison.answered import read_logged
         from hfprune.comparison.two_results import conclusions, effects, shown
 
@@ -45,9 +63,7 @@ class CompareTwo(Command, Computing):
             require_writable(self.out)
         a, b = read_logged(self.a), read_logged(self.b)
         if self.questions and not a and not b:
-            # Both are found first, so that a mistake in the second costs no measuring.
-            folders = [resolve("models", model, self.resources) for model in (self.a, self.b)]
-            a, b = (self._measured(self.questions, *side) for side in zip(folders, "AB", strict=True))
+            a, b = self._answers(self.questions)
         if not a or not b:
             empty = self.b if a else self.a
             what = "no samples of lm-eval (--log_samples) there" if empty.is_dir() else "no such folder"
@@ -64,14 +80,53 @@ class CompareTwo(Command, Computing):
         if within is False:
             sys.exit(1)
 
-    def _measured(self, questions: Questions, folder: Path, name: str) -> Any:
+    def _answers(self, questions: Questions) -> "list[Answers]":
+        """Measure both models, and return their answers; how long it takes is said before."""
+        from hfprune.assets.resolving import resolve
         from hfprune.comparison.answered import read_measured
+        from hfprune.comparison.kept import claim
+        from hfprune.pruning.foretold import reading_minutes
+
+        # All is found first, so that a mistake in the second model costs no measuring.
+        models = {side: resolve("models", at, self.resources) for side, at in (("A", self.a), ("B", self.b))}
+        for task in questions.tasks:
+            resolve("tasks", task, self.resources)
+        names = [_name(model) for model in models.values()]
+        folder = self.out.with_suffix("") if self.out else MEASURED / "--".join(names)
+        settings = questions.model_dump(include={"documents", "add_bos"}) | {"dtype": self.dtype}
+        jobs = {side: self._job(questions, model, folder / side) for side, model in models.items()}
+        for job in jobs.values():
+            job.check()
+        claim(folder, models, questions.by_name(), settings)
+        tokens = {side: _unanswered(questions, folder / side) for side in models}
+        with suppress(HfpruneError):  # an architecture whose passes are not counted
+            if new := [(models[side], tokens[side]) for side in models if tokens[side]]:
+                minutes = reading_minutes(new, self.dtype)
+                said = f"about {minutes:.1f} minutes to answer, if the machine stays as fast as it is now"
+                print(said, file=sys.stderr)
+        for side, job in jobs.items():
+            with redirect_stdout(sys.stderr):
+                anew = job.run() is not False
+            kept = "the answers are kept" if anew else "the answers were there,"
+            print(f"{models[side]}: {kept} in {folder / side}", file=sys.stderr)
+        return [read_measured(folder / side / "zeroshot", questions.by_name()) for side in jobs]
+
+    def _job(self, questions: Questions, model: Path, out: Path) -> "MeasureCells":
         from hfprune.stages.measure import MeasureCells, ToMeasure
 
-        out = MEASURED / name
         measures = {"zeroshot": NamedMeasure(settings=questions.model_dump(exclude_unset=True))}
-        job = MeasureCells(model=folder, dtype=self.dtype, measures=measures, cells=[ToMeasure(out=out)])
-        print(f"{folder}: the answers are kept in {out}", file=sys.stderr)
-        with redirect_stdout(sys.stderr):
-            job.model_copy(update={"resources": self.resources}).run()
-        return read_measured(out / "zeroshot", questions.by_name())
+        job = MeasureCells(model=model, dtype=self.dtype, measures=measures, cells=[ToMeasure(out=out)])
+        return job.model_copy(update={"resources": self.resources})
+
+
+def _unanswered(questions: Questions, out: Path) -> float:
+    """Return the tokens of the tasks whose answers are not in a side's folder."""
+    answered = (out / "zeroshot" / f"{name}.json" for name in questions.by_name())
+    open_tasks = [task for task, file in zip(questions.tasks, answered, strict=True) if not file.exists()]
+    return tokens_of(open_tasks, questions.documents)
+
+
+def _name(model: Path) -> str:
+    """Return the name of a model's folder; those that `hfprune prune` wrote are all called alike."""
+    *_, outer, name = ("", *model.resolve().parts)
+    return f"{outer}-{name}" if name == "model" else name

@@ -1,7 +1,7 @@
 """The answers of a model to the questions of tasks, as lm-eval or the measure zeroshot kept them.
 
 A table a task: by `item` and `doc_hash`, the `outcome` by `metric`, `shots`, the hash of the `prompt`, the
-`loglikelihood` of every choice, and the `target`.
+`loglikelihood` of every choice, and the `target`; and by its name the outcome by each other metric of `PRIMARY`.
 """
 
 import re
@@ -53,11 +53,15 @@ def read_measured(folder: Path, tasks: Iterable[str]) -> Answers:
 
 
 def _kept(task: str, table: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
-    metric = next(name for name in (*PRIMARY, *metrics) if name in metrics)
-    outcome = pd.to_numeric(table[metric], errors="coerce").astype(float)
-    if not outcome.between(0, 1).all():
+    metric, *others = sorted(
+        metrics, key=lambda name: PRIMARY.index(name) if name in PRIMARY else len(PRIMARY)
+    )
+    others = [name for name in others if name in PRIMARY]
+    values = {name: pd.to_numeric(table[name], errors="coerce").astype(float) for name in (metric, *others)}
+    if not values[metric].between(0, 1).all():
         raise HfpruneError(
             f"task {task}: {metric} is not from 0 to 1 for every question; leave it out (--tasks)"
         )
-    kept = ["metric", "outcome", "shots", "prompt", "loglikelihood", "target"]
-    return table.assign(metric=metric, outcome=outcome).set_index(["item", "doc_hash"])[kept].sort_index()
+    kept = ["metric", "outcome", "shots", "prompt", "loglikelihood", "target", *others]
+    table = table.assign(**values, metric=metric, outcome=values[metric])
+    return table.set_index(["item", "doc_hash"])[kept].sort_index()

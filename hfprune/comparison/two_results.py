@@ -13,12 +13,26 @@ from hfprune.analysis.spread import MIN_DOCUMENTS
 from hfprune.analysis.statistics import estimate, holm
 from hfprune.comparison.answered import Answers
 from hfprune.errors import HfpruneError
-from hfprune.paper.printed import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS
+from hfprune.paper.printed import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS, PRIMARY
 from hfprune.results.items import commonest
 
 # Columns in which the tables of two sides agree.
 ALIKE = {"item": "questions", "doc_hash": "questions", "shots": "numbers of few-shot examples"}
 ALIKE |= {"prompt": "prompts", "metric": "metrics"}
+# What the columns are, by their names in the table.
+LEGEND = {
+    "metric": f"a task counts by the first of {', '.join(PRIMARY)} that it has. A row of another metric has no "
+    "part in the mean, in Holm's correction and in the sentences below",
+    "n": "questions",
+    "A, B": "accuracies in percent",
+    "B − A": "the paired difference in points; a star where it is significant after Holm's correction",
+    "p, Holm": "its p-value, and that after the correction for the number of tasks",
+    "detectable": "the difference in points that as many questions show in four of five repetitions",
+    "needed": "the questions that would so show that B is within the margin, or without a margin the difference "
+    "itself, if it stays as large; empty where none would",
+    "commonest A, commonest B, majority": "the share in percent of the commonest answer of each model, and of the "
+    "commonest right one",
+}
 
 
 def effects(a: Answers, b: Answers, tasks: Sequence[str], margin: float | None) -> pd.DataFrame:
@@ -28,28 +42,41 @@ def effects(a: Answers, b: Answers, tasks: Sequence[str], margin: float | None) 
     is the effect that as many questions show in four of five repetitions. `needed` is how many questions so show
     that B is within the margin, or without one the effect itself, if it stays as large as it is; missing where
     none would. Where there are choices, there are the shares of the commonest place of the likeliest one and of
-    the right one (`majority`).
+    the right one (`majority`). After the row by which a task `counts` follow those of its other metrics, which
+    have no part in the mean and in Holm's correction.
     """
     tasks = tasks or sorted({*a} | {*b})
-    rows = [_of_task(task, a, b, margin) for task in tasks]
-    averaged = [row["task"] for row in rows if row["metric"] != CROWS] or tasks
+    counting = [_of_task(task, a, b, margin) for task in tasks]
+    averaged = [row["task"] for row in counting if row["metric"] != CROWS] or tasks
     name = AVERAGE if len(averaged) == len(tasks) else AVERAGE_WITHOUT_CROWS
-    table = pd.DataFrame([*rows, _effect(averaged, a, b, margin) | {"task": name, "metric": ""}])
-    table.insert(table.columns.get_loc("p") + 1, "Holm", [*holm(table["p"][:-1]), math.nan])
+    mean = _effect(averaged, a, b, margin) | {"task": name, "metric": "", "Holm": math.nan, "counts": True}
+    rows: list[dict[str, Any]] = []
+    for row, corrected in zip(counting, holm([row["p"] for row in counting]), strict=True):
+        rows.append(row | {"Holm": corrected, "counts": True})
+        rows += _by_other_metrics(row["task"], a, b, margin)
+    table = pd.DataFrame([*rows, mean])
+    table.insert(table.columns.get_loc("p") + 1, "Holm", table.pop("Holm"))
     return table.astype({"needed": "Int64"})
 
 
 def shown(table: pd.DataFrame) -> str:
-    """Return the table of `effects` as Markdown."""
+    """Return the table of `effects` as Markdown, with a legend of its columns."""
     rows = [
         Effect(row["B - A"], row["low"], row["high"], "{:+.2f}", holm=row["Holm"])
         for row in table.to_dict("records")
     ]
     place = table.columns.get_loc("B - A")
-    found = table.drop(columns=["B - A", "low", "high"])
+    found = table.drop(columns=["B - A", "low", "high", "counts"])
     found.insert(place, "B − A (95 % interval)", [*map(str, rows)])
     blank = found.astype(object).where(found.notna(), None)
-    return blank.to_markdown(index=False, tablefmt="github", floatfmt=".3g", missingval="")
+    text = blank.to_markdown(index=False, tablefmt="github", floatfmt=".3g", missingval="")
+    heads = [*found.columns]
+    legend = [
+        f"- `{names}`: {said}."
+        for names, said in LEGEND.items()
+        if any(head.startswith(names.split(", ")[0]) for head in heads)
+    ]
+    return "\n".join([text, "", *legend])
 
 
 def _of_task(task: str, a: Answers, b: Answers, margin: float | None) -> dict[str, Any]:
@@ -74,8 +101,19 @@ def _of_task(task: str, a: Answers, b: Answers, margin: float | None) -> dict[st
     return row
 
 
-def _effect(tasks: Sequence[str], a: Answers, b: Answers, margin: float | None) -> dict[str, Any]:
-    sides = [{task: side[task]["outcome"] for task in tasks} for side in (a, b)]
+def _by_other_metrics(task: str, a: Answers, b: Answers, margin: float | None) -> list[dict[str, Any]]:
+    """Return the effects by the metrics that both sides have, but do not count."""
+    names = [name for name in PRIMARY if name in a[task] and name in b[task]]
+    return [
+        _effect([task], a, b, margin, name) | {"metric": name, "Holm": math.nan, "counts": False}
+        for name in names
+    ]
+
+
+def _effect(
+    tasks: Sequence[str], a: Answers, b: Answers, margin: float | None, column: str = "outcome"
+) -> dict[str, Any]:
+    sides = [{task: side[task][column] for task in tasks} for side in (a, b)]
     found = estimate(contrast([(-1, {None: sides[0]}), (1, {None: sides[1]})]))
     levels = [100 * np.mean([x.mean() for x in side.values()]) for side in sides]
     value, low, high, least = (100 * x for x in (found.value, found.low, found.high, found.minimum()))
@@ -91,15 +129,20 @@ def conclusions(table: pd.DataFrame, margin: float | None) -> tuple[list[str], b
 
     Without a margin that is not asked.
     """
-    *tasks, mean = table.to_dict("records")
+    *tasks, mean = table[table["counts"]].to_dict("records")
     said = []
     if not math.isnan(mean["p"]):
         found = "significant" if mean["p"] < ALPHA else "no significant"
         said.append(f"A and B have {'a ' * (mean['p'] < ALPHA)}{found} difference on the mean.")
     if known := [row for row in tasks if not math.isnan(row["Holm"])]:
         differ = [row["task"] for row in known if row["Holm"] < ALPHA]
-        where = f"They differ on {', '.join(differ)}" if differ else "They differ on no single task"
-        said.append(f"{where}, after Holm's correction for {len(known)} tasks.")
+        where = (
+            f"They differ significantly on {', '.join(differ)}"
+            if differ
+            else "No task shows a significant difference"
+        )
+        number = f"{len(known)} tasks" if len(known) > 1 else "one task"
+        said.append(f"{where}, after Holm's correction for {number}.")
     if few := [row["task"] for row in (*tasks, mean) if math.isnan(row["p"])]:
         said.append(f"Fewer than {MIN_DOCUMENTS} questions have no interval: {', '.join(few)}.")
     if margin is None:

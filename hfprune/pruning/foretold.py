@@ -1,6 +1,6 @@
 """How long a call takes: foretold before the first long step, and corrected by the steps that were taken."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -199,6 +199,25 @@ class Foretold:
         minutes = self.minutes(comparing=False) + self.minutes(comparing=True)
         unit = "minute" if round(minutes) == 1 else "minutes"
         return f" (about {minutes:.0f} {unit} to go)" if self._is_announced and minutes >= 1 else ""
+
+
+def reading_minutes(models: Sequence[tuple[Path, float]], dtype: str | None) -> float:
+    """Return the minutes in which models, one after another, read tokens at the pace of measuring.
+
+    Args:
+        models: the folder of each, and its tokens; the machine is timed by an MLP of the first.
+        dtype: the precision; by default that in which each was saved.
+
+    Raises:
+        HfpruneError: a model's size is not known, or it has no gated MLP.
+    """
+    first, _ = models[0]
+    speed, seconds = Speed(first, _shape(first.name, first)), 0.0
+    for folder, tokens in models:
+        precision = dtype or str(load_skeleton(folder).dtype).removeprefix("torch.")
+        operations = _shape(folder.name, folder).forward(tokens, CONTEXT)
+        seconds += speed.passes("measure", precision, operations)
+    return seconds / 60
 
 
 def _shape(model: str, folder: Path) -> Shape:

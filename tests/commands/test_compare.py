@@ -1,6 +1,7 @@
 """`hfprune compare`, on what stock lm-eval wrote, on checkpoints, and on constructed outcomes."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +11,17 @@ from command_line import failure, run
 from lm_eval.evaluator import simple_evaluate
 from lm_eval.loggers import EvaluationTracker
 from lm_eval.models.huggingface import HFLM
-from scipy.stats import t, ttest_1samp
+from scipy.stats import binomtest, t, ttest_1samp
 from smoke import save_model, write, write_sources
 
 from hfprune.analysis.outcomes import contrast
 from hfprune.analysis.statistics import estimate
+from hfprune.assets.known_tasks import known_task
 from hfprune.assets.tasks import task_file
 from hfprune.comparison.two_results import conclusions, effects, shown
 from hfprune.evaluation.lm_tasks import offline_tasks
+from hfprune.models.shape import Shape
+from hfprune.provenance import identity
 
 
 def stock(model: str, *tasks: str, shots: int = 0) -> None:
@@ -35,7 +39,8 @@ def stock(model: str, *tasks: str, shots: int = 0) -> None:
 
 def compared(call: str) -> pd.DataFrame:
     run(f"compare {call} --out found.json")
-    return pd.DataFrame(json.loads(Path("found.json").read_text())["effects"]).set_index("task")
+    found = pd.DataFrame(json.loads(Path("found.json").read_text())["effects"])
+    return found[found["counts"]].set_index("task")
 
 
 def test_stock_results_and_their_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
@@ -47,6 +52,9 @@ def test_stock_results_and_their_checkpoints(tmp_path: Path, monkeypatch: pytest
         stock(model, "arc_easy", "piqa")
     stock("two", "arc_easy", shots=1)
     found, each = compared("logged/one logged/two"), {}
+    others = pd.DataFrame(json.loads(Path("found.json").read_text())["effects"]).query("not counts")
+    others = others.set_index("task")
+    assert {*others["metric"]} == {"acc"}
     for side, model in (("A", "one"), ("B", "two")):
         (results,) = Path("logged", model).rglob("results_*.json")
         (samples,) = Path("logged", model).rglob("samples_arc_easy_*.jsonl")
@@ -55,6 +63,7 @@ def test_stock_results_and_their_checkpoints(tmp_path: Path, monkeypatch: pytest
         of_tasks = json.loads(results.read_text())["results"]
         for task in ("arc_easy", "piqa"):
             assert found.loc[task, side] == pytest.approx(100 * of_tasks[task]["acc_norm,none"])
+            assert others.loc[task, side] == pytest.approx(100 * of_tasks[task]["acc,none"])
         places = [np.argmax([float(value) for value, _ in row["filtered_resps"]]) for row in rows]
         assert found.loc["arc_easy", f"commonest {side}"] == 10 * max(np.bincount(places))
     assert (each["A"] != each["B"]).any(), "else the interval shows little"
@@ -63,10 +72,10 @@ def test_stock_results_and_their_checkpoints(tmp_path: Path, monkeypatch: pytest
     assert row["high"] - row["low"] < 1.1 * (ends[1] - ends[0]), "longer where it is skewed"
     measured = compared("one two --tasks tasks/arc_easy tasks/piqa --dtype float32")
     pd.testing.assert_frame_equal(measured, found)
-    before = {path: path.read_bytes() for path in Path("compared").rglob("*.*")}
+    before = {path: path.read_bytes() for path in Path("found").rglob("*.*")}
     Path("empty").mkdir()
-    assert "empty" in failure("compare two empty --tasks tasks/arc_easy --dtype float32")
-    assert before and {path: path.read_bytes() for path in Path("compared").rglob("*.*")} == before
+    assert "empty" in failure("compare two empty --tasks tasks/arc_easy --dtype float32 --out found.json")
+    assert before and {path: path.read_bytes() for path in Path("found").rglob("*.*")} == before
 
     low = found.loc["average", "low"]
     run(f"compare logged/one logged/two --margin {-low + 1}")
@@ -108,6 +117,102 @@ def test_stock_results_and_their_checkpoints(tmp_path: Path, monkeypatch: pytest
         assert message in failure(f"compare logged/one {call}")
     samples.with_name("samples_arc_easy_2019-11-29T15-01-35.jsonl").write_text("{}")
     pd.testing.assert_frame_equal(compared("logged/one logged/two"), found)
+
+
+def test_answers_lie_in_a_folder_of_the_pair_that_no_other_pair_replaces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "assets.yaml", write_sources(tmp_path))
+    run("fetch tasks/piqa tasks/arc_easy --catalogue assets.yaml --resources .")
+    for model, architecture in (("dense", "qwen3"), ("pruned/model", "llama"), ("third", "qwen2")):
+        save_model(architecture, tmp_path / model)
+    settings = "--dtype float32 --documents 6"
+    run(f"compare dense pruned/model --tasks tasks/arc_easy {settings}")
+    folder = Path("compared/dense--pruned-model")
+    said = capsys.readouterr().err
+    places = [said.index(text) for text in ("minutes to answer", f"the answers are kept in {folder}/A")]
+    assert places == sorted(places), "how long it takes is said before"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["models"] == {
+        side: {"path": model, "sha256": identity(Path(model))}
+        for side, model in (("A", "dense"), ("B", "pruned/model"))
+    }
+    assert manifest["settings"] == {"documents": 6, "add_bos": True, "dtype": "float32"}
+    run(f"compare dense third --tasks tasks/piqa {settings}")
+    assert {path.name for path in Path("compared").iterdir()} == {"dense--pruned-model", "dense--third"}
+    assert not [*Path("compared/dense--third").rglob("arc_easy*")]
+
+    capsys.readouterr()
+    read: list[float] = []
+    monkeypatch.setattr(Shape, "forward", lambda _, tokens, __: read.append(tokens) or 0.0)
+    run(f"compare dense pruned/model --tasks tasks/arc_easy tasks/piqa {settings}")
+    assert read == [6 * known_task("piqa").tokens] * 2, "the time of what is not there"
+    assert json.loads((folder / "manifest.json").read_text())["tasks"] == ["arc_easy", "piqa"]
+    capsys.readouterr()
+    run(f"compare dense pruned/model --tasks tasks/piqa {settings}")
+    said = capsys.readouterr().err
+    assert (
+        f"the answers were there, in {folder}/A" in said and "minutes" not in said and "are kept" not in said
+    )
+    assert json.loads((folder / "manifest.json").read_text())["tasks"] == ["arc_easy", "piqa"]
+
+    before = {path: path.read_bytes() for path in Path().rglob("compared/**/*.*")}
+    Path("thesis").mkdir()
+    Path("thesis/chapter.tex").write_text("mine")
+    for call, message in {
+        f"dense third --tasks tasks/piqa {settings} --out {folder}.md": f"{folder}: holds the answers of dense "
+        "and pruned/model, as they were then; name another by --out (nothing was touched)",
+        "dense third --tasks tasks/piqa --dtype float32 --documents 5": "compared/dense--third: holds answers "
+        "with documents 6, not 5; name another by --out (nothing was touched)",
+        f"dense third --tasks tasks/piqa {settings} --out thesis.md": "thesis: holds something else (chapter.tex)",
+        f"dense third --tasks tasks/piqa {settings} --out found": "--out: must be a file ending in .md or .json",
+        f"dense third --tasks tasks/nothing {settings} --out new.md": "no task 'tasks/nothing'",
+    }.items():
+        assert message in failure(f"compare {call}")
+    assert before and {path: path.read_bytes() for path in Path().rglob("compared/**/*.*")} == before
+    assert not Path("new").exists()
+    assert "are kept" not in capsys.readouterr().err, "nothing was made"
+
+
+def test_both_metrics_are_shown_and_one_counts() -> None:
+    """`acc` falls from 50 to 41 % by 12 and 3 questions of 100 (McNemar), while `acc_norm` stays."""
+    right = np.repeat([1.0, 0.0], 50)
+    fallen = right.copy()
+    fallen[:12], fallen[50:53] = 0, 1
+    a, b = answers(right[None]), answers(right[None])
+    for side, outcomes in ((a, right), (b, fallen)):
+        side["task0"] = side["task0"].assign(metric="acc_norm", acc=outcomes)
+    table = effects(a, b, [], None)
+    assert table[["task", "metric", "counts"]].to_numpy().tolist() == [
+        ["task0", "acc_norm", True],
+        ["task0", "acc", False],
+        ["average", "", True],
+    ]
+    counting, other, mean = table.to_dict("records")
+    assert (counting["B - A"], other["A"], other["B"], mean["B - A"]) == pytest.approx((0, 50, 41, 0))
+    assert 0.01 < other["p"] < 0.05 and np.isnan(other["Holm"])
+    assert mcnemar_p(12, 3) == pytest.approx(other["p"], abs=0.03)
+    text = shown(table)
+    assert re.search(r"^\| task0 +\| acc +\| 100 \|  50 \|  41 \|", text, re.MULTILINE)
+    assert "`metric`: a task counts by the first of pct_stereotype, acc_norm, acc that it has" in text
+    said, _ = conclusions(table, None)
+    assert said[-1] == "No task shows a significant difference, after Holm's correction for one task."
+
+
+def mcnemar_p(lost: int, won: int) -> float:
+    return binomtest(won, lost + won).pvalue
+
+
+def test_every_column_has_a_legend(tmp_path: Path) -> None:
+    a = answers(np.random.default_rng(3).integers(0, 2, (1, 40)).astype(float))
+    b = answers(np.random.default_rng(4).integers(0, 2, (1, 40)).astype(float))
+    for side in (a, b):
+        side["task0"]["loglikelihood"] = [[-1.0, -2.0]] * 40
+    head, *_ = (text := shown(effects(a, b, [], None))).splitlines()
+    columns = [column.strip() for column in head.strip("|").split("|")]
+    listed = [name for names in re.findall(r"^- `(.+?)`: ", text, re.MULTILINE) for name in names.split(", ")]
+    assert [column.removesuffix(" (95 % interval)") for column in columns if column != "task"] == listed
 
 
 def answers(outcomes: np.ndarray) -> dict[str, pd.DataFrame]:
@@ -161,7 +266,7 @@ def test_few_questions_have_no_interval_and_sentences_say_what_the_table_says() 
     table = effects(answers(a), answers(b), [], 1.0)
     said, within = conclusions(table, 1.0)
     assert said[0] == "A and B have a significant difference on the mean."
-    assert said[1] == "They differ on task0, after Holm's correction for 2 tasks."
+    assert said[1] == "They differ significantly on task0, after Holm's correction for 2 tasks."
     assert said[-1].startswith("More questions would not show it") and within is False
     assert table["needed"].isna().tolist() == [True, False, True], "as far as the difference stays as it is"
     row = table.iloc[0]
