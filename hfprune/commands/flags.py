@@ -57,7 +57,7 @@ def _add_field(parser: Parser, group: Any, name: str, field: FieldInfo, required
     if mark_of(field, Inline):
         add_fields(parser, _bare(field.annotation), required and field.is_required())
         return
-    options = _form(field.annotation) | {"help": _help(field), "default": argparse.SUPPRESS}
+    options = _form(field.annotation) | {"help": _help(field, required), "default": argparse.SUPPRESS}
     if positional := mark_of(field, Positional):
         if not field.is_required():
             options["nargs"] = "*" if "nargs" in options else "?"
@@ -203,13 +203,13 @@ def _word_or_json(text: str) -> Any:
         raise argparse.ArgumentTypeError(f"not JSON: {error}") from error
 
 
-def _help(field: FieldInfo) -> str:
-    """Return the description, with `required` or the default, unless that is empty, false or null."""
+def _help(field: FieldInfo, required: bool) -> str:
+    """Return the description, with the default unless it is empty, false or null, or with `required`."""
     text = field.description or ""
     if not field.is_required():
         shown = _shown(field.get_default(call_default_factory=True))
     else:
-        shown = "" if mark_of(field, Positional) else "required"
+        shown = "required" if required and not mark_of(field, Positional) else ""
     return " ".join(filter(None, [text, shown and f"({shown})"])).replace("%", "%%")
 
 

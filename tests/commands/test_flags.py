@@ -149,3 +149,9 @@ def test_a_negative_value_with_a_unit_is_a_value_wherever_it_stands(tmp_path: Pa
     call = f"prune --model m --out {tmp_path}/o"
     for flags_given in ("--max-loss -5%", "--max-loss=-5%"):
         assert "--max-loss: must be above 0" in failure(f"{call} {flags_given}")
+
+
+def test_what_is_required_only_of_some_calls_is_not_called_so(capsys) -> None:
+    with pytest.raises(SystemExit):
+        run("compare", "--help")
+    assert "(required)" not in capsys.readouterr().out, "results of lm-eval need no --tasks"

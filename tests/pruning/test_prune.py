@@ -163,7 +163,7 @@ def test_checkpoint_card_page_and_table(undisturbed: tuple[Path, str, str], proj
         r"about \d+\.\d minutes to the model, then about \d+\.\d to the end of the comparison", progress
     )
     assert "continuing texts: 100%" in progress
-    assert progress.index("what to expect: a model of 0 million") < progress.index("[1/8] budget")
+    assert "what to expect" not in progress, "no such model was measured"
     assert "| length | `32` |" in card
     assert "| sampling | `pack` |" in card
     assert "http" not in page.replace("https://", "http")[page.index("<body>") :], "no network"
