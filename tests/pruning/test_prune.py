@@ -29,7 +29,7 @@ from smoke import ROOT, TEXT
 import hfprune
 from hfprune.analysis.effect_rows import read_effects
 from hfprune.devices import known
-from hfprune.files import read_json
+from hfprune.files import read_json, write_json
 from hfprune.models import head
 from hfprune.models.load import load_model
 from hfprune.plans.planning import apply_plan, count_parameters, load_plan
@@ -489,6 +489,19 @@ def test_a_card_never_denies_what_was_measured(
 def test_nothing_was_measured_where_nothing_was(call: str, tmp_path: Path) -> None:
     run(f"{call} --criterion magnitude --no-compare --out {tmp_path}/out")
     assert "Nothing was measured for this card." in (tmp_path / "out/model/README.md").read_text()
+
+
+def test_sizes_of_a_converted_file_say_what_they_are_of(call, project: Path, tmp_path: Path, capsys) -> None:
+    """As a folder that was fetched from a GGUF file has it: in the output, on the card and on the page."""
+    model = shutil.copytree(project / "models/mine", tmp_path / "converted")
+    write_json(model / "asset.json", {"entry": {"format": "gguf"}, "files": {}})
+    out, before = tmp_path / "out", f"--model {project}/models/mine"
+    run(f"{call.replace(before, f'--model {model}')} --criterion magnitude --quick --out {out}")
+    said = "Sizes in bytes are of float32, dense and pruned alike: the model comes from a GGUF file"
+    texts = capsys.readouterr().out, (out / "model/README.md").read_text(), (out / "report.html").read_text()
+    assert all(said in " ".join(text.split()) for text in texts)
+    run(f"{call} --criterion magnitude --no-compare --out {tmp_path}/other")
+    assert "GGUF" not in capsys.readouterr().out
 
 
 def test_two_calls_do_not_work_in_one_folder(call, pruned: Path) -> None:
