@@ -14,6 +14,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("work")
     save_model("qwen3", folder / "mine")
     write(folder / "assets.yaml", write_sources(folder))
+    (folder / "resources").mkdir()  # else assets go to the user's own folder
     with chdir(folder):
         run(
             "fetch corpora/text tasks/piqa tasks/arc_easy instructions/pairs --catalogue assets.yaml --resources ."
