@@ -23,13 +23,13 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from hfprune.cells import read_result
 from hfprune.cost.costs import training_memory
 from hfprune.criteria import make_criterion
 from hfprune.devices.batches import training_tokens
 from hfprune.devices.known import UTILISATION, Device, visible_device
 from hfprune.measurement import MEASURES
 from hfprune.models.shape import Shape, known_configs
-from hfprune.results import read_result
 from hfprune.scoring.fitting import ScoringCost
 
 MODELS = ("llama-3.2-1b", "qwen2.5-7b")

@@ -20,10 +20,10 @@ from official import cross_entropy_loss
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from hfprune.analysis.kept_neurons import jaccard
 from hfprune.criteria import make_criterion
 from hfprune.models.load import load_model
 from hfprune.plans.planning import make_plan
+from hfprune.results.kept_neurons import jaccard
 from hfprune.scoring.score import score
 from hfprune.scoring.score_files import Scores
 from hfprune.stages.target import draw_blocks

@@ -6,7 +6,6 @@ of its confirmation on other draws and a larger model.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,18 +14,18 @@ import pandas as pd
 from tabulate import tabulate
 
 from findings.sources import TABLES, Tables
-from hfprune.analysis.effects import mean, measured
-from hfprune.analysis.evidence import Evidence
-from hfprune.analysis.outcomes import contrast
-from hfprune.analysis.reference import PAPERS
-from hfprune.analysis.statistics import estimate, holm
+from hfprune.cells.recovery import Recovery
 from hfprune.criteria import CRITERIA
+from hfprune.effects.comparisons import ComparedBy, comparisons, mean
 from hfprune.errors import HfpruneError
+from hfprune.results.evidence import Evidence
 from hfprune.settings import load
+from hfprune.statistics.estimates import estimate, holm
 from hfprune.study.labels import labels
+from hfprune.study.reference import PAPERS
 from hfprune.study.study import Study
 
-RECOVERY = "linear"
+RECOVERY = Recovery.LINEAR
 LEVEL = 0.05
 # Mean ranks that are no farther apart are a tie.
 TIE = 0.5
@@ -50,20 +49,14 @@ class Ranked(NamedTuple):
 
 def log_perplexities(evidence: Evidence) -> pd.DataFrame:
     """Return the log perplexity of every candidate: a row a candidate, a column a model, ratio and text."""
+    texts = [outcome for outcome in ComparedBy.first_of(evidence) if outcome.declared.kind == "perplexity"]
     found: dict[tuple[str, float, str], dict[str, float]] = {}
-    texts = {
-        name: declared
-        for name, declared in evidence.declared.first_outcomes().items()
-        if declared.kind == "perplexity"
-    }
-    for model, (name, declared) in product(evidence.models, texts.items()):
-        for ratio in evidence.study.ratios_of(model):
-            cells = measured(evidence, declared, model, ratio)
-            found[model, ratio, name] = {
-                method: mean(outcomes)
-                for (method, recovery), outcomes in cells.items()
-                if recovery == RECOVERY
-            }
+    for compared in comparisons(evidence, texts):
+        found[compared.model, compared.ratio, compared.outcome.name] = {
+            method: mean(outcomes)
+            for (method, recovery), outcomes in compared.sides.items()
+            if recovery == RECOVERY
+        }
     return pd.DataFrame(found)
 
 
@@ -74,17 +67,14 @@ def answers(evidence: Evidence) -> pd.DataFrame:
     documents alone.
     """
     rows: list[tuple[str, str, float, float]] = []
-    for declared in evidence.declared.first_outcomes().values():
-        for model in evidence.models if declared.kind == "gold_bpb" else ():
-            for ratio in evidence.study.ratios_of(model):
-                cells = measured(evidence, declared, model, ratio)
-                for method, recovery in cells:
-                    if recovery == RECOVERY and method != PAPERS:
-                        sides = [(1.0, cells[method, RECOVERY]), (-1.0, cells[PAPERS, RECOVERY])]
-                        difference = contrast(sides)
-                        found = estimate(difference)
-                        found = found if found.known else estimate(replace(difference, fixed=True))
-                        rows.append((method, model, found.value, found.p_value()))
+    bits = [outcome for outcome in ComparedBy.first_of(evidence) if outcome.declared.kind == "gold_bpb"]
+    for compared in comparisons(evidence, bits):
+        for method, recovery in compared.sides:
+            if recovery == RECOVERY and method != PAPERS:
+                difference = compared.difference((method, RECOVERY), (PAPERS, RECOVERY))
+                effect = estimate(difference)
+                effect = effect if effect.known else estimate(replace(difference, fixed=True))
+                rows.append((method, compared.model, effect.value, effect.p_value()))
     found = pd.DataFrame(rows, columns=["method", "model", "bits", "p"])
     return found.assign(holm=holm(found["p"]))
 

@@ -9,21 +9,35 @@ from typing import Any
 import pandas as pd
 
 from findings.sources import Column, Selection
-from hfprune.analysis.declarations import Declarations, declare
-from hfprune.analysis.effect import Effect
-from hfprune.analysis.effect_rows import read_effects
-from hfprune.analysis.tidy import RECORDS, read_union
+from hfprune.effects.effect import Effect
 from hfprune.errors import HfpruneError, nearest
+from hfprune.results.declarations import Declarations, declare
+from hfprune.results.effect_rows import read_claims, read_effects
+from hfprune.results.files import RECORDS, read_union
 from hfprune.rounding import percent
 from hfprune.settings import load
-from hfprune.study.added_effects import ADDED
 from hfprune.study.labels import labels
 from hfprune.study.study import Study
 
+# The columns that a selection chooses by.
+COORDINATES = [
+    *("question", "model", "calibration", "sequences", "ratio"),
+    *("method", "recovery", "against", "against_recovery"),
+]
 # Labels that are no names, and so are small within a sentence.
 WORDS = {"Entropy", "Cross-entropy", "Distillation", "Magnitude", "Random"}
 # The columns that may tell the rows of a selection apart, in the order of their names on the page.
-TELLING = ["model", "measure", "method", "recovery", "against", "outcome", "ratio"]
+TELLING = [
+    "model",
+    "calibration",
+    "sequences",
+    "measure",
+    "method",
+    "recovery",
+    "against",
+    "outcome",
+    "ratio",
+]
 
 
 @dataclass(frozen=True)
@@ -57,7 +71,8 @@ class Studies:
         if not path.exists():
             known = sorted(one.name for one in self.results.iterdir() if one.is_dir())
             raise HfpruneError(f"{path}: is not there{nearest(study, known)}")
-        rows = read_effects(path) if file == "effects.csv" else pd.read_csv(path)
+        readers = {"effects.csv": read_effects, "claims.csv": lambda path: read_claims(path.parent)}
+        rows = readers.get(file, pd.read_csv)(path)
         return rows.assign(model=rows["model"].replace(self.models))
 
     def study(self, name: str) -> Study:
@@ -75,20 +90,13 @@ class Studies:
         name = self.labels(study).get(method, method)
         return name[0].lower() + name[1:] if name.partition(",")[0] in WORDS else name
 
-    def form(self, study: str, row: Mapping[str, Any]) -> str:
-        """Return the format of an effect."""
-        for added in ADDED.outlines().values():
-            if added.constants["question"] == row["question"] and "form" in added.constants:
-                return str(added.constants["form"])
-        return self.declared(study).find(row["measure"], row["metric"]).metric.effect_form
-
     def select(self, asked: Selection, rows: pd.DataFrame, study: str) -> list[Cited]:
         """Return the effects of a selection, in the order of the table, named by what differs among them.
 
         Raises:
             HfpruneError: there is none, or two have the same name.
         """
-        for name in ("question", "model", "ratio", "method", "recovery", "against", "against_recovery"):
+        for name in COORDINATES:
             rows = _of(rows, name, getattr(asked, name))
         rows = _of(_of(rows, "outcome", asked.outcome), "task", asked.task).reset_index(drop=True)
         if rows.empty:
@@ -103,7 +111,7 @@ class Studies:
     ) -> Iterator[Cited]:
         for name, row in zip(names, rows.to_dict("records"), strict=True):
             about = {str(key): value for key, value in row.items()}
-            effect = Effect.of_row(about, self.form(study, about))
+            effect = Effect.of_row(about)
             if turned:  # then the other side is the method
                 about["base"] = about["base"] * effect.value if effect.ratio else about["base"] + effect.value
             yield Cited(name, effect.turned() if turned else effect, about)
@@ -124,6 +132,8 @@ class Studies:
         for name in differ:
             value = row[name]
             match name:
+                case "sequences":
+                    yield f"{value:,} sequences"
                 case "ratio":
                     yield from filter(None, [percent(value)])
                 case "method" | "against":

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from hfprune.analysis.effect import Effect
+from hfprune.effects.effect import Effect
 from hfprune.report.drawing.figure_files import svg_text
 
 # After matplotlib's defaults, so that a user's matplotlibrc has no part.

@@ -7,12 +7,13 @@ from pathlib import Path
 import pandas as pd
 
 from findings.sources import Joint
-from hfprune.analysis.added.by_document import slopes_over_entropy
-from hfprune.analysis.effect_rows import EffectRow, table
-from hfprune.analysis.effects import effects
-from hfprune.analysis.evidence import Evidence
-from hfprune.analysis.outcomes import Draw, Outcomes
-from hfprune.results import Cell
+from hfprune.cells import Cell
+from hfprune.effects.added.by_document import slopes_over_entropy
+from hfprune.effects.standard import effects
+from hfprune.results.effect_rows import EffectRow, table
+from hfprune.results.evidence import Evidence
+from hfprune.statistics.outcomes import Draw, Outcomes
+from hfprune.study.calibration import Calibrated
 
 
 class Several(Evidence):
@@ -37,7 +38,8 @@ class Several(Evidence):
         wanted, cell = tasks or self.tasks(measure), cells[0]
         found = [super().outcomes(cells, measure, metric, wanted)]
         for other in self.others:
-            same = other.cells_of(cell.model, cell.method, cell.ratio, cell.recovery)
+            read = Calibrated(cell.calibration, cell.sequences)
+            same = other.cells_of(cell.model, cell.method, read, cell.ratio, cell.recovery)
             found.append(other.outcomes(same, measure, metric, wanted))
         return joined(found)
 

@@ -16,10 +16,10 @@ from findings.joint import analysed
 from findings.sources import FigureOf, PanelOf, Selection, Sources
 from findings.summary import OUTPUTS, summary
 from findings.text import Text
-from hfprune.analysis.condition import NOT_TESTABLE
-from hfprune.analysis.effect import Effect
-from hfprune.analysis.evidence import Evidence
+from hfprune.effects.condition import NOT_TESTABLE
+from hfprune.effects.effect import Effect
 from hfprune.errors import REASON, HfpruneError, explained, nearest
+from hfprune.results.evidence import Evidence
 from hfprune.rounding import percent
 
 FOLDER = "findings"  # beside the page, with its figures

@@ -10,11 +10,12 @@ from hfprune.settings import Listed, Name, Strict, load
 TABLES = "tables.yaml"
 Some = Annotated[list[str], Listed]
 SomeRatios = Annotated[list[float], Listed]
+SomeSizes = Annotated[list[int], Listed]
 
 
 # Columns that tell rows of a study's effects apart, and no claims.
 ROWS_OF_STUDIES = (
-    *("question", "method", "recovery", "against", "against_recovery"),
+    *("question", "calibration", "sequences", "method", "recovery", "against", "against_recovery"),
     *("outcome", "task", "turned"),
 )
 
@@ -29,6 +30,8 @@ class Selection(Strict):
     )
     question: str = "reference"
     model: Some | None = None
+    calibration: Some | None = None
+    sequences: SomeSizes | None = None
     ratio: SomeRatios | None = None
     method: Some | None = None
     recovery: Some | None = None

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from findings.cited import Cited
 from findings.claims import Decided
 from findings.forest import LOOK, mark, short_svg
-from hfprune.analysis.condition import VERDICTS
+from hfprune.effects.condition import VERDICTS
 from hfprune.report.style import VERDICT_LOOKS
 
 # The claims on outputs, with a title and what lies on each side of no effect.

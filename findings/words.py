@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from findings.cited import Cited
-from hfprune.analysis.condition import VERDICTS
+from hfprune.effects.condition import VERDICTS
 
 # Words for the side of no effect on which an effect lies: -1 below, 1 above, 0 neither.
 DIRECTIONS = {

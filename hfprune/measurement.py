@@ -17,7 +17,7 @@ from hfprune.settings import Name, Strict
 if TYPE_CHECKING:
     import pandas as pd
 
-    from hfprune.results import Value
+    from hfprune.cells import Value
 
 # A decoding step reads all weights, which takes as long as a pass over so many tokens: 20 to 45 on a CPU and 80 to
 # 120 on a GPU, by their memory's bandwidth and 40 % of their peak.

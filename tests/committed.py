@@ -12,28 +12,21 @@ from pathlib import Path
 import pytest
 from smoke import ROOT
 
-COMMITTED = [
-    *("demo", "methods", "draws", "domains", "families", "recipe", "recipe-confirm", "recovery"),
-    *("headline", "untuned", "outcomes", "outcomes-qwen", "table7", "larger", "recovery-kl", "table7-qwen"),
-    *("scoring-cost", "documents", "mechanism", "candidates", "candidates-confirm", "dose"),
-    *(
-        "table7-gemma",
-        "candidates-larger",
-        "rivals",
-        "by-layer",
-        "dose-qwen",
-        "table7-bfloat16",
-        "recovery-long",
-    ),
-]
+_TRACKED = subprocess.run(
+    ["git", "ls-tree", "--name-only", "HEAD", "results/"],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=True,
+)
+COMMITTED = [Path(folder).name for folder in _TRACKED.stdout.split()]
 # What takes long is made again of these, one of each kind of effect, and by `make test-all` of all.
 OFTEN = {
     "demo",
     "methods",
     "recipe-confirm",
     "outcomes-qwen",
-    "rivals",
-    "dose",
+    "dose-before",
     "scoring-cost",
     "recovery-long",
 }

@@ -12,13 +12,13 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from synthetic import PAPER
 
-from hfprune.report.collected import Collected
 from hfprune.report.drawing.figure_files import fix_layout, made_figure
 from hfprune.report.drawing.panels import theme
 from hfprune.report.publication import absent, publication_names
+from hfprune.results.reader import Results
 
 
-def figure_of(name: str, data: Collected, **tables: Any) -> Figure:
+def figure_of(name: str, data: Results, **tables: Any) -> Figure:
     changed = copy(data)
     for table, rows in tables.items():
         setattr(changed, table, rows)
@@ -61,7 +61,7 @@ def misplaced(figure: Figure, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def check(folder: Path, monkeypatch: pytest.MonkeyPatch, width: float = 6.9, **only: list[Any]) -> set[str]:
     """Check every figure that a results folder, or a part of it, has data for, and return their names."""
-    data = Collected(folder, PAPER, only)
+    data = Results(folder, PAPER, only)
     checked = set()
     for name in [name for name in publication_names("figures") if name not in absent("figures", folder)]:
         with theme({"figure.figsize": (width, 9.0)}):

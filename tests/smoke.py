@@ -49,7 +49,6 @@ STUDY = {
         "entropy_attention": {
             "criterion": "entropy",
             "units": {"neurons": 0.4, "key_value_groups": 0.6},
-            "corpus": "other",
         },
         "random": {"allocation": {"rule": "global", "standardize": True}},
     },
@@ -58,7 +57,7 @@ STUDY = {
     "recovery": {"instructions": "pairs", "methods": ["entropy"]}
     | {"rank": 4, "batch": 2, "length": 320, "max_steps": 3, "held_out": 1},
     "dtype": "float32",
-    "calibration": {"corpus": "text", "sequences": 6, "length": 32},
+    "calibrations": {"text": {"corpus": "text", "sequences": 6, "length": 32}},
     "primary": "fidelity",
     "measures": {
         "zeroshot": {"tasks": ["arc_easy", "crows_pairs_english"], "batch_tokens": 256},
@@ -183,7 +182,7 @@ def same_as_before(results: Path) -> None:
 
     Times, recoveries and the method that changed since are left out. To make the file again, run the study there.
     """
-    by = ["model", "method", "ratio", "seed", "recovery", "measure", "task", "metric"]
+    by = ["model", "method", "ratio", "draw", "recovery", "measure", "task", "metric"]
     before = pd.read_csv(Path(__file__).with_name("smoke_before.csv"))
     both = before.merge(pd.read_csv(results), on=by, how="left", suffixes=("_before", ""))
     assert len(both) == len(before) == 93

@@ -3,8 +3,9 @@
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +15,25 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
-from hfprune.analysis.effect_rows import table
-from hfprune.analysis.effects import effects
-from hfprune.analysis.evidence import Evidence
-from hfprune.analysis.gathering import collect
-from hfprune.analysis.questions import REFERENCE
+from hfprune.cells import DENSE, UNCALIBRATED, Cell, Value, write_result
+from hfprune.cells.recovery import Recovery
 from hfprune.criteria import CRITERIA
+from hfprune.effects.questions import REFERENCE
+from hfprune.effects.standard import effects
 from hfprune.measurement import MEASURES
 from hfprune.report.table_files import write_tables
-from hfprune.results import DENSE, Cell, Value, write_result
+from hfprune.results.effect_rows import table
+from hfprune.results.evidence import Evidence
+from hfprune.results.gathering import collect
 from hfprune.stages.effects import MakeEffects
+from hfprune.study import paths
+from hfprune.study.calibration import Calibrated
 from hfprune.study.labels import readable
 from hfprune.study.study import Study as Config
 
 PAPER = Path(__file__).parents[1] / "paper"
+# Of the calibration, by default.
+SEQUENCES = 4
 
 # Accuracy of the dense model.
 TASKS = {
@@ -103,7 +109,7 @@ class Study:
     methods: list[str] = field(default_factory=lambda: ["entropy", "cross_entropy", "magnitude"])
     ratios: list[float] = field(default_factory=lambda: [0.2, 0.3])
     models: list[str] = field(default_factory=lambda: ["tiny-llama"])
-    seeds: list[int] = field(default_factory=lambda: [0])
+    draws: list[int] = field(default_factory=lambda: [0])
     tasks: dict[str, float] = field(default_factory=lambda: TASKS)
     more: dict[str, Any] = field(default_factory=dict)
     """Measures beside those of the paper."""
@@ -130,14 +136,25 @@ class Study:
         *values: Value,
         items: pd.DataFrame | None = None,
         model: str = "tiny-llama",
-        seed: int = 0,
+        draw: int = 0,
         recovery: str = "none",
+        sequences: int | None = None,
+        calibration: str = "c4",
     ) -> Path:
-        parts = (model, method, str(ratio), f"seed{seed}", recovery)
-        path = self.folder.joinpath("cells", *parts, f"{measure}-{task}.json")
-        cell = Cell("test", model, method, ratio, seed, recovery)
+        calibrated = self.calibrated(method, sequences, calibration)
+        cell = Cell("test", model, method, *calibrated, ratio, draw, Recovery(recovery))
+        path = self.folder / "cells" / str(cell) / f"{measure}-{task}.json"
         write_result(path, cell, measure, task, [*values], {}, items)
         return path
+
+    def calibrated(self, method: str, sequences: int | None = None, calibration: str = "c4") -> Calibrated:
+        """Return the calibration of a method's cells, and how many of its sequences it reads."""
+        if method == DENSE:
+            return Calibrated(UNCALIBRATED, 0)
+        if sequences is None:
+            known = method in CRITERIA.sources() and CRITERIA.load(method).needs != "weights"
+            sequences = SEQUENCES if known else 0
+        return Calibrated(calibration, sequences)
 
     def outcomes(
         self,
@@ -168,24 +185,24 @@ class Study:
                 for name in self.methods
             },
             ratios=self.ratios,
-            seeds=self.seeds,
-            calibration={"corpus": "c4", "sequences": 4, "length": 8},
+            draws=self.draws,
+            calibrations={"c4": {"corpus": "c4", "sequences": SEQUENCES, "length": 8}},
             measures=measures,
             **changes,
         )
 
     def write(self) -> "Study":
         for i, model in enumerate(self.models):
-            self._measure(DENSE, 0.0, 0.0, model=model, seed=0)
+            self._measure(DENSE, 0.0, 0.0, model=model, draw=0)
             for j, method in enumerate(self.methods):
-                for seed in self.seeds:
-                    rng = np.random.default_rng([i, j, seed])
+                for draw in self.draws:
+                    rng = np.random.default_rng([i, j, draw])
                     damage = min(1.0, 0.1 + 0.08 * j + 0.02 * rng.normal())
                     cost = Value("seconds", 30.0 + 10 * j), Value("peak_memory_bytes", 3e9)
-                    self.result(method, None, "cost", "", *cost, model=model, seed=seed)
-                    self._neurons(method, i, 0.3 * j, model=model, seed=seed)
+                    self.result(method, None, "cost", "", *cost, model=model, draw=draw)
+                    self._neurons(method, i, 0.3 * j, model=model, draw=draw)
                     for ratio in self.ratios:
-                        self._measure(method, ratio, min(1.0, 5 * ratio * damage), model=model, seed=seed)
+                        self._measure(method, ratio, min(1.0, 5 * ratio * damage), model=model, draw=draw)
         return self
 
     def _measure(self, method: str, ratio: float, damage: float, **cell: Any) -> None:
@@ -210,14 +227,26 @@ class Study:
             ]
             self.result(method, ratio, "fidelity", "c4", *distances, **cell)
 
-    def _neurons(self, method: str, base: int, noise: float, model: str, seed: int) -> None:
+    def _neurons(
+        self,
+        method: str,
+        base: int,
+        noise: float,
+        model: str,
+        draw: int,
+        sequences: int | None = None,
+        key: int | None = None,
+        calibration: str = "c4",
+    ) -> None:
         """Write log-normal scores; methods share a base, so that their choices overlap like real ones."""
         size, spreads = (self.layers, self.neurons), np.linspace(0.5, 1.2, self.layers)
         shared, own = (
-            np.random.default_rng(key).normal(size=size) for key in ([base, 7], [len(method), seed])
+            np.random.default_rng(seeds).normal(size=size)
+            for seeds in ([base, 7], [len(method) if key is None else key, draw])
         )
         keep = {ratio: int(self.neurons * (1 - 1.6 * ratio)) for ratio in self.ratios}
-        self.scored(method, [*np.exp(spreads[:, None] * (shared + noise * own))], keep, model, seed)
+        scores = [*np.exp(spreads[:, None] * (shared + noise * own))]
+        self.scored(method, scores, keep, model, draw, sequences, calibration)
 
     def scored(
         self,
@@ -225,14 +254,18 @@ class Study:
         scores: list[np.ndarray],
         keep: dict[float, int],
         model: str = "tiny-llama",
-        seed: int = 0,
+        draw: int = 0,
+        sequences: int | None = None,
+        calibration: str = "c4",
     ) -> None:
-        written = {f"scores/{model}/{method}": scores}
+        calibrated = self.calibrated(method, sequences, calibration)
+        cell = Cell("test", model, method, *calibrated, None, draw, Recovery.NONE)
+        written = {paths.fill(paths.SCORES, cell): scores}
         for ratio, count in keep.items():
             kept = [np.sort(np.argsort(-x)[:count]).astype(np.int32) for x in scores]
-            written[f"plans/{model}/{method}/{ratio}"] = kept
+            written[paths.fill(paths.PLAN, replace(cell, ratio=ratio))] = kept
         for place, layers in written.items():
-            save_layers(self.folder / place / f"seed{seed}.safetensors", *layers)
+            save_layers(self.folder / f"{place}.safetensors", *layers)
 
 
 @pytest.fixture
@@ -250,17 +283,52 @@ def study_of_sizes(folder: Path, sizes: dict[int, int], outcomes: dict[str, dict
 
     Documents differ by the same amounts in every sample.
     """
-    calibration = {"corpus": "c4", "sequences": 64, "length": 8, "sizes": sizes}
+    calibrations = {"c4": {"corpus": "c4", "sequences": 64, "length": 8, "sizes": sizes}}
     fidelity = {"fidelity": {"corpus": "c4", "sequences": 4, "length": 8}}
     study = Study(folder, methods=[*outcomes], ratios=[0.2])
     config = study.config().model_dump(exclude_unset=True) | {
-        "calibration": calibration,
+        "calibrations": calibrations,
         "measures": fidelity,
     }
     for name, by_size in outcomes.items():
         for size, means in by_size.items():
             for draw, mean in enumerate(means):
                 items = mean + np.linspace(-0.1, 0.1, 10)
-                study.outcomes(f"{name}_{size}", 0.2, "fidelity", items, metric="js_distance", seed=draw)
-                study._neurons(f"{name}_{size}", 0, 1 / size, model="tiny-llama", seed=draw)
+                at: dict[str, Any] = {"draw": draw, "sequences": size}
+                study.outcomes(name, 0.2, "fidelity", items, metric="js_distance", **at)
+                key = len(f"{name}_{size}")
+                study._neurons(name, 0, 1 / size, model="tiny-llama", key=key, **at)
     return gather(Config(**config), folder)
+
+
+# Label → how much farther every plan from that text is.
+TEXTS = {"C4": 0.0, "Other text": 0.05}
+
+
+def study_of_texts(folder: Path, methods: list[str], **changes: Any) -> Path:
+    """Collect and analyse a study of two calibrations, in which each method is closer than the one before it.
+
+    JS distances fall by 0.02 a method, on every text and draw alike; on the second text all are 0.05 higher, and
+    methods are 0.01 closer to each other.
+    """
+    study = Study(folder, methods=methods, ratios=[0.2], draws=[0, 1, 2], tasks={"piqa": 0.6})
+    texts = {label: label.lower().replace(" ", "_") for label in TEXTS}
+    read = {
+        name: {"corpus": name, "sequences": SEQUENCES, "length": 8, "label": label}
+        for label, name in texts.items()
+    }
+    given = study.config(**changes).model_dump(mode="json", exclude_unset=True) | {"calibrations": read}
+    study.outcomes(DENSE, 0.0, "perplexity", np.linspace(2.5, 3.5, 8), metric="nll")
+    study.outcomes(DENSE, 0.0, "zeroshot/piqa", [1.0] * 6 + [0.0] * 2)
+    for (place, method), (label, name), draw in product(enumerate(methods), texts.items(), study.draws):
+        at: dict[str, Any] = {"calibration": name, "draw": draw}
+        step = 0.02 if not TEXTS[label] else 0.01
+        distance = 0.4 + TEXTS[label] - step * place + 0.01 * draw + np.linspace(-0.1, 0.1, 8)
+        study.outcomes(method, 0.2, "fidelity", distance, metric="js_distance", **at)
+        study.outcomes(method, 0.2, "perplexity", distance + np.linspace(2.5, 3.5, 8), metric="nll", **at)
+        study.outcomes(method, 0.2, "zeroshot/piqa", [1.0] * (4 + draw % 2) + [0.0] * (4 - draw % 2), **at)
+        study.result(method, None, "cost", "", Value("seconds", 30.0), **at)
+        study._neurons(method, 0, 0.3 * place + TEXTS[label], model="tiny-llama", key=place, **at)
+    gather(Config.model_validate(given), folder)
+    analysed(folder)
+    return folder

@@ -161,9 +161,10 @@ def test_the_page_names_every_measure() -> None:
     assert {*re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)} == {*MEASURES.sources()}
 
 
-def test_every_study_is_in_the_list() -> None:
-    listed = (ROOT / "docs/studies.md").read_text()
-    assert not [file.stem for file in (ROOT / "config/studies").iterdir() if f"`{file.stem}`" not in listed]
+def test_the_list_of_studies_is_made_of_their_descriptions() -> None:
+    listed = dict(re.findall(r"(?m)^\| `([\w-]+)` \| (.+) \|$", (ROOT / "docs/studies.md").read_text()))
+    files = (ROOT / "config/studies").iterdir()
+    assert listed == {file.stem: yaml.safe_load(file.read_text())["description"] for file in files}
 
 
 def test_readme_names_every_supported_type() -> None:

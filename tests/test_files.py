@@ -3,10 +3,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-import hfprune.results
+import hfprune.cells
+from hfprune.cells import Cell, Value, write_result
+from hfprune.cells.recovery import Recovery
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file, remove_unfinished, require_only, write_json
-from hfprune.results import Cell, Value, write_result
 
 
 def test_what_is_no_number_is_not_written(tmp_path: Path) -> None:
@@ -38,16 +39,15 @@ def test_items_of_a_killed_run_are_not_taken_for_those_of_the_result_before(
 
     def write(number: float) -> None:
         items = pd.DataFrame({"item": [0], "number": [number]})
-        write_result(
-            path, Cell("s", "m", "a", 0.2, 0, "none"), "it", "", [Value("number", number)], {}, items
-        )
+        cell = Cell("s", "m", "a", "text", 4, 0.2, 0, Recovery.NONE)
+        write_result(path, cell, "it", "", [Value("number", number)], {}, items)
 
     def killed(*_arguments: object) -> None:
         raise KeyboardInterrupt
 
     write(1)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(hfprune.results, "write_json", killed)
+        patch.setattr(hfprune.cells, "write_json", killed)
         write(2)
     assert pd.read_parquet(path.with_suffix(".parquet"))["number"].item() == 2
     assert not path.exists(), "the record of other items"

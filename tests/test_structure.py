@@ -87,7 +87,7 @@ def test_one_place_for_the_head_and_none_for_the_workflow_or_the_findings() -> N
 
 # What a part of the package does, and what it must do without: imports take seconds.
 LIGHT = {
-    "import hfprune.analysis.gathering, hfprune.report.tables": {"matplotlib", "scipy", "torch"},
+    "import hfprune.results.gathering, hfprune.report.tables": {"matplotlib", "scipy", "torch"},
     "import hfprune.page.pruned": {"matplotlib", "torch"},
     """
 from hfprune.report.publication import caption, publication_names

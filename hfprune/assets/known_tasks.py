@@ -7,6 +7,10 @@ from pathlib import Path
 
 import yaml
 
+# The metric of CrowS-Pairs: a share of stereotypes, which the paper averages as if it were an accuracy.
+CROWS = "pct_stereotype"
+PRIMARY = (CROWS, "acc_norm", "acc")  # the metrics of a zero-shot task, the preferred first
+
 
 @dataclass(frozen=True, kw_only=True)
 class Task:

@@ -40,7 +40,7 @@ def sample_blocks(
         sampling: `crop`, one random crop of every document longer than `length` tokens, as the official code
             does; or `pack`, documents joined end to end, separated by EOS; or `shuffle`, the same blocks in random
             order, so that a few of them are of many documents.
-        seed: the study's seed.
+        seed: the number of the draw.
         corpus: its name, for messages and the seed.
         place: the place of use, so that calibration and measurement draw different blocks.
 

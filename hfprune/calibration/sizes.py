@@ -18,11 +18,6 @@ def _numbers(given: Any) -> Any:
 Sizes = Annotated[dict[PositiveInt, PositiveInt | None], BeforeValidator(_numbers)]
 
 
-def sized(name: str, size: int) -> str:
-    """Return the name of a method that reads samples of so many sequences."""
-    return f"{name}_{size}"
-
-
 def samples_of(size: int, count: int) -> list[range]:
     """Return the first `count` disjoint samples of a size, as ranges of sequences that follow on each other."""
     return [range(number * size, (number + 1) * size) for number in range(count)]

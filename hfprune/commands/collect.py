@@ -30,8 +30,8 @@ class Collect(Command):
         Raises:
             HfpruneError: results are missing, and `partial` is false; or there is none at all.
         """
-        from hfprune.analysis.gathering import collect
         from hfprune.assets.catalogue import Catalogue
+        from hfprune.results.gathering import collect
         from hfprune.stages.jobs import collected, list_jobs
         from hfprune.study.files import load_files
 

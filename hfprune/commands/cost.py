@@ -61,7 +61,7 @@ def _earlier(named: Path | None) -> Path | None:
     Raises:
         HfpruneError: the study that was named has no outcomes of items here.
     """
-    from hfprune.analysis.tidy import ITEMS
+    from hfprune.results.files import ITEMS
 
     places = EARLIER / (named or LIKE), named or LIKE
     folder = next((at for at in places if (at / ITEMS).exists()), None)
@@ -76,9 +76,9 @@ def _earlier(named: Path | None) -> Path | None:
 def _claims(study: "Study", like: Path) -> str:
     from tabulate import tabulate
 
-    from hfprune.analysis.decidable import Decidable, decidable
-    from hfprune.analysis.evidence import Evidence
+    from hfprune.cost.decidable import Decidable, decidable
     from hfprune.paper.relations import Paper
+    from hfprune.results.evidence import Evidence
 
     found = [*decidable(Paper.read(shipped(Path("paper/claims.yaml"))), study, Evidence(like))]
     if not found:

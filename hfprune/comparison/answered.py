@@ -11,9 +11,9 @@ from pathlib import Path
 import pandas as pd
 
 from hfprune.assets.formats import read_jsonl
+from hfprune.assets.known_tasks import PRIMARY
 from hfprune.errors import REASON, HfpruneError, explained
 from hfprune.files import read_json
-from hfprune.paper.printed import PRIMARY
 
 _SAMPLES = re.compile(r"samples_(?P<task>.+)_(?P<time>\d{4}-\d\d-\d\dT[\d.-]+)\.jsonl")
 Answers = dict[str, pd.DataFrame]

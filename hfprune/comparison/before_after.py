@@ -9,15 +9,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from hfprune.analysis.declarations import Declarations
-from hfprune.analysis.effect import DIRECTIONS, Effect
-from hfprune.analysis.statistics import holm
+from hfprune.assets.known_tasks import CROWS, PRIMARY
 from hfprune.assets.models import WEIGHTS
+from hfprune.cells import DENSE
+from hfprune.cells.items import commonest, token_items
+from hfprune.cells.recovery import Recovery
 from hfprune.comparison.rows import SHARE, Kind, Row, difference, paired, share
+from hfprune.effects.effect import DIRECTIONS, Effect
 from hfprune.measurement import MEASURES
-from hfprune.paper.printed import CROWS, PRIMARY
-from hfprune.results import DENSE
-from hfprune.results.items import commonest, token_items
+from hfprune.results.declarations import Declarations
+from hfprune.statistics.estimates import holm
 
 PRUNED, RECONSTRUCTED, RECOVERED = "pruned", "reconstructed", "recovered"
 # Before the name of a measure that reads the user's own text, and of one by which a limit of the user's is judged.
@@ -27,7 +28,7 @@ KINDS = {"gold_bpb": Kind.CAPABILITY, "zeroshot": Kind.TASK}
 NOT_OF_TEXT = ("latency", "recovery")
 
 
-class Side(NamedTuple):
+class Measured(NamedTuple):
     """What one measure found of one model."""
 
     values: dict[str, float]
@@ -38,12 +39,14 @@ class Side(NamedTuple):
 
 
 # Step, or `DENSE` → measure and task → what was found.
-Sides = dict[str, dict[tuple[str, str], Side]]
+Sides = dict[str, dict[tuple[str, str], Measured]]
 
 
-def step_of(recovery: str) -> str:
+def step_of(recovery: Recovery) -> str:
     """Return the last step that a recovery takes; `none` takes none but pruning."""
-    return RECOVERED if "lora" in recovery else RECONSTRUCTED if "linear" in recovery else PRUNED
+    if recovery.trains:
+        return RECOVERED
+    return RECONSTRUCTED if recovery.reconstructs else PRUNED
 
 
 def spelt(task: str) -> str:
@@ -56,8 +59,9 @@ def read_sides(results: Mapping[Path, dict[str, Any]]) -> Sides:
     found: Sides = {step: {} for step in (DENSE, PRUNED, RECONSTRUCTED, RECOVERED)}
     for path, result in results.items():
         cell, file = result["cell"], path.with_suffix(".parquet")
-        step = DENSE if (cell["method"], cell["recovery"]) == (DENSE, "none") else step_of(cell["recovery"])
-        found[step][result["measure"], result["task"]] = Side(
+        is_dense = (cell["method"], cell["recovery"]) == (DENSE, Recovery.NONE)
+        step = DENSE if is_dense else step_of(Recovery(cell["recovery"]))
+        found[step][result["measure"], result["task"]] = Measured(
             {value["metric"]: value["value"] for value in result["values"]},
             max((value["n"] or 0 for value in result["values"]), default=0),
             pd.read_parquet(file) if file.is_file() else pd.DataFrame(),
@@ -233,7 +237,7 @@ def timed_on(sides: Sides) -> str:
     return ", ".join(dict.fromkeys(names))
 
 
-def _timed(sides: Sides) -> list[Side]:
+def _timed(sides: Sides) -> list[Measured]:
     return [side for step in sides.values() for (measure, _), side in step.items() if measure == "latency"]
 
 

@@ -9,9 +9,9 @@ from enum import StrEnum
 import numpy as np
 import pandas as pd
 
-from hfprune.analysis.effect import Effect
-from hfprune.analysis.outcomes import NotComparableError, Outcomes, contrast
-from hfprune.analysis.statistics import Estimate, estimate
+from hfprune.effects.effect import Effect
+from hfprune.statistics.estimates import Estimate, estimate
+from hfprune.statistics.outcomes import NotComparableError, Outcomes, contrast
 
 # Formats of changes, as Python's `str.format` takes them.
 SHARE = "{:+.1%}"

@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hfprune.analysis.effect import ALPHA, Effect
-from hfprune.analysis.outcomes import contrast
-from hfprune.analysis.spread import MIN_DOCUMENTS
-from hfprune.analysis.statistics import estimate, holm
+from hfprune.assets.known_tasks import CROWS, PRIMARY
+from hfprune.cells.items import commonest
 from hfprune.comparison.answered import Answers
+from hfprune.effects.effect import ALPHA, Effect
 from hfprune.errors import HfpruneError
-from hfprune.paper.printed import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS, PRIMARY
-from hfprune.results.items import commonest
+from hfprune.paper.printed import AVERAGE, AVERAGE_WITHOUT_CROWS
+from hfprune.statistics.estimates import estimate, holm
+from hfprune.statistics.outcomes import contrast
+from hfprune.statistics.spread import MIN_DOCUMENTS
 
 # Columns in which the tables of two sides agree.
 ALIKE = {"item": "questions", "doc_hash": "questions", "shots": "numbers of few-shot examples"}

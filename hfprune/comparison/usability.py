@@ -5,13 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hfprune.analysis.effect import BETTER, WORSE
-from hfprune.analysis.spread import MIN_DOCUMENTS
-from hfprune.analysis.statistics import multiples_to_decide
+from hfprune.cells import DENSE
 from hfprune.comparison.before_after import OWN, Sides, spelt
 from hfprune.comparison.rows import Kind, Row, paired, share
-from hfprune.results import DENSE
+from hfprune.effects.effect import BETTER, WORSE
 from hfprune.rounding import percent
+from hfprune.statistics.estimates import multiples_to_decide
+from hfprune.statistics.spread import MIN_DOCUMENTS
 
 
 class Bounds(NamedTuple):

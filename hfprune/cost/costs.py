@@ -12,15 +12,17 @@ from typing import Any
 from hfprune.assets.catalogue import LocalSource
 from hfprune.assets.text_sizes import pairs_to_learn
 from hfprune.calibration.sizes import most_open
+from hfprune.cells import DENSE, Cell
+from hfprune.cells.recovery import Recovery
 from hfprune.criteria import StudentCriterion
 from hfprune.devices.batches import WRITTEN_AT_ONCE, training_tokens
 from hfprune.devices.known import UTILISATION, Device
 from hfprune.errors import HfpruneError
 from hfprune.models.shape import BYTES, Shape, known_shapes, shape_of
-from hfprune.results import DENSE, Cell
 from hfprune.scoring.fitting import ScoringCost
 from hfprune.settings.recovery import Linear, measured_steps
 from hfprune.stages import Stage
+from hfprune.study.calibration import Calibrated, Calibration
 from hfprune.study.files import Files
 
 # The size that a model of unknown size is taken to have.
@@ -169,10 +171,10 @@ class Costs:
         return Work(seconds=10 + read / TOKENIZED, memory=TEXT + PACKED * read)
 
     def _score(self, job: Any) -> Work:
-        read, criteria = self.study.calibration, self.files.criteria
-        by_draw = {(name, draw): job.sample(name, draw, read.sequences) for name, draw in job.each()}
+        read, criteria = self._calibration(job), self.files.criteria
+        by_draw = {(name, *draw): job.sample(*draw, read.sequences) for name, *draw in job.each()}
         students = {
-            each for (name, _), each in by_draw.items() if isinstance(criteria[name], StudentCriterion)
+            sample for (name, *_), sample in by_draw.items() if isinstance(criteria[name], StudentCriterion)
         }
         last = max(each.stop for each in by_draw.values())
         scoring = replace(
@@ -185,7 +187,7 @@ class Costs:
         return Work(flops, scoring.dtype, memory, scoring.shape.weights(scoring.dtype))
 
     def _linear(self, job: Any) -> Work:
-        read, shape = self.study.calibration, self.shapes[job.model_name()]
+        read, shape = self._calibration(job), self.shapes[job.model_name()]
         tokens, weights = read.sequences * read.length, shape.weights(job.dtype)
         sums = 4 * (tokens * shape.hidden + 10 * shape.neurons**2 + 3 * (shape.neurons + shape.hidden) ** 2)
         kept = [self._cut(job.model_name(), cell).neurons for cell in job.named_cells()]
@@ -214,25 +216,31 @@ class Costs:
         return Work(flops, dtype, memory, shape.weights(dtype))
 
     def _measure(self, job: Any) -> Work:
-        dense, read, flops, memory = self.shapes[job.model_name()], self.study.calibration, 0.0, 0.0
+        dense, flops, memory = self.shapes[job.model_name()], 0.0, 0.0
         taken, dtype = [self.files.measures[name] for name in job.measures], job.dtype
         for cell, files in zip(job.named_cells(), job.cells, strict=True):
             cut = self._cut(job.model_name(), cell)
             for measure in taken:
                 tokens, held = measure.tokens(), dense.reading(dtype, on_gpu=self.device.on_gpu)
                 if measure.needs == "criterion":
+                    read = self._calibration(job)
                     scoring = self._scoring(job, [cell.method], files.scored.units)
                     flops += scoring.operations(tokens * read.length, read.length)
                     held = scoring.peak(read.length * scoring.fitting(read.length))
                 else:
-                    plain = (cell.method, cell.recovery) == (DENSE, "none")
+                    plain = (cell.method, cell.recovery) == (DENSE, Recovery.NONE)
                     beside = measure.needs in ("beside", "reference") and not plain
                     on_plans = files.resampled and measure.resampled
-                    masked = self.study.resamples_of(cell.model, cell.method) if on_plans else 0
+                    read_by = Calibrated(cell.calibration, cell.sequences)
+                    masked = self.study.resamples_of(cell.model, read_by) if on_plans else 0
                     flops += cut.forward(tokens, CONTEXT) + (beside + masked) * dense.forward(tokens, CONTEXT)
                     held += cut.weights(dtype) * (beside and measure.needs == "reference")
                 memory = max(memory, held)
         return Work(flops, dtype, memory, len(job.cells) * dense.weights(dtype))
+
+    def _calibration(self, job: Any) -> Calibration:
+        """Return the calibration that a job reads, which is one for all its cells."""
+        return self.study.calibrations[job.named_cells()[0].calibration]
 
     def _cut(self, model: str, cell: Cell) -> Shape:
         """Return what a cell has left of its model, as if neurons alone were removed."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Random(WeightCriterion):
-    """Uniform in [0, 1), from the study's seed."""
+    """Uniform in [0, 1), from the seed of the draw."""
 
     kinds = ("neurons", "key_value_groups", "layers")
 

@@ -18,9 +18,9 @@ from lm_eval.tasks import TaskManager
 
 from hfprune.assets.known_tasks import known_task
 from hfprune.assets.stock import stock_yaml
+from hfprune.cells import Value
+from hfprune.cells.items import mean_value
 from hfprune.errors import HfpruneError
-from hfprune.results import Value
-from hfprune.results.items import mean_value
 from hfprune.seeds import derive_seed
 
 if TYPE_CHECKING:

@@ -203,7 +203,7 @@ class Subject:
         return self._find(kind, name) if self._find else Path(name)
 
     def blocks(self, text: "Text") -> DrawnBlocks:
-        """Draw the blocks that a text measure reads, the same for every cell (seed 0 whatever the study's).
+        """Draw the blocks that a text measure reads, the same for every cell (seed 0, whatever the draw).
 
         Raises:
             HfpruneError: the corpus is missing or empty, or has no document that is long enough.

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from hfprune.cells import BY_HAND, Cell, write_result
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.measured_model import Subject
 from hfprune.measurement import Measure, Outcome, stems
 from hfprune.plugins.registry import source_file
 from hfprune.provenance import Stopwatch, is_current, provenance
-from hfprune.results import BY_HAND, Cell, write_result
 
 
 class CellToMeasure(NamedTuple):

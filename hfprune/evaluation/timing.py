@@ -14,8 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import DynamicCache
 from transformers.cache_utils import CacheLayerMixin
 
+from hfprune.cells import Value
 from hfprune.models.head import next_logits
-from hfprune.results import Value
 from hfprune.seeds import derive_seed
 
 if TYPE_CHECKING:

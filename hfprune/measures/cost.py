@@ -6,11 +6,11 @@ from typing import Any
 
 from pydantic import Field, PositiveInt
 
+from hfprune.cells import Value
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.measured_model import Subject
 from hfprune.measurement import BATCH_TOKENS, BatchTokens, Measure, Metric, Outcome
 from hfprune.provenance import Stopwatch
-from hfprune.results import Value
 
 
 class Cost(Measure):

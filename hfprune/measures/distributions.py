@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from hfprune.cells.items import block_items, mean_value
 from hfprune.evaluation.measured_model import Subject, batch_size
 from hfprune.measurement import Metric, Outcome, TextMeasure
-from hfprune.results.items import block_items, mean_value
 
 
 class Distributions(TextMeasure):

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, PositiveInt
 
+from hfprune.cells.items import block_items, mean_value
 from hfprune.evaluation.measured_model import Subject, batch_size
 from hfprune.measurement import Metric, Outcome, TextMeasure
-from hfprune.results.items import block_items, mean_value
 
 if TYPE_CHECKING:
     from torch import Tensor

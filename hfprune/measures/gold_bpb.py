@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
 
-from pydantic import Field, PositiveInt
+from pydantic import BeforeValidator, Field, PositiveInt
 
 from hfprune.assets.text_sizes import tokens_of
+from hfprune.cells import Value
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.measured_model import Subject
 from hfprune.measurement import BATCH_TOKENS, BatchTokens, Measure, Metric, Outcome
-from hfprune.results import Value
 from hfprune.seeds import derive_seed
 from hfprune.settings import Name
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from hfprune.evaluation.lm import PrefixTreeLM
 
+# Capabilities, each with the requests that tell of it: all that the catalogue has.
 GROUPS = {
     "knowledge": ["naturalqs_open", "jeopardy"],
     "reading": ["squad", "coqa", "drop", "boolq"],
@@ -32,6 +33,22 @@ GROUPS = {
     "science": ["arc_easy", "arc_challenge", "openbookqa", "sciq"],
     "common_sense": ["csqa", "piqa", "socialiqa", "winogrande"],
 }
+
+# And one source or few of each, for studies of minutes and for `hfprune prune`.
+SHORT = {
+    "knowledge": ["naturalqs_open", "jeopardy"],
+    "reading": ["boolq"],
+    "mathematics": ["gsm8k"],
+    "code": ["codex_humaneval"],
+    "language": ["lambada"],
+    "science": ["arc_easy", "arc_challenge", "openbookqa"],
+    "common_sense": ["csqa", "piqa", "socialiqa", "winogrande"],
+}
+
+
+def _named(groups: Any) -> Any:
+    """Read `all` and `short` as the groups of that name."""
+    return {"all": GROUPS, "short": SHORT}.get(groups, groups) if isinstance(groups, str) else groups
 
 
 class GoldBpb(Measure):
@@ -54,8 +71,10 @@ class GoldBpb(Measure):
     version = 2
     capability = "Probability of right answers"
 
-    groups: dict[Name, Annotated[list[str], Field(min_length=1)]] = Field(
-        default=GROUPS, min_length=1, description="requests of the catalogue, by name of the group"
+    groups: Annotated[dict[Name, Annotated[list[str], Field(min_length=1)]], BeforeValidator(_named)] = Field(
+        default=GROUPS,
+        min_length=1,
+        description="requests of the catalogue, by name of the group; `all`, or `short` with few of each",
     )
     documents: PositiveInt = Field(
         default=100, description="documents of each task; fewer if a task of the group has fewer"

@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import Field, PositiveInt
 
+from hfprune.cells import Value
 from hfprune.evaluation.measured_model import Subject
 from hfprune.measurement import DECODED, Measure, Metric, Outcome
-from hfprune.results import Value
 from hfprune.seeds import derive_seed
 
 

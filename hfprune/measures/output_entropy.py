@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hfprune.cells.items import block_items, mean_value
 from hfprune.evaluation.measured_model import Subject, block_means
 from hfprune.measurement import Metric, Outcome, TextMeasure
-from hfprune.results.items import block_items, mean_value
 
 if TYPE_CHECKING:
     from torch import Tensor

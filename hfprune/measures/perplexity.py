@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from math import exp
 
+from hfprune.cells import Value
+from hfprune.cells.items import block_items, mean_value
 from hfprune.evaluation.measured_model import Subject, block_means
 from hfprune.measurement import Metric, Outcome, TextMeasure
-from hfprune.results import Value
-from hfprune.results.items import block_items, mean_value
 
 PERPLEXITY = Metric(
     "perplexity",

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
+from hfprune.assets.known_tasks import CROWS, PRIMARY
 from hfprune.evaluation.measured_model import Subject
 from hfprune.measurement import Metric, Outcome, TaskMeasure
 
@@ -41,12 +42,10 @@ class Zeroshot(TaskMeasure):
         percent: dict[str, Any] = {"unit": "%", "shown": "{:.1f}", "scale": 100}
         return [
             *([MARGIN] if self.margin else []),
-            Metric(
-                "average", "Accuracy", better="higher", items=("pct_stereotype", "acc_norm", "acc"), **percent
-            ),
+            Metric("average", "Accuracy", better="higher", items=PRIMARY, **percent),
             Metric("acc", "Accuracy", better="higher", items=("acc",), **percent),
             Metric("acc_norm", "Normalised accuracy", better="higher", items=("acc_norm",), **percent),
-            Metric("pct_stereotype", "Stereotypes", items=("pct_stereotype",), **percent),
+            Metric(CROWS, "Stereotypes", items=(CROWS,), **percent),
         ]
 
     def run(self, subject: Subject) -> Outcome:

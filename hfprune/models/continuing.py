@@ -34,7 +34,7 @@ def continued(
         model: the model that writes.
         blocks: tokens [blocks, length].
         kept: the first tokens of each block that stay, at least one and fewer than its length.
-        seed: the study's seed.
+        seed: the number of the draw.
         corpus: the name of the corpus, for the seed.
         at_once: tokens in the KV cache at a time.
 

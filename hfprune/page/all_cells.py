@@ -6,16 +6,18 @@ from typing import Any
 import pandas as pd
 
 from hfprune.page.study_results import Quantity, StudyResults
+from hfprune.report.looks import looks_of
 from hfprune.report.style import recovery_label
 from hfprune.report.values import dotted
 from hfprune.rounding import percent
 
 COLUMNS = {
     **{"label": "Method", "shown": "Value", "interval": "95 % interval", "beside": "Against its reference"},
-    **{"removed": "Removed", "study": "Study", "model": "Model", "recovery": "Recovery"},
+    **{"removed": "Removed", "study": "Study", "model": "Model"},
+    **{"calibrated": "Calibration", "recovery": "Recovery"},
     **{"n": "n", "draws": "Draws"},
 }
-SEVERAL = ("study", "model", "recovery")  # columns that are left out where all rows are alike
+SEVERAL = ("study", "model", "calibrated", "recovery")  # columns that are left out where all rows are alike
 SIGNS = {"better": "▲", "worse": "▼", "no significant difference": "≈"}
 
 
@@ -40,7 +42,7 @@ def read_all(studies: Sequence[StudyResults]) -> dict[str, list[dict[str, Any]]]
 
 
 def _rows(study: StudyResults) -> pd.DataFrame:
-    values, labels = study.values, {method: look.label for method, look in study.data.looks.items()}
+    values, labels = study.values, {method: look.label for method, look in looks_of(study.data).items()}
     keys = values[[*Quantity._fields]].itertuples(index=False, name=None)
     return values.assign(
         study=study.name,

@@ -7,8 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from hfprune.analysis.averages import AVERAGE_WITHOUT_CROWS
-from hfprune.analysis.condition import (
+from hfprune.effects.condition import (
     CONTRADICTED,
     EQUIVALENT,
     FALSE,
@@ -23,10 +22,11 @@ from hfprune.analysis.condition import (
     REPRODUCED,
     TRUE,
 )
-from hfprune.analysis.declarations import Declarations
-from hfprune.analysis.effect import Effect
+from hfprune.effects.effect import Effect
 from hfprune.page.study_results import StudyResults
 from hfprune.report.charts import FOCUS
+from hfprune.results.averages import AVERAGE_WITHOUT_CROWS
+from hfprune.results.declarations import Declarations
 from hfprune.rounding import percent, written
 
 # A sign before the word of a verdict; verdicts that are not listed have a neutral one.
@@ -113,6 +113,7 @@ def _row(row: dict[str, Any], extra: list[str], declared: Declarations) -> dict[
     published = "" if pd.isna(row["published"]) else written(row["form"], row["published"], nan, nan)[0]
     doubt = f" ({text['confidence']})" if text["confidence"] in ("suspect", "tentative") and published else ""
     return {
+        "calibrated": text["calibrated"],
         **{name: text[name] for name in ("model", "metric", "verdict", "anomalies", "note", "condition")},
         "ratio": None if pd.isna(row["ratio"]) else float(row["ratio"]),
         "removed": percent(row["ratio"]),

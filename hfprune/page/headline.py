@@ -3,17 +3,18 @@
 from collections.abc import Iterator
 from typing import Any
 
-from hfprune.analysis.effect import STANDINGS
+from hfprune.cells import DENSE
+from hfprune.effects.effect import STANDINGS
 from hfprune.page.study_results import StudyResults
 from hfprune.report.charts import focus
-from hfprune.results import DENSE
+from hfprune.report.looks import looks_of
 from hfprune.rounding import percent
 
 EXTREMES = {"lower": "lowest", "higher": "highest"}
 
 
 def cards(study: StudyResults) -> Iterator[dict[str, Any]]:
-    """Yield what the template shows of each model; nothing if no pruned model was measured.
+    """Yield what the template shows of each model and calibration; nothing if no pruned model was measured.
 
     `best`, `rival` (see `_rival`), `reference` (None if there is none), `paper` (cross-entropy beside entropy,
     the paper's main comparison, or None) and `others` (the best at every other ratio) are rows of
@@ -28,11 +29,10 @@ def cards(study: StudyResults) -> Iterator[dict[str, Any]]:
     values = study.values.sort_values("value", ascending=meaning.better == "lower")
     values = values[(values["recovery"] == "none") & (values["method"] != DENSE)]
     values = values[(values[[*headline._fields]] == [*headline]).all(axis=1)]
-    values = values.assign(label=[study.data.looks[method].label for method in values["method"]])
-    for model in dict.fromkeys(study.values["model"]):
-        rows = values[values["model"] == model]
-        if rows.empty:
-            continue
+    values = values.assign(label=[looks_of(study.data)[method].label for method in values["method"]])
+    groups = values[["model", "calibrated"]].drop_duplicates().itertuples(index=False, name=None)
+    for model, calibrated in [*groups]:
+        rows = values[(values["model"] == model) & (values["calibrated"] == calibrated)]
         by_ratio = {
             float(ratio): part.astype(object).where(part.notna(), None).to_dict("records")
             for ratio, part in rows.groupby("ratio")
@@ -45,7 +45,7 @@ def cards(study: StudyResults) -> Iterator[dict[str, Any]]:
         beside = [line for line in lines if reference and line["reference"] == reference["method"]]
         yield {
             "study": study.name,
-            "model": model,
+            "model": ", ".join(filter(None, [model, calibrated])),
             "removed": percent(focus(rows)),
             "measure": meaning.name,
             "best": lines[0],

@@ -6,8 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from hfprune.cells import DENSE
 from hfprune.page.study_results import StudyResults
-from hfprune.results import DENSE
+from hfprune.report.looks import looks_of
 from hfprune.rounding import percent
 from hfprune.study import paths
 
@@ -21,9 +22,11 @@ def facts(study: StudyResults) -> dict[str, Any]:
     ratios = sorted(pruned["ratio"].dropna().unique())
     found: dict[str, list[str]] = {
         "Models": sorted(tidy["model"].unique()),
-        "Methods": [data.looks[method].label for method in data.looks if method in {*pruned["method"]}],
+        "Methods": [
+            looks_of(data)[method].label for method in looks_of(data) if method in {*pruned["method"]}
+        ],
         "Parameters removed": [percent(ratio) for ratio in ratios],
-        "Draws of the calibration": [str(pruned["seed"].nunique())],
+        "Draws of the calibration": [str(pruned["draw"].nunique())],
         "Recovery": sorted(name for name in tidy["recovery"].unique() if name != "none") or ["none"],
         "Measured": [*_measures(study)],
         "Not applicable": [f"{blanks} cells, whose method could not cut what it names"] * (blanks > 0),

@@ -14,6 +14,7 @@ from hfprune.page import all_cells, claim_lines, headline, ran
 from hfprune.page.html import template, text
 from hfprune.page.study_results import StudyResults, read_study
 from hfprune.report.drawing.figure_files import embedded_svg
+from hfprune.report.looks import looks_of
 from hfprune.report.publication import FIGURES, absent, caption, publication_names
 from hfprune.report.table_files import made_table
 
@@ -72,7 +73,7 @@ def figures_of(study: StudyResults) -> dict[str, dict[str, Any]]:
 
 
 def _texts(values: pd.DataFrame, study: StudyResults) -> list[list[str]]:
-    labels = {method: look.label for method, look in study.data.looks.items()}
+    labels = {method: look.label for method, look in looks_of(study.data).items()}
     shown = values.replace({name: labels for name in ("method", "reference") if name in values})
     return [
         ["" if pd.isna(x) else f"{x:.4g}" if isinstance(x, float) else str(x) for x in row]

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from hfprune.analysis.averages import AVERAGE_WITHOUT_CROWS, MEAN
-from hfprune.analysis.questions import REFERENCE
 from hfprune.assets.known_tasks import known_task
-from hfprune.report.collected import Collected
+from hfprune.cells import DENSE
+from hfprune.effects.effect import Effect
+from hfprune.effects.questions import REFERENCE
 from hfprune.report.values import all_values, headings, measures_in_order, scaled
-from hfprune.results import DENSE
+from hfprune.results.averages import AVERAGE_WITHOUT_CROWS, MEAN
+from hfprune.results.reader import Results
 from hfprune.rounding import written
 
 # Kind of measure, or of a zero-shot task → what it tells about a model.
@@ -47,7 +48,7 @@ class StudyResults:
     name: str
     link: str
     """From the page's folder to the results."""
-    data: Collected
+    data: Results
     values: pd.DataFrame
     """One row per cell over draws and `Quantity`: `value`, `low`, `high` (in the units shown), `stderr`, `n`,
     `draws` and, beside a reference, `effect`, `reference` and `differs`. For readers: `shown`, `interval`,
@@ -83,7 +84,7 @@ def read_study(folder: Path, paper: Path, base: Path) -> StudyResults:
     Raises:
         HfpruneError: it has no result, or a file cannot be read.
     """
-    data = Collected(folder, paper)
+    data = Results(folder, paper)
     data.check_results()
     link = Path(os.path.relpath(folder.resolve(), base.resolve())).as_posix()
     values, meanings = _values(data)
@@ -110,7 +111,7 @@ def _provenance(records: pd.DataFrame) -> dict[str, Any]:
     return found | {"first_started": started[:1], "last_started": started[-1:]}
 
 
-def _values(data: Collected) -> tuple[pd.DataFrame, dict[Quantity, Meaning]]:
+def _values(data: Results) -> tuple[pd.DataFrame, dict[Quantity, Meaning]]:
     levels, declared = data.levels, data.declared
     measured = all_values(levels, declared, measures_in_order(levels, declared))
     measured = scaled(measured[measured["metric"] != "not_applicable"])
@@ -132,22 +133,22 @@ def _values(data: Collected) -> tuple[pd.DataFrame, dict[Quantity, Meaning]]:
             logarithmic=metric.effect == "ratio",
             outcome=outcomes.get(quantity[:2], "") if whole else "",
         )
-    return measured.rename(columns={"seeds": "draws"}), meanings
+    return measured, meanings
 
 
-def _with_effects(data: Collected, values: pd.DataFrame, meanings: dict[Quantity, Meaning]) -> pd.DataFrame:
+def _with_effects(data: Results, values: pd.DataFrame, meanings: dict[Quantity, Meaning]) -> pd.DataFrame:
     rows = data.effects[(data.effects["question"] == REFERENCE) & (data.effects["task"] == "")]
     whole = {quantity[:2]: quantity.task for quantity, meaning in meanings.items() if meaning.outcome}
     rows = rows[rows["outcome"].isin([meaning.outcome for meaning in meanings.values()])]
     tasks = [whole[pair] for pair in zip(rows["measure"], rows["metric"], strict=True)]
-    effects = [data.effect(row) for row in rows.to_dict("records")]
+    effects = [Effect.of_row(row) for row in rows.to_dict("records")]
     texts = [(*effect.texts, effect.standing) for effect in effects]
     beside = pd.DataFrame(texts, rows.index, ["effect_shown", "effect_interval", "standing"])
     names = {"against": "reference", "value": "effect"}
     shown = rows.rename(columns=names)
-    keys = ["model", "ratio", "method", "recovery", "measure", "metric", "task"]
+    keys = ["model", "calibrated", "ratio", "method", "recovery", "measure", "metric", "task"]
     shown = shown.assign(task=tasks)[[*keys, "reference", "differs", "resamples", "effect"]].join(beside)
-    found = values.merge(shown.astype({"ratio": float, "effect": float}), "left", on=keys)
+    found = values.merge(shown.astype({"ratio": float, "calibrated": str, "effect": float}), "left", on=keys)
     blank = dict.fromkeys(("reference", "differs", *beside.columns), "")
     return found.fillna(blank | {"resamples": 0})
 

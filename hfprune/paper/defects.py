@@ -14,8 +14,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from hfprune.assets.shipped import shipped
+from hfprune.cells import DENSE
 from hfprune.paper.printed import AVERAGE, line_name_of, read_rows, read_tables
-from hfprune.results import DENSE
 from hfprune.rounding import percent
 
 PAPER = shipped(Path("paper"))

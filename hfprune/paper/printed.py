@@ -17,9 +17,6 @@ DOSE = 43_128 * 1_024  # tokens of the paper's calibration: sequences, and the l
 MARGIN = "margin"  # a zero-shot metric beside those that the paper prints
 AVERAGE = "average"  # the task of a mean over the tasks of a row
 AVERAGE_WITHOUT_CROWS = "average without CrowS"
-# The metric of CrowS-Pairs: a share of stereotypes, which the paper averages as if it were an accuracy.
-CROWS = "pct_stereotype"
-PRIMARY = (CROWS, "acc_norm", "acc")  # the metrics of a zero-shot task, the preferred first
 CONFIDENT = "ok"  # `confidence` of a published number without known doubts
 NOT_AVERAGED = {8: ("truthfulqa_mc2",)}  # tasks that a published table leaves out of its averages (A15)
 

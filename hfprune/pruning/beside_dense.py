@@ -8,6 +8,7 @@ from typing import Any
 
 from hfprune.assets.corpora import read_corpus
 from hfprune.assets.requests import read_requests
+from hfprune.cells import read_result
 from hfprune.comparison.before_after import (
     ASKED,
     OWN,
@@ -24,13 +25,13 @@ from hfprune.exports.checkpoint import write_card
 from hfprune.exports.export_folder import PROVENANCE
 from hfprune.files import read_json
 from hfprune.measurement import MEASURES, TextMeasure
+from hfprune.measures.gold_bpb import SHORT
 from hfprune.models.load import load_skeleton, load_tokenizer
 from hfprune.models.units import count_parameters
 from hfprune.pruning.config import Pruning
 from hfprune.pruning.folder import MODEL
 from hfprune.pruning.recipe import PruningRecipe
 from hfprune.recovery.packing import load_packed
-from hfprune.results import read_result
 from hfprune.settings.recovery import RECOVERED
 from hfprune.stages import Stage
 
@@ -49,15 +50,7 @@ CROPS: dict[str, Any] = {
     "length": 128,
 }
 CAPABILITIES: dict[str, Any] = {
-    "groups": {
-        "knowledge": ["naturalqs_open", "jeopardy"],
-        "reading": ["boolq"],
-        "mathematics": ["gsm8k"],
-        "code": ["codex_humaneval"],
-        "language": ["lambada"],
-        "science": ["arc_easy", "arc_challenge", "openbookqa"],
-        "common_sense": ["csqa", "piqa", "socialiqa", "winogrande"],
-    },
+    "groups": SHORT,
     "documents": 8,
     "max_tokens": 2048,
 }

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from hfprune.cells import DENSE
 from hfprune.cost.costs import CONTEXT, Costs
 from hfprune.devices.known import UTILISATION, Device, nominal_cpu, visible_device
 from hfprune.errors import HfpruneError
@@ -18,7 +19,6 @@ from hfprune.models.load import load_skeleton
 from hfprune.models.shape import Shape, shape_of
 from hfprune.pruning.faster_dtype import TOKENS, mlp_seconds, step_seconds
 from hfprune.pruning.sample import CROPS, STEPS
-from hfprune.results import DENSE
 from hfprune.stages import Stage
 from hfprune.study.files import Files
 

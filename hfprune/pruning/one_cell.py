@@ -11,8 +11,9 @@ import torch
 from tqdm import tqdm
 
 from hfprune.assets.catalogue import Catalogue, LocalSource, ModelAsset
+from hfprune.cells import DENSE
+from hfprune.cells.recovery import Recovery
 from hfprune.comparison.before_after import step_of
-from hfprune.criteria import CRITERIA
 from hfprune.errors import HfpruneError
 from hfprune.models.load import load_skeleton
 from hfprune.models.units import count_parameters, gated_mlps, units_of
@@ -24,7 +25,6 @@ from hfprune.pruning.faster_dtype import faster_dtype
 from hfprune.pruning.folder import MODEL, WORK
 from hfprune.pruning.recipe import PruningRecipe
 from hfprune.pruning.sample import Sample
-from hfprune.results import DENSE
 from hfprune.settings import NAME, load, validate
 from hfprune.settings.allocation import Allocation
 from hfprune.settings.recovery import fewest_sequences
@@ -144,8 +144,7 @@ def one_cell(
     names = {kind: re.sub(r"[^A-Za-z0-9._-]|^[._-]+", "_", at.resolve().name) for kind, at in folders.items()}
     names = {kind: name if re.fullmatch(NAME, name) else f"my{name}" for kind, name in names.items()}
     method: dict[str, Any] = {"criterion": recipe.criterion, "options": recipe.options, "units": asked.units}
-    if CRITERIA.load(recipe.criterion).needs != "weights":
-        method["sequences"] = asked.sequences or SCORED
+    scored = asked.sequences or SCORED
     steps = ["linear"] * recipe.linear + ["lora"] * bool(asked.recover and asked.ratio)
     # Each step on those before it, so that each is measured.
     recoveries = ["none", *("+".join(steps[: count + 1]) for count in range(len(steps)))]
@@ -153,15 +152,18 @@ def one_cell(
         "models": [names["models"]],
         "methods": {recipe.criterion: method | {"allocation": recipe.allocation}},
         "ratios": [asked.ratio] if asked.ratio else _ratios(asked, recipe, folders["models"]),
-        "seeds": [asked.seed],
+        "draws": [asked.seed],
         "recoveries": recoveries if asked.ratio else recoveries[-1:],
         "recovery": LORA | {"instructions": names["instructions"]} if asked.recover else None,
         "dtype": asked.dtype if asked.dtype != "auto" else faster_dtype(folders["models"], asked.out / WORK),
-        "calibration": {
-            "corpus": names["corpora"],
-            "sequences": max(least, asked.sequences or (SOLVED if recipe.linear else SCORED)),
-            "length": asked.length,
-            "sampling": "pack",
+        "calibrations": {
+            names["corpora"]: {
+                "corpus": names["corpora"],
+                "sequences": max(least, asked.sequences or (SOLVED if recipe.linear else SCORED)),
+                "length": asked.length,
+                "sampling": "pack",
+                "sizes": {scored: 1},
+            }
         },
         "measures": measures,
     }
@@ -177,7 +179,7 @@ def one_cell(
     )
 
 
-def jobs_of(files: Files, asked: Pruning, recovery: str) -> dict[str, Stage]:
+def jobs_of(files: Files, asked: Pruning, recovery: Recovery) -> dict[str, Stage]:
     """Return the jobs by their titles, in order: the model after this recovery and its export, then what it lost.
 
     Where several steps are measured, the export comes after, since it is of the step that is worth taking.
@@ -235,6 +237,8 @@ def _listed(files: Files) -> Iterator[Any]:
     for job in list_jobs(files):
         dense = [cell for cell in job.named_cells() if cell.method == DENSE]
         measures = job.made.values() if isinstance(job, MeasureCells) and dense else ()
-        control = any(cell.recovery != "none" for cell in dense) or any(x.needs != "model" for x in measures)
+        control = any(cell.recovery is not Recovery.NONE for cell in dense) or any(
+            x.needs != "model" for x in measures
+        )
         if job.stage != "fetch" and not control:
             yield job

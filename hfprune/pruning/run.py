@@ -228,7 +228,7 @@ def _settings(asked: Pruning, recipe: "PruningRecipe", jobs: "dict[str, Any]") -
 
     # A short text fills fewer blocks than were asked for.
     drawn = len(load_blocks(jobs["calibrate"].out)) if "calibrate" in jobs else 0
-    scored = jobs["score"].sequences
+    scored = next(iter(jobs["score"].sizes), None)  # none of criteria that read weights alone
     shown = asked.model_dump(mode="json", exclude={"out", "resources", "catalogue", "sequences"})
     parts = {name: value for name, value in recipe._asdict().items() if name != "shown"}
     return (shown | parts) | {

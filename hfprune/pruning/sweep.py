@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
-from hfprune.analysis.effect import Effect
+from hfprune.cells import DENSE, read_result
 from hfprune.comparison.rows import paired, share
+from hfprune.effects.effect import Effect
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
 from hfprune.pruning.beside_dense import CROPS
@@ -20,7 +21,6 @@ from hfprune.pruning.folder import SWEPT
 from hfprune.report.charts import Chart
 from hfprune.report.drawing.panels import sheet, theme
 from hfprune.report.style import Look
-from hfprune.results import DENSE, read_result
 from hfprune.rounding import percent
 from hfprune.stages import Stage
 

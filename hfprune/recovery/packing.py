@@ -56,7 +56,7 @@ def all_learnt(packed: Packed) -> Packed:
 
 
 def recovery_seed(seed: int, instructions: str) -> int:
-    """Return the seed of all random steps in a recovery, from the study's seed; it fits NumPy's 32 bits.
+    """Return the seed of all random steps in a recovery, from that of the draw; it fits NumPy's 32 bits.
 
     It is the same for all models, methods and ratios, so that they start from the same adapters and read the
     same pairs in the same order.

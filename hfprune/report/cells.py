@@ -75,11 +75,17 @@ def ratio_column(rows: pd.DataFrame) -> Column:
 
 
 def head_columns(rows: pd.DataFrame, looks: Mapping[str, Look]) -> list[Column]:
-    """Return the columns that come first in a table: the ratio, and the method with its recovery."""
+    """Return the columns that come first in a table: ratio, calibration if there are several, and method."""
     recoveries = rows["recovery"] if "recovery" in rows else ["none"] * len(rows)
     pairs = zip(rows["method"], recoveries, strict=True)
     methods = [method_label(looks[method], recovery) for method, recovery in pairs]
-    return [ratio_column(rows), Column("Method", methods, words=True)]
+    return [ratio_column(rows), *calibration_columns(rows), Column("Method", methods, words=True)]
+
+
+def calibration_columns(rows: pd.DataFrame) -> list[Column]:
+    """Return the column of calibrations; none where nothing tells them apart."""
+    named = [text or MISSING for text in words(rows["calibrated"])] if "calibrated" in rows else []
+    return [Column("Calibration", named, words=True)] if {*named} - {MISSING} else []
 
 
 def differences(rows: pd.DataFrame, looks: Mapping[str, Look]) -> list[str]:

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hfprune.analysis.averages import error_column
-from hfprune.analysis.declarations import Declarations
+from hfprune.cells import DENSE
+from hfprune.cells.recovery import Recovery
 from hfprune.report.style import Look, recovery_label
-from hfprune.results import DENSE
+from hfprune.results.averages import error_column
+from hfprune.results.declarations import Declarations
 from hfprune.rounding import DIGITS, percent
 
 FOCUS = 0.2  # charts of a single ratio show this one or the nearest; the paper's first
@@ -53,20 +54,29 @@ class Chart:
 
 
 def facets(values: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Split into facets by name: one per model, and per recovery if there are several.
+    """Split into facets by name: one per model, calibration and recovery, of these if there are several.
 
-    Reconstruction leaves the dense model as it is, so it stands beside them, too. Where others have
-    pruned models, it has no facet of its own.
+    The dense model with the same training stands in each; reconstruction and calibration leave it as it is. Where
+    others have pruned models, it has no facet of its own.
     """
-    by = ["model", "recovery"] if values["recovery"].nunique() > 1 else ["model"]
+    dense = values[values["method"] == DENSE]
+    cut = values.drop(dense.index)
+    several = [name for name in ("calibrated", "recovery") if name in values and values[name].nunique() > 1]
+    if "calibrated" in several and cut["calibrated"].nunique() < 2:
+        several.remove("calibrated")
+    by = ["model", *several]
     order = values.sort_values(by, key=lambda part: part.map(lambda name: (name != "none", name)))
     found = {}
-    for (model, *recovery), facet in order.groupby(by, sort=False):
-        if recovery and DENSE not in {*facet["method"]}:
-            unsolved = recovery[0].removeprefix("linear").removeprefix("+") or "none"
-            beside = (values["model"] == model) & (values["method"] == DENSE)
-            facet = pd.concat([values[beside & (values["recovery"] == unsolved)], facet])
-        found[", ".join([model, *map(recovery_label, recovery)])] = facet
+    for key, facet in order.groupby(by, sort=False):
+        place = dict(zip(by, key, strict=True))
+        if DENSE not in {*facet["method"]}:
+            beside = dense["model"] == place["model"]
+            if "recovery" in place:
+                beside &= dense["recovery"] == Recovery(place["recovery"]).of_dense
+            facet = pd.concat([dense[beside], facet])
+        parts = [place["model"], place.get("calibrated", "")]
+        parts += [recovery_label(place["recovery"])] if "recovery" in place else []
+        found[", ".join(filter(None, parts))] = facet
     return {name: facet for name, facet in found.items() if {*facet["method"]} != {DENSE}} or found
 
 

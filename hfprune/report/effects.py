@@ -3,16 +3,17 @@
 import numpy as np
 import pandas as pd
 
-from hfprune.analysis.effect import DIRECTIONS
-from hfprune.analysis.kept_neurons import AGREEMENT, OF_PAIR
-from hfprune.analysis.questions import REFERENCE
-from hfprune.analysis.reference import reference_of
-from hfprune.report.collected import Collected
+from hfprune.effects.effect import DIRECTIONS
+from hfprune.effects.questions import REFERENCE
+from hfprune.results.kept_neurons import AGREEMENT, OF_PAIR
+from hfprune.results.reader import Results
+from hfprune.study.reference import reference_of
 
-AT = ["model", "ratio", "method"]  # tells the rows of one question apart, without recovery
+GROUP = ["model", "calibrated", "ratio"]  # within which methods are compared
+AT = [*GROUP, "method"]  # tells the rows of one question apart, without recovery
 
 
-def beside_reference(data: Collected) -> pd.DataFrame:
+def beside_reference(data: Results) -> pd.DataFrame:
     """Return the effects of methods beside their references, without recovery, on each measure's first outcome.
 
     By model and ratio the best method comes first, by the study's primary outcome or else the first measured one.
@@ -23,14 +24,14 @@ def beside_reference(data: Collected) -> pd.DataFrame:
     return rows.iloc[_best_first(rows, ranking(data, rows))]
 
 
-def agreement_on_neurons(data: Collected) -> pd.DataFrame:
+def agreement_on_neurons(data: Results) -> pd.DataFrame:
     """Return the agreement of methods with their references, and of these, a row a draw, with their own first."""
     references = {reference_of(data.study, method) for method in data.study.methods}
-    rows = data.neurons if len(data.neurons) else pd.DataFrame(columns=[*OF_PAIR, *AGREEMENT])
-    return rows[rows["seed"].isna() | rows["method"].isin(references)]
+    rows = data.neurons if len(data.neurons) else pd.DataFrame(columns=["calibrated", *OF_PAIR, *AGREEMENT])
+    return rows[rows["draw"].isna() | rows["method"].isin(references)]
 
 
-def ranking(data: Collected, rows: pd.DataFrame) -> str:
+def ranking(data: Results, rows: pd.DataFrame) -> str:
     """Return the outcome that ranks methods: the study's primary one, or the first that was measured; or ""."""
     there, known = {*rows["outcome"]}, data.declared.first_outcomes()
     primary = [name for name, declared in known.items() if declared.measure == data.study.primary]
@@ -42,5 +43,5 @@ def _best_first(rows: pd.DataFrame, outcome: str) -> np.ndarray:
     penalty = -ranked["value"] * ranked["better"].map(DIRECTIONS).astype(float).fillna(0)
     known = dict(zip(ranked[AT].itertuples(index=False, name=None), penalty, strict=True))
     keys = [known.get(at, np.inf) for at in rows[AT].itertuples(index=False, name=None)]
-    order = rows[["model", "ratio"]].assign(penalty=keys, place=np.arange(len(rows)))
-    return order.sort_values(["model", "ratio", "penalty", "place"])["place"].to_numpy()
+    order = rows[GROUP].assign(penalty=keys, place=np.arange(len(rows)))
+    return order.sort_values([*GROUP, "penalty", "place"])["place"].to_numpy()

@@ -7,14 +7,12 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from hfprune.analysis.averages import primary_values, without_tasks
-from hfprune.analysis.declarations import ALL_SHOWN, Declarations
-from hfprune.assets.known_tasks import known_task, tasks_in_order
-from hfprune.paper.printed import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS
+from hfprune.assets.known_tasks import CROWS, known_task, tasks_in_order
+from hfprune.cells import DENSE
+from hfprune.paper.printed import AVERAGE, AVERAGE_WITHOUT_CROWS
 from hfprune.paper.relations import Paper
 from hfprune.report import unread
 from hfprune.report.cells import OURS, PAPER, head_columns, in_order, present
-from hfprune.report.collected import Collected
 from hfprune.report.publication import TablePublication
 from hfprune.report.rows import (
     ORDER,
@@ -29,7 +27,9 @@ from hfprune.report.rows import (
 )
 from hfprune.report.style import looks
 from hfprune.report.typeset import Column, Table
-from hfprune.results import DENSE
+from hfprune.results.averages import primary_values, without_tasks
+from hfprune.results.declarations import ALL_SHOWN, Declarations
+from hfprune.results.reader import Results
 
 FORMS = {
     AVERAGE: CellForm("Average", better="higher"),
@@ -101,16 +101,17 @@ class PaperTable(TablePublication):
     """Tasks that neither appear nor count in the average."""
     notes: ClassVar[tuple[str, ...]] = ()
 
-    def make(self, data: Collected) -> Table:
+    def make(self, data: Results) -> Table:
         """Make the table of the published rows and ours, with notes on sources, errors and anomalies."""
         published, declared = data.printed, data.declared
         theirs = published.numbers[published.numbers["table"] == self.order]
-        theirs = theirs.assign(key=theirs["column"], source=PAPER).drop(columns="label")
+        theirs = theirs.assign(key=theirs["column"], source=PAPER, calibrated="").drop(columns="label")
         ours, of_answers = self._measured(data, {*theirs["model"]})
         forms = self._forms(ours, theirs, declared)
         blanks = data.blanks[: 0 if self.of_scoring else None]
         ours = with_blanks(ours, self._chosen(blanks, published, {*theirs["model"]}), forms)
-        cells = with_following(pd.concat([theirs, ours], ignore_index=True))
+        both = pd.concat([theirs, ours], ignore_index=True).fillna({"calibrated": ""})
+        cells = with_following(both)
         cells = cells[cells["key"].isin(forms)]
         named = looks({*cells["method"]} - {*unread.LOOKS}, data.labels) | unread.LOOKS
         cells = in_order(cells, ORDER, named, [*published.models.values()])
@@ -130,7 +131,7 @@ class PaperTable(TablePublication):
         ]
         return Table(numbers, columns, below)
 
-    def _measured(self, data: Collected, in_table: set[str]) -> tuple[pd.DataFrame, list[str]]:
+    def _measured(self, data: Results, in_table: set[str]) -> tuple[pd.DataFrame, list[str]]:
         """Return our numbers by their keys, beside what is right without reading, and notes about that."""
         found = data.answers[: None if unread.WITHOUT_CONSTANT in self.keys else 0]
         same = unread.constant(data, found)
@@ -233,11 +234,11 @@ def _sizes(levels: pd.DataFrame) -> pd.DataFrame:
 
     A plan gives the number for its cells, with any recovery, and for the dense model.
     """
-    by = ["study", "model", "method", "ratio"]
+    by = ["study", "model", "calibration", "sequences", "calibrated", "method", "ratio"]
     plans = levels[levels["measure"] == "size"].pivot_table("value", by, "metric")
     plans = plans.reindex(columns=["parameters", "parameter_ratio"])
     whole = (plans["parameters"] / (1 - plans["parameter_ratio"])).round().groupby("model").first()
-    cells = levels[levels["ratio"].notna()].groupby([*by, "recovery"], as_index=False)["seeds"].max()
+    cells = levels[levels["ratio"].notna()].groupby([*by, "recovery"], as_index=False)["draws"].max()
     pruned = cells.merge(plans.reset_index(), "left", by)["parameters"].set_axis(cells.index)
     value = pruned.where(cells["method"] != DENSE, cells["model"].map(whole))
     none = dict.fromkeys(("stderr", "sd", "low", "high"), np.nan)
@@ -252,8 +253,8 @@ def with_following(cells: pd.DataFrame) -> pd.DataFrame:
     for key, (raw, method, formula) in FOLLOWING.items():
         rows = cells[(cells["key"] == raw) & ((cells["source"] == OURS) | (key not in printed))]
         reference = rows[(rows["method"] == method) & (rows["recovery"] == "none")]
-        reference = reference[["model", "source", "value"]]
-        rows = rows.merge(reference, on=["model", "source"], suffixes=("", "_reference"))
+        on = ["model", "source"] if method == DENSE else ["model", "source", "calibrated"]
+        rows = rows.merge(reference[[*on, "value"]], on=on, suffixes=("", "_reference"))
         value = formula(rows["value_reference"], rows["value"])
-        parts.append(rows[[*ROW, "seeds"]].assign(key=key, value=value))
+        parts.append(rows[[*ROW, "draws"]].assign(key=key, value=value))
     return pd.concat([part for part in parts if len(part)] or [cells], ignore_index=True)

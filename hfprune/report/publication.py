@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from hfprune.report.collected import Collected
     from hfprune.report.typeset import Table
+    from hfprune.results.reader import Results
 
 Kind = Literal["tables", "figures"]
 
@@ -40,7 +40,7 @@ class TablePublication(Publication):
     """The note of a table without rows."""
 
     @abstractmethod
-    def make(self, data: Collected) -> Table:
+    def make(self, data: Results) -> Table:
         """Make the table from a study's results."""
 
 
@@ -51,11 +51,11 @@ class FigurePublication(Publication):
     """The sentence that takes the place of a figure without values."""
 
     @abstractmethod
-    def values(self, data: Collected) -> pd.DataFrame:
+    def values(self, data: Results) -> pd.DataFrame:
         """Return what the figure draws, which the page shows below it as a table; empty if there is nothing."""
 
     @abstractmethod
-    def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
+    def draw(self, values: pd.DataFrame, data: Results) -> Figure:
         """Draw the values."""
 
 

@@ -45,8 +45,8 @@ def publications(name: str, study: Study, collected: Iterable[Path]) -> Publicat
         *study.recoveries,
         *(one for model in study.models.values() for one in model.recoveries or ()),
     ]
-    kinds |= {part for recovery in recoveries for part in recovery.split("+")}
-    kinds.add("sizes" if study.calibration.sizes else "whole")
+    kinds |= {step for recovery in recoveries for step in recovery.steps}
+    kinds |= {"sizes" if len(read.sizes) > 1 else "whole" for read in study.calibrations.values()}
 
     written = [*map(str, collected)]
     return Publications(

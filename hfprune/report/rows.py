@@ -6,17 +6,18 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from hfprune.analysis.averages import error_column
-from hfprune.paper.printed import AVERAGE, CONFIDENT, CROWS
+from hfprune.assets.known_tasks import CROWS
+from hfprune.cells import DENSE
+from hfprune.paper.printed import AVERAGE, CONFIDENT
 from hfprune.paper.relations import Paper
 from hfprune.report.cells import OURS, PAPER
 from hfprune.report.typeset import MISSING, Column, mark
-from hfprune.results import DENSE
+from hfprune.results.averages import error_column
 from hfprune.rounding import rounded
 
-ROW = ["model", "method", "ratio", "recovery", "source"]  # identifies a row of a table
-ORDER = ["model", "ratio", "recovery", "method", "source"]
-GROUP = ["model", "ratio", "recovery", "source"]  # the best row of a group is marked
+ROW = ["model", "calibrated", "method", "ratio", "recovery", "source"]  # identifies a row of a table
+ORDER = ["model", "ratio", "recovery", "calibrated", "method", "source"]
+GROUP = ["model", "calibrated", "ratio", "recovery", "source"]  # the best row of a group is marked
 # Meaning of ± → the errors after a number, and their formats.
 ERRORS = {"stderr": {"stderr": " ± {}"}, "sd": {"sd": " ± {}", "stderr": " ({})"}}
 
@@ -40,9 +41,10 @@ def lay_out(
     """Return the numbers of a table, and the columns of its keys.
 
     Args:
-        cells: rows of `hfprune.analysis.averages.levels` in order, with the columns `source`, `key`, `printed`
+        cells: rows of `hfprune.results.averages.levels` in order, with the columns `source`, `key`, `printed`
             (a published number as printed) and `confidence`.
     """
+    cells = cells.fillna({"calibrated": ""})
     row = cells.groupby(ROW, dropna=False, sort=False).ngroup()
     signs, cells = ERRORS[error_column(cells)], cells.assign(row=row)
     rows = cells.drop_duplicates("row").set_index("row")[ROW]
@@ -135,17 +137,17 @@ def mark_notes(columns: list[Column], ours: pd.DataFrame) -> list[str]:
     legend = []
     text = " ".join(cell for column in columns for cell in column.cells)
     if "±" in text:
-        seeds = ours.loc[ours["seeds"] > 1, "seeds"].astype(int)
+        draws = ours.loc[ours["draws"] > 1, "draws"].astype(int)
         over = (
-            f"standard deviation over {span(seeds)} seeds, and in brackets standard error over items"
-            if len(seeds)
-            else "standard error over items, one seed"
+            f"standard deviation over {span(draws)} draws, and in brackets standard error over items"
+            if len(draws)
+            else "standard error over items, one draw"
         )
         legend.append(f"±: {over}; for single tasks, see the CSV.")
     if "**" in text:
         legend.append(
-            "Bold: best pruned method with the same source, ratio and recovery, where its 95 % interval does not "
-            "overlap that of any other."
+            "Bold: best pruned method with the same source, calibration, ratio and recovery, where its 95 % "
+            "interval does not overlap that of any other."
         )
     if MISSING in text:
         legend.append(f"{MISSING}: not printed in the paper, not measured, or not applicable.")
@@ -159,7 +161,7 @@ def averages(ours: pd.DataFrame, theirs: pd.DataFrame, published: Paper, zerosho
     if len(scores):
         notes.append(f"Items per task in ours: {span(scores['n'])}.")
         pruned = scores[scores["method"] != DENSE]
-        if len(pruned) and not (pruned["seeds"] > 1).any():
+        if len(pruned) and not (pruned["draws"] > 1).any():
             notes.append(
                 "Ours are of one draw of the calibration, too few to compare methods. What each changes "
                 "from the dense model on the same items is in the table `lost`."

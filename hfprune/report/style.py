@@ -6,7 +6,7 @@ from itertools import product
 from typing import Any, Literal, NamedTuple
 from zlib import crc32
 
-from hfprune.results import DENSE
+from hfprune.cells import DENSE
 from hfprune.study.labels import Label, readable
 
 Marker = Any

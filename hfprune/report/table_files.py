@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from hfprune.errors import REASON, explained
-from hfprune.report.collected import Collected
 from hfprune.report.publication import TABLES, absent, caption, publication_names
 from hfprune.report.typeset import Column, Table, write_table
+from hfprune.results.reader import Results
 
 
 def write_tables(
@@ -18,13 +18,13 @@ def write_tables(
     Returns:
         The names that were not written, with the files that they lack.
     """
-    data, lacking = Collected(folder, paper), absent("tables", folder, only)
+    data, lacking = Results(folder, paper), absent("tables", folder, only)
     for name in [name for name in only or publication_names("tables") if name not in lacking]:
         write_table(out, name, made_table(name, data))
     return lacking
 
 
-def made_table(name: str, data: Collected) -> Table:
+def made_table(name: str, data: Results) -> Table:
     """Make a table with its caption; one without rows has the columns of its head and a note.
 
     Raises:

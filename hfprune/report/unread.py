@@ -4,13 +4,13 @@ from collections.abc import Collection, Iterator, Mapping
 
 import pandas as pd
 
-from hfprune.analysis.answers import MAJORITY
-from hfprune.analysis.averages import levels, primary_values
-from hfprune.assets.known_tasks import known_task, tasks_in_order, with_same_choices
-from hfprune.paper.printed import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS
-from hfprune.report.collected import Collected
+from hfprune.assets.known_tasks import CROWS, known_task, tasks_in_order, with_same_choices
+from hfprune.paper.printed import AVERAGE, AVERAGE_WITHOUT_CROWS
 from hfprune.report.drawing.marks import GREY
 from hfprune.report.style import Look
+from hfprune.results.answers import MAJORITY
+from hfprune.results.averages import levels, primary_values
+from hfprune.results.reader import Results
 from hfprune.rounding import percent
 
 GUESS = "guess"
@@ -19,7 +19,7 @@ LOOKS = {GUESS: Look("Guess", GREY, "", "-"), MAJORITY: Look("Majority answer", 
 BALANCED = {task: f"{task}, balanced" for task in with_same_choices()}
 WITHOUT_CONSTANT = "average without constant"
 Tasks = Mapping[str, Collection[str]]  # by model
-_CELL = ["model", "recovery", "ratio", "method", "task"]
+_CELL = ["model", "calibrated", "recovery", "ratio", "method", "task"]
 
 
 def balanced(answers: pd.DataFrame) -> pd.DataFrame:
@@ -29,26 +29,24 @@ def balanced(answers: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(key=rows.pop("task").map(BALANCED))
 
 
-def constant(data: Collected, answers: pd.DataFrame) -> Tasks:
-    """Return by model the tasks to which a cell, over all seeds, gives one answer more often than `constant`."""
+def constant(data: Results, answers: pd.DataFrame) -> Tasks:
+    """Return by model the tasks to which a cell, over all draws, gives one answer more often than `constant`."""
     means = answers[answers["method"] != MAJORITY].groupby(_CELL)["share"].mean().reset_index()
     beyond = means[means["share"] > data.study.constant]
     models = sorted({*data.levels["model"]}) if len(beyond) else []
     return {model: sorted({*beyond["task"][beyond["model"] == model]}) for model in models}
 
 
-def averages(data: Collected, same: Tasks, left_out: Collection[str]) -> Iterator[pd.DataFrame]:
+def averages(data: Results, same: Tasks, left_out: Collection[str]) -> Iterator[pd.DataFrame]:
     """Yield the levels of a model's averages without its tasks in `same`, and those `left_out`."""
     rows = data.results[data.results["measure"] == data.declared.first("zeroshot")]
     for model, tasks in same.items():
         kept = rows[(rows["model"] == model) & ~rows["task"].isin([*tasks, *left_out])]
-        found = levels(kept, data.declared) if len(kept) else data.levels[:0]
+        found = data.with_calibrated(levels(kept, data.declared)) if len(kept) else data.levels[:0]
         yield found[found["task"] == AVERAGE].assign(task=WITHOUT_CONSTANT)
 
 
-def unread(
-    data: Collected, answers: pd.DataFrame, same: Tasks, left_out: Collection[str] = ()
-) -> pd.DataFrame:
+def unread(data: Results, answers: pd.DataFrame, same: Tasks, left_out: Collection[str] = ()) -> pd.DataFrame:
     """Return what is right without reading, in percent, by model, method (`LOOKS`) and task or average (`key`)."""
     scores = primary_values(data.levels, data.declared.first("zeroshot"))
     tasks = tasks_in_order({*scores["task"]} - {*left_out})

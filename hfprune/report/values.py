@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 
 import pandas as pd
 
-from hfprune.analysis.averages import AVERAGE, AVERAGE_WITHOUT_CROWS, MARGIN, MEAN, primary_values
-from hfprune.analysis.declarations import Declaration, Declarations
+from hfprune.results.averages import AVERAGE, AVERAGE_WITHOUT_CROWS, MARGIN, MEAN, primary_values
+from hfprune.results.declarations import Declaration, Declarations
 
 
 def all_values(levels: pd.DataFrame, declared: Declarations, measures: Iterable[str]) -> pd.DataFrame:

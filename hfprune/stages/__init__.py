@@ -14,7 +14,8 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, 
 from pydantic import Field, model_validator
 from pydantic.fields import FieldInfo
 
-from hfprune.results import Cell
+from hfprune.cells import UNCALIBRATED, Cell
+from hfprune.cells.recovery import Recovery
 from hfprune.rounding import spelt_ratio
 from hfprune.settings import Strict
 
@@ -189,11 +190,15 @@ class Stage(Command):
         """Return the model and the cells, for messages."""
         cells = self.named_cells()
         said = [
-            " ".join(filter(None, [one.method, spelt_ratio(one.ratio), f"seed {one.seed}"])) for one in cells
+            " ".join(filter(None, [cell.method, spelt_ratio(cell.ratio), f"draw {cell.draw}"]))
+            for cell in cells
         ]
         first = said[:1] + [f"and {len(said) - 1} more cells"] * (len(said) > 1)
-        recoveries = dict.fromkeys(one.recovery for one in cells if one.recovery != "none")
-        return ", ".join([self.model_name() or "the study", *first, *recoveries])
+        calibrations = dict.fromkeys(cell.calibration for cell in cells if cell.calibration != UNCALIBRATED)
+        recoveries = dict.fromkeys(
+            cell.recovery.value for cell in cells if cell.recovery is not Recovery.NONE
+        )
+        return ", ".join([self.model_name() or "the study", *first, *calibrations, *recoveries])
 
     def to_json(self) -> str:
         """Return the settings as JSON, for `--settings`."""

@@ -36,7 +36,7 @@ class CheckResults(Stage):
             HfpruneError: a file cannot be read; or, without `out`, there is nothing to compare with, or a row is
                 missing, added, or beyond what another run may change.
         """
-        from hfprune.analysis.reproduction import reproduction, study_name
+        from hfprune.checking.reproduction import reproduction, study_name
         from hfprune.files import atomic_file
         from hfprune.report.table_files import write_tables
 

@@ -32,15 +32,15 @@ class MakeEffects(Stage):
         Raises:
             HfpruneError: nothing of the study was measured.
         """
-        from hfprune.analysis.answers import answers
-        from hfprune.analysis.effect_rows import table
-        from hfprune.analysis.effects import effects
-        from hfprune.analysis.evidence import Evidence
-        from hfprune.analysis.slopes import slopes
-        from hfprune.analysis.tidy import DIGITS, write_csv
-        from hfprune.analysis.variation import over_draws
-        from hfprune.analysis.verdicts import evaluate
+        from hfprune.effects.slopes import slopes
+        from hfprune.effects.standard import effects
+        from hfprune.effects.variation import over_draws
+        from hfprune.effects.verdicts import evaluate
         from hfprune.paper.relations import Paper
+        from hfprune.results.answers import answers
+        from hfprune.results.effect_rows import table
+        from hfprune.results.evidence import Evidence
+        from hfprune.results.files import DIGITS, write_csv
 
         out, evidence = self.out or self.results, Evidence(self.results)
         claims, about_claims = evaluate(Paper.read(self.claims), evidence)
@@ -50,6 +50,6 @@ class MakeEffects(Stage):
         write_csv(table(rows), out / paths.EFFECTS, DIGITS)
         write_csv(claims, out / paths.CLAIMS, DIGITS)
         write_csv(over_draws(evidence), out / paths.DRAWS, DIGITS)
-        write_csv(answers(evidence), out / paths.ANSWERS, DIGITS)
+        write_csv(answers(evidence.results), out / paths.ANSWERS, DIGITS)
         counts = ", ".join(f"{count} {said}" for said, count in Counter(claims["verdict"]).most_common())
         print(f"claims: {counts}; see {out / paths.CLAIMS}", file=sys.stderr)

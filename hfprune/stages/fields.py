@@ -17,8 +17,8 @@ from pydantic import (
 
 from hfprune.assets.shipped import shipped
 from hfprune.assets.spelling import FORMS
+from hfprune.cells import CELL_COLUMNS, Cell
 from hfprune.errors import HfpruneError
-from hfprune.results import Cell
 from hfprune.settings import Dtype, Strict
 from hfprune.stages import AssetFlag, Input
 from hfprune.study.paths import study_file
@@ -75,7 +75,7 @@ ComputeDtype = Annotated[Dtype | None, Field(description="precision to compute i
 Seed = Annotated[NonNegativeInt, Field(description="seed of every random draw")]
 CellName = Annotated[
     Annotated[InstanceOf[Cell], BeforeValidator(_cell), PlainSerializer(str)] | None,
-    Field(description="study/model/method/ratio/seed/recovery, written into the result"),
+    Field(description=f"{'/'.join(CELL_COLUMNS)}, written into the result"),
 ]
 # Paths that the package has where the working folder has none; a default needs `validate_default`.
 Shipped = Annotated[Path, AfterValidator(shipped)]

@@ -52,10 +52,10 @@ class DrawFigures(Stage):
 
     def run(self) -> None:
         """Draw the figures, and say which have no data."""
-        from hfprune.report.collected import Collected
         from hfprune.report.drawing.figure_files import write_figures
+        from hfprune.results.reader import Results
 
-        Collected(self.results, self.paper).check_results()
+        Results(self.results, self.paper).check_results()
         where = self.results, self.paper, self.out or self.results / "figures"
         asked = {"model": self.models, "method": self.methods, "ratio": self.ratios}
         absent = write_figures(

@@ -4,12 +4,14 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import product
 from math import inf
 from pathlib import Path
 from typing import Any
 
 from hfprune.assets.catalogue import Catalogue
-from hfprune.results import Cell
+from hfprune.cells import Cell
+from hfprune.cells.recovery import Recovery
 from hfprune.rounding import spelt_ratio
 from hfprune.settings.recovery import RECOVERED, Linear
 from hfprune.stages import Stage
@@ -35,17 +37,18 @@ def list_jobs(files: Files) -> Iterator[Stage]:
     yield from (_fetch(files, asset) for asset in study_assets(study) if asset not in files.elsewhere)
     for model in study.models:
         yield from (_budget(files, model, ratio) for ratio in study.ratios_of(model))
-        for corpus in dict.fromkeys(map(study.corpus_of, study.methods_of(model))):
-            yield from (_calibrate(files, model, corpus, seed) for seed in study.seeds)
+        for calibration, draw in product(study.calibrations, study.draws):
+            yield _calibrate(files, model, calibration, draw)
     for methods, models in sweeps(study, files.criteria):
-        yield from (_sweep(files, methods, model, seed) for model in models for seed in study.seeds)
+        for model, calibration, draw in product(models, study.calibrations, study.draws):
+            yield _sweep(files, methods, model, calibration, draw)
     for cell in files.pruned():
         yield from _plans(files, cell) if cell.method in files.criteria else [_adopt(files, cell)]
     yield from _linear(files)
     for model in filter(study.trains, study.models):
-        yield from (_pack(files, model, seed) for seed in study.seeds)
+        yield from (_pack(files, model, draw) for draw in study.draws)
     for cell in study_cells.cells(files.name, study):
-        if "lora" in cell.recovery:
+        if cell.recovery.trains:
             yield _recover(files, cell)
     yield from _measurements(files)
 
@@ -92,74 +95,60 @@ def _budget(files: Files, model: str, ratio: float) -> Budget:
     )
 
 
-def _calibrate(files: Files, model: str, corpus: str, seed: int) -> Calibrate:
-    calibration, study, written = files.study.calibration, files.study, dict[str, Any]()
-    if calibration.continued_after:
-        written = {"continued_after": calibration.continued_after, "dtype": study.dtype}
+def _calibrate(files: Files, model: str, calibration: str, draw: int) -> Calibrate:
+    study, read = files.study, files.study.calibrations[calibration]
+    written: dict[str, Any] = {}
+    if read.continued_after:
+        written = {"continued_after": read.continued_after, "dtype": study.dtype}
         written |= {"device_map": study.device_map}
     return Calibrate(
         model=files.asset("models", model),
-        corpus=files.asset("corpora", corpus),
-        blocks=calibration,
-        seed=seed,
-        out=files.tensors(paths.BLOCKS, model=model, corpus=corpus, seed=seed),
+        corpus=files.asset("corpora", read.corpus),
+        blocks=read,
+        seed=draw,
+        out=files.tensors(paths.BLOCKS, model=model, calibration=calibration, draw=draw),
         **written,
     )
-
-
-def method_settings(files: Files, method: str) -> str:
-    """Return all that decides about a method's scores, as JSON.
-
-    The workflow keeps it in a file: behind an ancient input, Snakemake notices changed files only.
-    """
-    study, criterion = files.study, files.criteria[method]
-    models = [model for model in study.models if method in study.methods_of(model)]
-    cell = Cell(files.name, (models or [*study.models])[0], method, None, study.seeds[0], "none")
-    about = json.loads(_score(files, cell, [method], Path("any.safetensors")).to_json())
-    for where in ("model", "blocks", "cell", "out", "seed", "methods"):
-        about.pop(where, None)
-    if "sizes" in about:
-        about["sizes"] = {model: study.samples_of(model, method) for model in models}
-    chosen = {"criterion": files.study.methods[method].criterion or method, "version": criterion.version}
-    return json.dumps(about | chosen | {"options": criterion.model_dump(mode="json")}, sort_keys=True)
 
 
 def _score(files: Files, cell: Cell, methods: list[str], out: Path, **more: Any) -> Score:
     """Return the job that scores a cell's model by these methods, which read the same in the same way."""
     chosen = [files.study.methods[method] for method in methods]
-    read = {one.sequences for one in chosen}
-    sizes = {size: count for size, count in files.study.sizes_of(cell.model).items() if size in read}
     return Score(
         **files.reading(cell.model),
         device_map=files.study.device_map,
         blocks=files.blocks(replace(cell, method=methods[0])),
         methods=dict(zip(methods, chosen, strict=True)),
         units=dict.fromkeys(chosen[0].units),
-        sequences=None if sizes else chosen[0].sequences,
-        sizes=sizes,
-        resamples=files.study.calibration.resamples,
-        seed=cell.seed,
+        sizes=files.study.sizes_of(cell.model, cell.calibration) if files.study.reads(methods[0]) else {},
+        resamples=files.study.resamples,
+        seed=cell.draw,
         cell=cell,
         out=out,
         **more,
     )
 
 
-def _sweep(files: Files, methods: list[str], model: str, seed: int) -> Score:
-    about = [files.record(paths.METHOD, method=method) for method in methods]
-    several = Cell(files.name, model, "{method}", None, seed, "none")
-    out = files.tensors(paths.SCORES, model=model, method="{method}", seed="{draw}")
+def _sweep(files: Files, methods: list[str], model: str, calibration: str, draw: int) -> Score:
+    study, about = files.study, [files.record(paths.METHOD, method=method) for method in methods]
+    read = study.calibrated(model, methods[0])
+    sequences = next(one.sequences for one in read if one.calibration == calibration)
+    several = Cell(files.name, model, "{method}", calibration, sequences, None, draw, Recovery.NONE)
+    named: dict[str, Any] = {"sequences": sequences, "draw": draw}
+    if study.reads(methods[0]) and study.sizes_of(model, calibration):
+        named = {"sequences": "{sequences}", "draw": "{draw}"}
+    out = files.tensors(paths.SCORES, model=model, method="{method}", calibration=calibration, **named)
     return _score(files, several, methods, out, after=about)
 
 
 def _plans(files: Files, cell: Cell) -> Iterator[Stage]:
     """Yield the jobs that cut the plan of a cell; one in several steps scores before each what is left."""
     method, about = files.study.methods[cell.method], [files.record(paths.METHOD, method=cell.method)]
-    blocks, resamples = files.blocks(cell), files.study.calibration.resamples
+    blocks, resamples = files.blocks(cell), files.study.resamples
     scores, mixed = files.tensors(paths.SCORES, cell), dict[str, Any]()
     if other := method.mixed_with:
         mixed = {"other": files.tensors(paths.SCORES, replace(cell, method=other.method))}
-        mixed |= {"layers": other.layers} if other.layers else {"seed": cell.seed}
+        mixed |= {"layers": other.layers} if other.layers else {"seed": cell.draw}
         about.append(files.record(paths.METHOD, method=other.method))
     before: list[Path] = []
     for step in range(1, method.steps + 1):
@@ -196,13 +185,16 @@ def _adopt(files: Files, cell: Cell) -> Adopt:
 
 def _linear(files: Files) -> Iterator[SolveLinear]:
     """Yield the jobs that solve weights or biases: one pass over the calibration for all plans of a model."""
-    together: dict[tuple[str, str, Path], list[Cell]] = {}
+    together: dict[tuple[str, Recovery, Path], list[Cell]] = {}
     for cell in study_cells.cells(files.name, files.study):
-        if kind := study_cells.solves(files.study, cell):
-            of_job = together.setdefault((cell.model, kind, files.drawn(cell)), [])
-            of_job += [one for one in [replace(cell, recovery=kind)] if one not in of_job]
+        solution = study_cells.solution(files.study, cell)
+        if solution is not Recovery.NONE:
+            of_job = together.setdefault((cell.model, solution, files.drawn(cell)), [])
+            solved = replace(cell, recovery=solution)
+            if solved not in of_job:
+                of_job.append(solved)
     bias = Linear(ridges=[inf])
-    for (model, kind, blocks), cells in together.items():
+    for (model, solution, blocks), cells in together.items():
         yield SolveLinear(
             **files.reading(model),
             device_map=files.study.device_map,
@@ -215,19 +207,19 @@ def _linear(files: Files) -> Iterator[SolveLinear]:
                 )
                 for cell in cells
             ],
-            linear=bias if kind == "bias" else files.study.linear,
+            linear=bias if solution is Recovery.BIAS else files.study.linear,
         )
 
 
-def _pack(files: Files, model: str, seed: int) -> Pack:
+def _pack(files: Files, model: str, draw: int) -> Pack:
     settings = files.study.recovery
     assert settings is not None  # a study with `lora` has the section
     return Pack(
         model=files.asset("models", model),
         instructions=files.asset("instructions", settings.instructions),
         packing=settings,
-        seed=seed,
-        out=files.tensors(paths.PAIRS, model=model, seed=seed),
+        seed=draw,
+        out=files.tensors(paths.PAIRS, model=model, draw=draw),
     )
 
 
@@ -240,7 +232,7 @@ def _recover(files: Files, cell: Cell) -> Recover:
         packed=files.tensors(paths.PAIRS, cell),
         options=settings,
         batch_tokens=settings.batch_tokens,
-        seed=cell.seed,
+        seed=cell.draw,
         cell=cell,
         out=files.file(paths.RECOVERY, cell),
         after=files.adopted([cell]),
@@ -259,7 +251,7 @@ def _measurements(files: Files) -> Iterator[MeasureCells]:
             options=files.criteria[cell.method].model_dump(mode="json"),
             blocks=files.blocks(cell),
             units=dict.fromkeys(study.methods[cell.method].units),
-            seed=cell.seed,
+            seed=cell.draw,
         )
         for name in study_cells.measures_of(study, files.measures, cell):
             out = files.file(paths.results_of(cell))
@@ -279,10 +271,10 @@ def _measure(files: Files, names: Iterable[str], cells: Mapping[Cell, ToMeasure]
 
 def _to_measure(files: Files, names: Iterable[str], cell: Cell) -> ToMeasure:
     """Return a cell to measure; on the plans of resampled calibrations, too, if a measure is taken on them."""
-    on_plans = files.study.calibration.resamples and any(files.measures[name].resampled for name in names)
+    on_plans = files.study.resamples and any(files.measures[name].resampled for name in names)
     # A bias is solved for the method's own plan.
     plain = (
-        cell.recovery == "none"
+        cell.recovery is Recovery.NONE
         and cell.method in files.criteria
         and not files.study.methods[cell.method].bias
     )

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
+from hfprune.cells import Value, write_result
+from hfprune.cells.recovery import Recovery
 from hfprune.files import remove_unfinished, require_only
 from hfprune.provenance import Stopwatch, fingerprint, is_current, provenance, stable
-from hfprune.results import Value, write_result
 from hfprune.settings import Placement, Strict
 from hfprune.settings.recovery import RECOVERED, SOLVED, Linear
 from hfprune.stages import Inline, Output, Stage
@@ -114,7 +115,7 @@ class SolveLinear(Stage, Computing, Placement):
             cell.out.mkdir(parents=True, exist_ok=True)
             (cell.out / RECOVERED).unlink(missing_ok=True)  # it is of what is replaced now
             save_solved(cell.out / SOLVED, solved, stable(made))
-            named = cell_of(cell.cell, self.model, "pruned", recovery="linear")
+            named = cell_of(cell.cell, self.model, "pruned", recovery=Recovery.LINEAR)
             values = [] if note else _values(solved, watch)
             write_result(cell.out / RECOVERED, named, "recovery", "", values, made, not_applicable=note)
         shutil.rmtree(state, ignore_errors=True)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, PrivateAttr, model_validator
 
+from hfprune.cells import read_result, values_table
 from hfprune.criteria import Criterion, make_criterion
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.measured_model import Subject, ToScore
 from hfprune.files import require_writable
 from hfprune.measurement import Measure, NamedMeasure, stems
-from hfprune.results import read_result, values_table
 from hfprune.settings import Dtype, Name, Placement
 from hfprune.stages import Stage
 from hfprune.stages.fields import CellName, Computing, DenseModel, ExistingPath, Resources
@@ -202,6 +202,6 @@ class MeasureCells(Stage, Computing, Placement):
             criterion = scored.make()
             scored.check_blocks(scored.criterion, criterion)
             subject.scoring = ToScore(criterion, scored.tokens(), [*scored.units], scored.seed)
-            named = cell_of(cell.cell, self.model, scored.criterion, seed=scored.seed)
+            named = cell_of(cell.cell, self.model, scored.criterion, draw=scored.seed)
             inputs |= scored.scoring_inputs(criterion)
         return CellToMeasure(subject, named, cell.out, inputs, plan_note(cell.plan) if cell.plan else "")

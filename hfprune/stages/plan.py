@@ -5,8 +5,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, NonNegativeInt
 
+from hfprune.cells import Value, read_result, values_table, write_result
 from hfprune.provenance import Stopwatch, is_current, provenance, recorded, stable
-from hfprune.results import Value, read_result, values_table, write_result
 from hfprune.seeds import derive_seed
 from hfprune.settings.allocation import Allocation
 from hfprune.stages import Input, Output, Stage

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
+from hfprune.cells import Value, write_result
+from hfprune.cells.items import mean_value, token_items
+from hfprune.cells.recovery import Recovery
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_directory, require_only, write_json
 from hfprune.provenance import Stopwatch, fingerprint, identity, is_current, provenance
-from hfprune.results import Value, write_result
-from hfprune.results.items import mean_value, token_items
 from hfprune.settings.recovery import ADAPTER, ADAPTER_CONFIG, RECOVERED, Lora
 from hfprune.stages import Output, Stage
 from hfprune.stages.fields import BatchTokens, CellName, Computing, ExistingPath, Instructions, Seed
@@ -75,8 +76,8 @@ class Recover(Stage, Cut, Computing):
         ):
             print(f"{self.out}: holds this adapter already", file=sys.stderr)
             return False
-        recovery = "linear+lora" if self.linear else "lora"
-        cell = cell_of(self.cell, self.model, self.method(), seed=self.seed, recovery=recovery)
+        recovery = Recovery.LINEAR_LORA if self.linear else Recovery.LORA
+        cell = cell_of(self.cell, self.model, self.method(), draw=self.seed, recovery=recovery)
         if self.plan and (note := plan_note(self.plan)):
             made = provenance(watch, inputs, **settings)
             with atomic_directory(self.out) as folder:  # an empty adapter, so that a study goes on

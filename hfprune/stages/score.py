@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from hfprune.calibration.sizes import most_open
+from hfprune.cells import Cell, Value, write_result
 from hfprune.errors import HfpruneError
 from hfprune.files import require_writable
 from hfprune.models.shape import Shape
 from hfprune.provenance import Stopwatch, fingerprint, is_current, provenance, recorded, stable
-from hfprune.results import Cell, Value, write_result
 from hfprune.scoring.fitting import ScoringCost
 from hfprune.scoring.passes import SUMS_SHARE
 from hfprune.settings import Placement
@@ -55,37 +55,42 @@ class Score(Stage, ScoredMethods, Computing, Placement):
     cell: CellName = None
     out: Safetensors = Field(
         description="scores; agreement and cost go to .json beside them, those of resampled calibrations to "
-        ".resampled.safetensors; for several, with {method} in the name"
+        ".resampled.safetensors; for several, with {method}, {sequences} or {draw} in the name"
     )
 
     def outputs(self) -> list[Path]:
-        """Return the scores of every method and draw, and what is known of each."""
+        """Return the scores of every method, size and draw, and what is known of each."""
         return [
             file
-            for name, draw in self.each()
-            for file in (*self.files(name, draw), self.file_of(name, draw).with_suffix(".json"))
+            for sample in self.each()
+            for file in (*self.files(*sample), self.file_of(*sample).with_suffix(".json"))
         ]
 
     def named_cells(self) -> list[Cell]:
-        """Return a cell for every method and draw."""
+        """Return a cell for every method, size and draw."""
         cells = super().named_cells() if self.methods else []
-        return [replace(cell, method=name, seed=draw) for cell in cells for name, draw in self.each()]
+        return [self._cell_of(cell, *sample) for cell in cells for sample in self.each()]
 
-    def file_of(self, method: str, draw: int) -> Path:
-        """Return the file of the scores by one method from one draw."""
-        return Path(str(self.out).replace("{method}", method).replace("{draw}", str(draw)))
+    @staticmethod
+    def _cell_of(cell: Cell, method: str, size: int, draw: int) -> Cell:
+        return replace(cell, method=method, sequences=size or cell.sequences, draw=draw)
 
-    def files(self, method: str, draw: int) -> list[Path]:
+    def file_of(self, method: str, size: int, draw: int) -> Path:
+        """Return the file of the scores by one method from one draw of a size."""
+        named = str(self.out).replace("{method}", method)
+        return Path(named.replace("{sequences}", str(size)).replace("{draw}", str(draw)))
+
+    def files(self, method: str, size: int, draw: int) -> list[Path]:
         """Return the files of such scores: their own and, if asked for, that of the resampled ones."""
-        file = self.file_of(method, draw)
+        file = self.file_of(method, size, draw)
         return [file, file.with_suffix(RESAMPLED)] if self.resamples else [file]
 
     def run(self) -> bool | None:
         """Score by all methods without current scores, and write the scores of each."""
         methods = self.criteria()
-        several = {"{method}": len(methods), "{draw}": max(len(self.draws(name)) for name in methods)}
-        for place, count in several.items():
-            if count > 1 and place not in str(self.out):
+        samples = self.each()
+        for part, place in enumerate(("{method}", "{sequences}", "{draw}")):
+            if len({sample[part] for sample in samples}) > 1 and place not in str(self.out):
                 raise HfpruneError(f"--out must contain {place} when there are several")
 
         from hfprune.models.load import default_batch_tokens
@@ -95,10 +100,10 @@ class Score(Stage, ScoredMethods, Computing, Placement):
         batch_tokens = self.batch_tokens or default_batch_tokens()
         blocks, plan = self.tokens(self.sequences), load_plan(self.plan) if self.plan else {}
         count = 0 if blocks is None else len(blocks)
-        samples = {(name, draw): self.sample(name, draw, count) for name, draw in self.each()}
+        ranges = {sample: self.sample(*sample[1:], count) for sample in samples}
         origins = {
-            (name, draw): self._origin(*methods[name], name, draw, len(sample), batch_tokens)
-            for (name, draw), sample in samples.items()
+            sample: self._origin(*methods[sample[0]], sample, len(blocks_read), batch_tokens)
+            for sample, blocks_read in ranges.items()
         }
         todo = [
             each
@@ -110,13 +115,13 @@ class Score(Stage, ScoredMethods, Computing, Placement):
         if not todo:
             return False
         read: dict[str, list[range]] = {}
-        for name, draw in todo:
-            require_writable(self.file_of(name, draw))  # before the sweep, which may take hours
-            read.setdefault(name, []).append(samples[name, draw])
+        for sample in todo:
+            require_writable(self.file_of(*sample))  # before the sweep, which may take hours
+            read.setdefault(sample[0], []).append(ranges[sample])
         # A killed run leaves its sums here, and the same call resumes from them.
         joined = "+".join(methods)
         short = joined if len(joined) < 64 else hashlib.sha256(joined.encode()).hexdigest()[:16]
-        state = self.file_of(short, self.seed).with_suffix(".state")
+        state = self.file_of(short, 0, self.seed).with_suffix(".state")
         model, whole = self._load(plan)
         tokens, watch, found = score_as_fits(
             {name: methods[name][1] for name in read},
@@ -127,16 +132,17 @@ class Score(Stage, ScoredMethods, Computing, Placement):
             batch_tokens,
             seed=self.seed,
             documents=self.documents(self.sequences),
-            resamples={samples[name, draw]: self.resamples_of(name) for name, draw in todo},
+            resamples={ranges[sample]: self.resamples_of(sample[1]) for sample in todo},
             state=state,
             identity="".join(fingerprint(*origins[each]) for each in todo),
         )
-        for name, draw in todo:
-            scored = found[name][samples[name, draw]]
-            self._warn(name, methods[name][1], scored)
+        for sample in todo:
+            name, size, _ = sample
+            scored = found[name][ranges[sample]]
+            self._warn(name, size, methods[name][1], scored)
             made = {"curve": scored.curve, "batch_tokens_that_fitted": tokens, "drawn": self.drawn()}
-            inputs, settings = origins[name, draw]
-            self._write(name, draw, scored, whole, provenance(watch, inputs, **settings) | made)
+            inputs, settings = origins[sample]
+            self._write(sample, scored, whole, provenance(watch, inputs, **settings) | made)
         shutil.rmtree(state, ignore_errors=True)
         return True
 
@@ -144,8 +150,7 @@ class Score(Stage, ScoredMethods, Computing, Placement):
         self,
         criterion_name: str,
         criterion: "Criterion",
-        name: str,
-        draw: int,
+        sample: tuple[str, int, int],
         blocks: int,
         batch_tokens: int,
     ) -> tuple[dict[str, Path], dict[str, Any]]:
@@ -154,33 +159,32 @@ class Score(Stage, ScoredMethods, Computing, Placement):
         settings = self.scoring_settings(criterion_name, criterion)
         settings |= {"dtype": self.dtype, "batch_tokens": batch_tokens, "blocks": blocks}
         if self.sizes:
-            settings["sample"] = draw - self.seed
+            settings["sample"] = sample[2] - self.seed
         if self.plan:  # another tool's counts as one step
             settings["steps"] = 1 + recorded(self.plan).get("settings", {}).get("scoring", {}).get("steps", 1)
         # Other criteria have the same scores with and without.
-        if criterion.resampled and (resamples := self.resamples_of(name)):
+        if criterion.resampled and (resamples := self.resamples_of(sample[1])):
             settings["resamples"] = resamples
         return inputs | self.scoring_inputs(criterion), settings
 
-    def _warn(self, name: str, criterion: "Criterion", scored: "Scored") -> None:
+    def _warn(self, name: str, size: int, criterion: "Criterion", scored: "Scored") -> None:
         if not self.resamples or scored.resampled or not criterion.resampled:
             return
         if self.plan:
             print(f"{name}: no resamples, since another draw would have another plan before", file=sys.stderr)
-        elif self.resamples_of(name):
+        elif self.resamples_of(size):
             print(f"{name}: no resamples, since the sequences leave one of the folds empty", file=sys.stderr)
 
     def _write(
         self,
-        name: str,
-        draw: int,
+        sample: tuple[str, int, int],
         scored: "Scored",
         whole: "Callable[[Scores], Scores]",
         made: dict[str, Any],
     ) -> None:
         from hfprune.scoring.score_files import save_resampled, save_scores
 
-        out, *resampled = self.files(name, draw)
+        out, *resampled = self.files(*sample)
         out.with_suffix(".json").unlink(missing_ok=True)  # it is of what is replaced now
         for path in resampled:
             save_resampled(path, scored.resampled, stable(made))
@@ -188,9 +192,9 @@ class Score(Stage, ScoredMethods, Computing, Placement):
         save_scores(out, whole(scored.scores), about, removed=bool(self.plan))
         last = scored.curve[-1] if scored.curve else {}
         values = [Value(key, last[key]) for key in ("sequences", "agreement") if key in last]
-        # Of several methods and draws, the cell of each.
-        of_study = self.cell and replace(self.cell, method=name, seed=draw)
-        named = cell_of(of_study, self.model, name, seed=draw)
+        # Of several methods, sizes and draws, the cell of each.
+        of_study = self.cell and self._cell_of(self.cell, *sample)
+        named = cell_of(of_study, self.model, sample[0], draw=sample[2])
         write_result(out.with_suffix(".json"), named, "cost", "", values, made)
 
     def _load(self, plan: "Plan") -> "tuple[PreTrainedModel, Callable[[Scores], Scores]]":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, PositiveInt
 
 from hfprune.calibration.sizes import resamples_of
-from hfprune.criteria import make_criterion
+from hfprune.criteria import CRITERIA, make_criterion
 from hfprune.errors import HfpruneError
 from hfprune.plugins.registry import source_file
 from hfprune.provenance import recorded
@@ -14,7 +14,6 @@ from hfprune.settings import Strict
 from hfprune.stages.fields import ExistingPath, PlanFile, Seed
 from hfprune.study.calibration import Resamples
 from hfprune.study.method import ByCriterion, Units
-from hfprune.study.study import by_size
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,7 +84,7 @@ class ScoredMethods(Scoring):
         default={}, description="options of the criterion as JSON; for several criteria, by name"
     )
     methods: dict[str, ByCriterion] = Field(
-        default={}, description="instead of --criterion: {criterion, options, sequences} by method, as JSON"
+        default={}, description="instead of --criterion: {criterion, options} by method, as JSON"
     )
     sequences: PositiveInt | None = Field(
         default=None, description="number of blocks to read, from the first (all)"
@@ -93,7 +92,7 @@ class ScoredMethods(Scoring):
     sizes: dict[PositiveInt, PositiveInt] = Field(
         default={},
         description="in place of all blocks: {size: number of disjoint samples} as JSON, scored in one pass; "
-        "methods are then called `entropy_64` and so on, and sample k is draw seed + k",
+        "--out then names the size and the sample, as {sequences} and {draw}, and sample k is draw seed + k",
     )
     resamples: Resamples = 0
 
@@ -103,8 +102,7 @@ class ScoredMethods(Scoring):
             return self.methods
         names = list(dict.fromkeys(self.criterion))
         options = self.options if len(names) > 1 else dict.fromkeys(names, self.options)
-        found = {name: ByCriterion(options=options.get(name, {})) for name in names}
-        return by_size(found, self.sizes)
+        return {name: ByCriterion(options=options.get(name, {})) for name in names}
 
     def criteria(self) -> "dict[str, tuple[str, Criterion]]":
         """Return, by method, the name of its criterion and the criterion with its options.
@@ -127,33 +125,44 @@ class ScoredMethods(Scoring):
             self.check_blocks(name, criterion)
             if self.plan and not criterion.nested:
                 raise HfpruneError(f"--plan: {name} chooses all units at once, and cannot go on from a step")
-            if about.sequences in self.sizes and criterion.needs == "model":
-                raise HfpruneError(f"--sizes: {name} searches anew for each sample, and so has no sizes")
+            if criterion.needs == "model" and len(self.samples(method)) > 1:
+                raise HfpruneError(
+                    f"--sizes: {name} searches anew for each sample; give one size of one sample"
+                )
             found[method] = name, criterion
         return found
 
-    def each(self) -> list[tuple[str, int]]:
-        """Return every method with each of its draws."""
-        return [(method, draw) for method in self.scored() for draw in self.draws(method)]
+    def each(self) -> list[tuple[str, int, int]]:
+        """Return every method with each of its sizes (0: it reads all blocks, or none) and draws."""
+        return [(method, *sample) for method in self.scored() for sample in self.samples(method)]
 
-    def draws(self, method: str) -> list[int]:
-        """Return the numbers of a method's draws: the seed, and those that follow for more samples of its size."""
-        count = self.sizes.get(self.scored()[method].sequences or 0, 1)
-        return [self.seed + number for number in range(count)]
+    def samples(self, method: str) -> list[tuple[int, int]]:
+        """Return the sizes and draws of a method: the seed, and those that follow for more samples of a size."""
+        criterion = self.scored()[method].criterion or method
+        known = criterion in CRITERIA.sources()
+        if not self.sizes or not known or CRITERIA.load(criterion).needs == "weights":
+            return [(0, self.seed)]
+        return [(size, self.seed + number) for size, count in self.sizes.items() for number in range(count)]
 
-    def sample(self, method: str, draw: int, blocks: int) -> range:
-        """Return which of so many blocks a draw of a method is.
+    def sample(self, size: int, draw: int, blocks: int) -> range:
+        """Return which of so many blocks a draw is.
 
         Raises:
             HfpruneError: there are fewer.
         """
-        size, number = self.scored()[method].sequences or self.sequences or blocks, draw - self.seed
-        if size in self.sizes and (number + 1) * size > blocks:
-            needed = f"{(number + 1) * size:,} blocks"
-            raise HfpruneError(f"--sizes: draw {draw} of {method} needs {needed}, but there are {blocks:,}")
-        return range(number * size, min((number + 1) * size, blocks))
+        if not size:
+            return range(min(self.sequences or blocks, blocks))
+        first = (draw - self.seed) * size
+        if not first:
+            return range(min(size, blocks))  # all of a text that is shorter
+        if first + size > blocks:
+            raise HfpruneError(
+                f"--sizes: draw {draw} of {size:,} sequences needs {first + size:,} blocks, but there are "
+                f"{blocks:,}"
+            )
+        return range(first, first + size)
 
-    def resamples_of(self, method: str) -> int:
-        """Return how often each draw of a method is resampled, if its criterion can be."""
+    def resamples_of(self, size: int) -> int:
+        """Return how often each draw is resampled, if its criterion can be."""
         # What the plan before has removed depends on the draw too, so its resamples would have other plans before.
-        return 0 if self.plan else resamples_of(len(self.draws(method)), self.resamples)
+        return 0 if self.plan else resamples_of(self.sizes.get(size, 1), self.resamples)

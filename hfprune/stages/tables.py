@@ -27,10 +27,10 @@ class WriteTables(Stage):
 
     def run(self) -> None:
         """Write the tables, and say which have no data."""
-        from hfprune.report.collected import Collected
         from hfprune.report.table_files import write_tables
+        from hfprune.results.reader import Results
 
-        Collected(self.results, self.paper).check_results()
+        Results(self.results, self.paper).check_results()
         lacking = write_tables(self.results, self.paper, self.out or self.results / "tables", self.only)
         for name, files in lacking.items():
             print(f"{name}: not written, since {self.results} has no {' and no '.join(files)}")

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from hfprune.cells import BY_HAND, DENSE, UNCALIBRATED, Cell, Value
+from hfprune.cells.recovery import Recovery
 from hfprune.errors import HfpruneError
-from hfprune.results import BY_HAND, DENSE, Cell, Value
 from hfprune.settings import Dtype, Strict
 from hfprune.settings.recovery import ADAPTER, SOLVED
 from hfprune.stages import Input
@@ -123,8 +124,9 @@ class Pruned(Cut, Computing):
 
     def named_cell(self, named: "Cell | None") -> "Cell":
         """Return the cell that `--cell` names, or one of this model by hand."""
-        recoveries = ["linear"] * bool(self.linear) + ["lora"] * bool(self.adapter)
-        return cell_of(named, self.model, self.method(), recovery="+".join(recoveries) or "none")
+        steps = ["linear"] * bool(self.linear) + ["lora"] * bool(self.adapter)
+        recovery = Recovery("+".join(steps)) if steps else Recovery.NONE
+        return cell_of(named, self.model, self.method(), recovery=recovery)
 
     def load(
         self, dtype: Dtype | None = None, device_map: Literal["auto"] | None = None
@@ -145,11 +147,11 @@ def cell_of(
     model: Path,
     method: str,
     ratio: float | None = None,
-    seed: int = 0,
-    recovery: str = "none",
+    draw: int = 0,
+    recovery: Recovery = Recovery.NONE,
 ) -> "Cell":
     """Return the cell of a study that was named, or one of a run by hand."""
-    return named or Cell(BY_HAND, model.name, method, ratio, seed, recovery)
+    return named or Cell(BY_HAND, model.name, method, UNCALIBRATED, 0, ratio, draw, recovery)
 
 
 def size_values(left: int, total: int) -> "list[Value]":

@@ -15,7 +15,7 @@ RECOVERY = "recovery"
 class AddedEffects(Strict, ABC):
     """Rows of `effects.csv` on a question of their own, such as a statistical test.
 
-    A sort is one file in `hfprune/analysis/added/` with one subclass, and a study takes it by the file's name
+    A sort is one file in `hfprune/effects/added/` with one subclass, and a study takes it by the file's name
     (`effects: losses`).
     """
 
@@ -28,10 +28,10 @@ class AddedEffects(Strict, ABC):
 
     @abstractmethod
     def rows(self, evidence: Any) -> Iterator[Any]:
-        """Yield each as an `EffectRow` (`hfprune.analysis.effect_rows`) of a study's `Evidence`."""
+        """Yield each as an `EffectRow` (`hfprune.results.effect_rows`) of a study's `Evidence`."""
 
 
-ADDED = Registry("hfprune.analysis.added", AddedEffects, ("question",), word="effects")  # type: ignore[type-abstract]
+ADDED = Registry("hfprune.effects.added", AddedEffects, ("question",), word="effects")  # type: ignore[type-abstract]
 
 
 def check_needs(names: Iterable[str], measured: Collection[str]) -> None:

@@ -1,11 +1,18 @@
-"""The calibration of a study: its sequences, and the sizes and resamples that scores are made of."""
+"""The calibrations of a study: texts by name, and how many of their sequences scores read."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar, NamedTuple
 
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
 from hfprune.assets.text import Text
 from hfprune.calibration.sizes import Sizes
+
+
+class Calibrated(NamedTuple):
+    """A calibration by its name, and how many of its sequences a score reads (0: none)."""
+
+    calibration: str
+    sequences: int
 
 
 def _enough_for_a_spread(resamples: int) -> int:
@@ -18,8 +25,8 @@ Resamples = Annotated[
     NonNegativeInt,
     AfterValidator(_enough_for_a_spread),
     Field(
-        description="number of plans, beside the method's own, that another draw of the calibration might have "
-        "given; fidelity and perplexity are measured on each, so that intervals cover the draw"
+        description="number of plans, beside the method's own, that another calibration sample might have "
+        "given; fidelity and perplexity are measured on each, so that intervals cover the sample"
     ),
 ]
 
@@ -33,15 +40,24 @@ ContinuedAfter = Annotated[
 
 
 class Calibration(Text):
-    """How calibration blocks are drawn from a corpus, and of which of them scores and resamples are made."""
+    """How calibration blocks are drawn from a corpus, and how many of them scores read."""
+
+    replaced: ClassVar = {"resamples": "give `resamples` to the study, beside `calibrations`"}
 
     continued_after: ContinuedAfter = None
-    resamples: Resamples = 0
     sizes: Sizes = Field(
         default={},
-        description="numbers of sequences: in place of a method that reads all, one for each size, with disjoint "
+        description="numbers of sequences: every method is scored on each in place of all, with disjoint "
         "samples of it as draws; or {size: the most samples}. One pass serves all",
     )
+    label: str | None = Field(
+        default=None, description="its name in tables and figures; null: its name in the study"
+    )
+
+    @property
+    def largest(self) -> int:
+        """The most sequences that a score reads."""
+        return max(self.sizes, default=self.sequences)
 
     @model_validator(mode="after")
     def _something_to_write(self) -> "Calibration":

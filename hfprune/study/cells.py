@@ -1,63 +1,98 @@
 """The cells of a study, and what is taken of each."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import product
 
+from hfprune.cells import DENSE, UNCALIBRATED, Cell
+from hfprune.cells.recovery import Recovery
 from hfprune.measurement import Measure
-from hfprune.results import DENSE, Cell
+from hfprune.study.calibration import Calibrated
 from hfprune.study.study import Study
 
 
 def cells(name: str, study: Study) -> Iterator[Cell]:
     """Yield every cell of a study.
 
-    The seed of a cell is the number of its draw. The dense model, which no draw changes, comes once per model. The
-    dense model with an adapter, the control of the pruned ones, comes once per seed. The recovery section decides
-    which pruned cells get adapters.
+    The dense model, which no calibration changes, comes once per model. The dense model with an adapter, the
+    control of the pruned ones, comes once per draw. The recovery section decides which pruned cells get adapters.
     """
     for model in study.models:
-        yield Cell(name, model, DENSE, 0.0, study.seeds[0], "none")
-        for seed in study.seeds if study.trains(model) else ():
-            yield Cell(name, model, DENSE, 0.0, seed, "lora")
+        dense = Cell(name, model, DENSE, UNCALIBRATED, 0, 0.0, study.draws[0], Recovery.NONE)
+        yield dense
+        for draw in study.draws if study.trains(model) else ():
+            yield replace(dense, draw=draw, recovery=Recovery.LORA)
         for method, ratio in product(study.methods_of(model), study.ratios_of(model)):
             if ratio not in (study.methods[method].ratios or [ratio]):
                 continue
-            for seed, recovery in product(study.draws_of(model, method), study.recoveries_of(model)):
-                if recovery.startswith("linear") and study.methods[method].baseline:
-                    continue  # which may have no plan
-                if "lora" not in recovery or (study.recovery and study.recovery.covers(method, ratio)):
-                    yield Cell(name, model, method, ratio, seed, recovery)
+            for calibrated in study.calibrated(model, method):
+                draws = study.draws_of(model, calibrated)
+                for draw, recovery in product(draws, study.recoveries_of(model)):
+                    if _recovers(study, method, ratio, recovery):
+                        yield Cell(name, model, method, *calibrated, ratio, draw, recovery)
+
+
+def _recovers(study: Study, method: str, ratio: float, recovery: Recovery) -> bool:
+    """Tell whether a method's cells at a ratio get a recovery."""
+    if recovery.reconstructs and study.methods[method].baseline:
+        return False  # which may have no plan
+    return not recovery.trains or bool(study.recovery and study.recovery.covers(method, ratio))
 
 
 def scorings(name: str, study: Study) -> Iterator[Cell]:
-    """Yield a cell without a ratio for the scoring of each model by each criterion and seed, each a process."""
+    """Yield a cell without a ratio for the scoring of each model by each criterion and draw, each a process.
+
+    One for each calibration: how many of its sequences scores read does not change what one of them costs.
+    """
     for model in study.models:
-        for method, seed in product(study.methods_of(model), study.seeds):
+        for method, draw in product(study.methods_of(model), study.draws):
             if study.methods[method].baseline is None:
-                yield Cell(name, model, method, None, seed, "none")
+                for calibrated in {one.calibration: one for one in study.calibrated(model, method)}.values():
+                    yield Cell(name, model, method, *calibrated, None, draw, Recovery.NONE)
 
 
-def solves(study: Study, cell: Cell) -> str:
-    """Return the solution that a cell's model takes after its plan: `linear`, `bias`, or "" for none.
+def compared_within(study: Study, calibrated: Calibrated, cell: Cell) -> bool:
+    """Tell whether a cell is compared with those of a calibration that read so many sequences of it.
+
+    The dense model always is; a method that reads none, with those that read the most.
+    """
+    if cell.method == DENSE:
+        return True
+    if cell.calibration != calibrated.calibration:
+        return False
+    if cell.sequences:
+        return cell.sequences == calibrated.sequences
+    return calibrated == study.largest(cell.model, calibrated.calibration)
+
+
+def solution(study: Study, cell: Cell) -> Recovery:
+    """Return the solution that a cell's model takes after its plan: `linear`, `bias` or `none`.
 
     A solution that is a recovery replaces the bias that a method asks for.
     """
-    if cell.recovery.startswith("linear"):
-        return "linear"
-    return "bias" if cell.method != DENSE and study.methods[cell.method].bias else ""
+    if cell.recovery.reconstructs:
+        return Recovery.LINEAR
+    biased = cell.method != DENSE and study.methods[cell.method].bias
+    return Recovery.BIAS if biased else Recovery.NONE
 
 
 def measures_of(study: Study, measures: dict[str, Measure], cell: Cell) -> list[str]:
     """Return those of the study's measures that are taken of a cell, which `cells` or `scorings` yields."""
-    changed = cell.method != DENSE or cell.recovery != "none"
+    is_dense = cell.method == DENSE and cell.recovery is Recovery.NONE
+
+    def fits(measure: Measure) -> bool:
+        if (measure.needs == "criterion") != (cell.ratio is None):
+            return False
+        if cell.recovery is not Recovery.NONE and not measure.recovered:
+            return False
+        if measure.needs == "beside":
+            return not is_dense  # its distance to itself is always 0
+        return is_dense or measure.needs != "dense"
+
     return [
         name
         for name, measure in measures.items()
-        if (measure.needs == "criterion") == (cell.ratio is None)
-        and study.measures[name].covers(cell.method, cell.ratio)
-        and (measure.recovered or cell.recovery == "none")
-        # The dense model's distance to itself is always 0.
-        and {"beside": changed, "dense": not changed}.get(measure.needs, True)
+        if study.measures[name].covers(cell.method, cell.ratio) and fits(measure)
     ]
 
 
@@ -82,10 +117,10 @@ def batches(cells: Iterable[Cell], study: Study, size: int) -> Iterator[list[Cel
     They need the same: all are recovered or none, and all are of one baseline or of criteria, so that a baseline
     or a recovery that fails keeps no other cell waiting.
     """
-    alike: dict[tuple[str, str, str, str | None], list[Cell]] = {}
+    alike: dict[tuple[str, Recovery, Recovery, str | None], list[Cell]] = {}
     for cell in cells:
         method = study.methods.get(cell.method)
-        needs = cell.recovery, solves(study, cell), method.baseline if method else None
+        needs = cell.recovery, solution(study, cell), method.baseline if method else None
         alike.setdefault((cell.model, *needs), []).append(cell)
     for found in alike.values():
         for start in range(0, len(found), size):

@@ -1,12 +1,13 @@
 """Entries of a study: its lists, and a model with what the study does to it."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_validator
 
 from hfprune.calibration.sizes import Sizes
+from hfprune.cells import DENSE
+from hfprune.cells.recovery import Recovery
 from hfprune.errors import distinct
-from hfprune.results import DENSE
 from hfprune.settings import Listed, Name, Ratio, Strict
 from hfprune.settings.recovery import Lora
 
@@ -20,9 +21,15 @@ def _joined(given: Any) -> Any:
     return "+".join(map(str, given)) if isinstance(given, list) else given
 
 
-RecoveryKind = Annotated[Literal["none", "linear", "lora", "linear+lora"], BeforeValidator(_joined)]
-Recoveries = Annotated[list[RecoveryKind], Listed, Distinct]
+def _listable(recovery: Recovery) -> Recovery:
+    if recovery is Recovery.BIAS:
+        raise ValueError("bias is no recovery of a study: give a method `bias: true`")
+    return recovery
 
+
+Recoveries = Annotated[
+    list[Annotated[Recovery, BeforeValidator(_joined), AfterValidator(_listable)]], Listed, Distinct
+]
 
 Names = Annotated[list[Name], Listed, Distinct]
 
@@ -75,11 +82,11 @@ class StudyModel(Chosen):
         default=None, min_length=1, description="replaces the study's recoveries"
     )
     sizes: Sizes | None = Field(
-        default=None, description="of those of the calibration, with other numbers of samples"
+        default=None, description="of those of the calibrations, with other numbers of samples"
     )
 
 
-class Recovery(Lora, ChosenCells):
+class LoraRecovery(Lora, ChosenCells):
     """How pruned models recover, on which text, and which cells; the dense model always does, as the control."""
 
     instructions: Name

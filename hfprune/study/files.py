@@ -4,14 +4,16 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
 from hfprune.assets.catalogue import Catalogue
+from hfprune.cells import DENSE, Cell
+from hfprune.cells.recovery import Recovery
 from hfprune.criteria import Criterion, make_criterion
 from hfprune.errors import HfpruneError
 from hfprune.measurement import Measure
-from hfprune.results import DENSE, Cell
 from hfprune.study import cells as study_cells
 from hfprune.study import paths
 from hfprune.study.references import load_study
@@ -76,11 +78,9 @@ class Files:
         return self.drawn(cell)
 
     def drawn(self, cell: Cell) -> Path:
-        """Return the calibration blocks of a cell's draw, which samples under one seed share."""
-        seed = self.study.seed_of(cell.seed)
-        return self.tensors(
-            paths.BLOCKS, model=cell.model, corpus=self.study.corpus_of(cell.method), seed=seed
-        )
+        """Return the calibration blocks that a cell's sample is of."""
+        draw = self.study.blocks_draw(cell.draw)
+        return self.tensors(paths.BLOCKS, model=cell.model, calibration=cell.calibration, draw=draw)
 
     def changed(self, cell: Cell) -> dict[str, Any]:
         """Return what was made of the model before a recovery, by its name in the settings of a stage."""
@@ -98,18 +98,22 @@ class Files:
 
     def solved(self, cell: Cell) -> Path | None:
         """Return the folder of what was solved for a cell, if its method or recovery asks for it."""
-        kind = study_cells.solves(self.study, cell)
-        return self.file(paths.RECOVERY, replace(cell, recovery=kind)) if kind else None
+        solution = study_cells.solution(self.study, cell)
+        if solution is Recovery.NONE:
+            return None
+        return self.file(paths.RECOVERY, replace(cell, recovery=solution))
 
     def changes(self, cell: Cell) -> dict[str, Any]:
         """Return all that makes a cell's model of the dense one, by its name in the settings of a stage."""
-        adapter = self.file(paths.RECOVERY, cell) if "lora" in cell.recovery else None
+        adapter = self.file(paths.RECOVERY, cell) if cell.recovery.trains else None
         return self.changed(cell) | {"linear": self.solved(cell), "adapter": adapter}
 
     def pruned(self) -> list[Cell]:
         """Return the pruned cells, each once, without its recovery."""
         found = study_cells.cells(self.name, self.study)
-        return [*dict.fromkeys(replace(cell, recovery="none") for cell in found if cell.method != DENSE)]
+        return [
+            *dict.fromkeys(replace(cell, recovery=Recovery.NONE) for cell in found if cell.method != DENSE)
+        ]
 
 
 def load_files(path: Path, catalogue: Catalogue) -> Files:
@@ -123,8 +127,8 @@ def criteria_of(study: Study) -> dict[str, Criterion]:
     """Return the criterion of every method that is no baseline, with its options, by the method's name.
 
     Raises:
-        HfpruneError: an unknown criterion or option, a method of weights only that names blocks, or one that
-            cannot score in the steps or by the sizes that it is given.
+        HfpruneError: an unknown criterion or option, or a method that cannot score in the steps or by the sizes
+            that it is given.
     """
     found = {}
     for name, method in study.methods.items():
@@ -132,23 +136,52 @@ def criteria_of(study: Study) -> dict[str, Criterion]:
             continue
         place, chosen = f"study: methods.{name}", method.criterion or name
         found[name] = make_criterion(chosen, method.options, place, [*method.units])
-        if found[name].needs == "weights" and (method.corpus or method.sequences):
-            raise HfpruneError(f"{place}: {chosen} reads weights only; remove corpus and sequences")
         if found[name].needs == "weights" and method.steps > 1:
             raise HfpruneError(f"{place}: {chosen} reads weights, which no step changes; remove steps")
         if not found[name].nested and method.steps > 1:
             raise HfpruneError(f"{place}: {chosen} chooses all units at once; remove steps")
-        if found[name].needs == "model" and method.sequences in study.calibration.sizes:
-            raise HfpruneError(
-                f"{place}: {chosen} searches anew for each sample, and so has no sizes; give other `sequences`"
-            )
+        for calibration, model in product(study.calibrations, study.models):
+            sizes = study.sizes_of(model, calibration)
+            if found[name].needs == "model" and any(count > 1 for count in (len(sizes), *sizes.values())):
+                raise HfpruneError(
+                    f"{place}: {chosen} searches anew for each sample; give calibrations.{calibration} one size "
+                    "with one sample, or none"
+                )
     return found
 
 
-def sweeps(study: Study, criteria: Mapping[str, Criterion]) -> list[tuple[list[str], list[str]]]:
-    """Return methods that are scored together, since they read the same blocks in the same way, with their models.
+def method_settings(files: Files, method: str) -> str:
+    """Return all that decides about a method's scores, as JSON.
 
-    A model is among those of its own methods.
+    The workflow keeps it in a file: behind an ancient input, Snakemake notices changed files only.
+    """
+    study, criterion = files.study, files.criteria[method]
+    about: dict[str, Any] = {
+        "criterion": study.methods[method].criterion or method,
+        "version": criterion.version,
+        "options": criterion.model_dump(mode="json"),
+        "units": [*study.methods[method].units],
+        "dtype": study.dtype,
+        "device_map": study.device_map,
+        "resamples": study.resamples,
+    }
+    if study.resamples and study.reads(method):
+        # The sizes that are not resampled. All else of a calibration is in its blocks and in the names of files:
+        # another calibration or size leaves the scores that are there as they are.
+        about["not_resampled"] = [
+            [model, *calibrated]
+            for model in study.models
+            if method in study.methods_of(model)
+            for calibrated in study.calibrated(model, method)
+            if not study.resamples_of(model, calibrated)
+        ]
+    return json.dumps(about, sort_keys=True)
+
+
+def sweeps(study: Study, criteria: Mapping[str, Criterion]) -> list[tuple[list[str], list[str]]]:
+    """Return methods that are scored together, since they read blocks in the same way, with their models.
+
+    A model is among those of its own methods. One pass serves all sizes of a calibration.
     """
     found: dict[tuple[str, ...], list[str]] = {}
     for model in study.models:
@@ -156,11 +189,8 @@ def sweeps(study: Study, criteria: Mapping[str, Criterion]) -> list[tuple[list[s
         for name in study.methods_of(model):
             if name not in criteria:  # a baseline
                 continue
-            method, needs = study.methods[name], criteria[name].needs
-            # One pass serves all sizes.
-            count = "sizes" if method.sequences in study.calibration.sizes else method.sequences
-            read = None if needs == "weights" else (study.corpus_of(name), count)
-            groups.setdefault((needs, read, json.dumps([*method.units])), []).append(name)
+            units = json.dumps([*study.methods[name].units])
+            groups.setdefault((criteria[name].needs, units), []).append(name)
         for methods in groups.values():
             found.setdefault(tuple(methods), []).append(model)
     return [([*methods], models) for methods, models in found.items()]

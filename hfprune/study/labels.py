@@ -4,12 +4,11 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from hfprune.cells import DENSE
 from hfprune.criteria import CRITERIA
-from hfprune.results import DENSE
 from hfprune.rounding import percent
 from hfprune.settings.allocation import Allocation
 from hfprune.settings.units import UnitShares
-from hfprune.study.curves import curves
 from hfprune.study.method import Method
 from hfprune.study.study import Study
 
@@ -41,19 +40,28 @@ class Label(NamedTuple):
 def labels(study: Study) -> dict[str, Label]:
     """Return the label of each method: the study's own, or else its criterion and the settings that differ.
 
-    A method of several sizes has a label without a size, too. No two are the same: where settings do not tell
-    methods apart, their names follow in brackets.
+    No two are the same: where settings do not tell methods apart, their names follow in brackets.
     """
-    methods = dict(study.methods)
-    for name, of_size in curves(study.methods, study.calibration.sizes).items():
-        size, first = next(iter(of_size.items()))
-        methods.setdefault(name, study.methods[first].of_any_size(size))
-    found = {name: _label(name, method, study) for name, method in methods.items()}
+    found = {name: _label(name, method) for name, method in study.methods.items()}
     count = Counter(found.values())
     return {
-        name: Label(label if count[label] == 1 else f"{label} ({name})", methods[name].colour or "")
+        name: Label(label if count[label] == 1 else f"{label} ({name})", study.methods[name].colour or "")
         for name, label in found.items()
     }
+
+
+def calibration_label(study: Study, calibration: str, sequences: int) -> str:
+    """Return what tells a calibration from the others of a study, as `C4, 64 sequences`; "" for nothing.
+
+    Its text, where the study has several, and how many sequences are read, where it has sizes.
+    """
+    if calibration not in study.calibrations:
+        return ""
+    read = study.calibrations[calibration]
+    parts = [read.label or calibration.replace("_", " ")] if len(study.calibrations) > 1 else []
+    if len(read.sizes) > 1 and sequences:
+        parts.append(f"{sequences:,} sequences")
+    return ", ".join(parts)
 
 
 def readable(name: str) -> str:
@@ -74,16 +82,16 @@ def _of_layers(layers: list[int]) -> str:
     return f"layers {layers[0]} to {layers[-1]}" if is_run else f"layers {', '.join(map(str, layers))}"
 
 
-def _label(name: str, method: Method, study: Study) -> str:
+def _label(name: str, method: Method) -> str:
     if method.label:
         return method.label
     if method.baseline:
         return readable(method.baseline)
-    return ", ".join([readable(method.criterion or name), *_differences(method, study)])
+    return ", ".join([readable(method.criterion or name), *_differences(method)])
 
 
-def _differences(method: Method, study: Study) -> Iterator[str]:
-    """Yield the settings of a method that are not the default or the study's own."""
+def _differences(method: Method) -> Iterator[str]:
+    """Yield the settings of a method that are not the default."""
     yield from (_option(key, value) for key, value in method.options.items())
     if method.units != Method().units:
         yield _units(method.units)
@@ -98,10 +106,6 @@ def _differences(method: Method, study: Study) -> Iterator[str]:
         yield "bias"
     if method.steps > 1:
         yield f"{method.steps} steps"
-    if method.sequences:
-        yield f"{method.sequences:,} sequences"
-    if method.corpus not in (None, study.calibration.corpus):
-        yield str(method.corpus)
 
 
 def _option(key: str, value: Any) -> str:

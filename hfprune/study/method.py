@@ -1,12 +1,10 @@
 """A method: a named, configured way to get a pruned model."""
 
 import re
-from collections.abc import Callable
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
-from hfprune.calibration.sizes import sized
 from hfprune.errors import distinct
 from hfprune.settings import Listed, Name, Ratio, Strict
 from hfprune.settings.allocation import Allocation
@@ -41,18 +39,15 @@ Units = Annotated[
 
 
 class ByCriterion(Strict):
-    """A criterion with its options, and how many calibration sequences it reads."""
+    """A criterion with its options."""
+
+    replaced: ClassVar = {
+        "sequences": "how many sequences are read is a calibration's; give `sizes` there",
+        "corpus": "texts are listed under `calibrations`, and every method is scored on each",
+    }
 
     criterion: Name | None = Field(default=None, description="defaults to the method's own name")
     options: dict[str, Any] = Field(default={})
-    sequences: PositiveInt | None = Field(
-        default=None,
-        description="number of calibration sequences that it reads, from the first, or a size; null: all",
-    )
-
-    def of_size(self, name: str, size: int) -> Self:
-        """Return the method, which is called `name`, on samples of so many sequences."""
-        return self.model_copy(update={"criterion": self.criterion or name, "sequences": size})
 
 
 class MixedWith(Strict):
@@ -75,9 +70,6 @@ class MixedWith(Strict):
 class Method(ByCriterion):
     """A named, configured way to get a pruned model: a criterion with options, or an external baseline."""
 
-    corpus: Name | None = Field(
-        default=None, description="the corpus for its calibration; null: the study's calibration corpus"
-    )
     units: Units = Field(default={"neurons": None})
     allocation: Allocation = Allocation()
     mixed_with: MixedWith | None = Field(
@@ -127,19 +119,3 @@ class Method(ByCriterion):
         if self.bias and self.units.keys() == {"layers"}:
             raise ValueError("bias: a plan of layers alone cuts nothing that a bias could replace")
         return self
-
-    def of_size(self, name: str, size: int) -> Self:
-        """Return the method, which is called `name`, on samples of so many sequences."""
-        label = self.label and f"{self.label}, {size:,} sequences"
-        update = {"label": label, "mixed_with": self._mixed_with(lambda other: sized(other, size))}
-        return super().of_size(name, size).model_copy(update=update)
-
-    def of_any_size(self, size: int) -> Self:
-        """Return the method that this is one of by `of_size`, without a size."""
-        label = self.label and self.label.removesuffix(f", {size:,} sequences")
-        other = self._mixed_with(lambda name: name.removesuffix(sized("", size)))
-        return self.model_copy(update={"sequences": None, "label": label, "mixed_with": other})
-
-    def _mixed_with(self, renamed: Callable[[str], str]) -> MixedWith | None:
-        other = self.mixed_with
-        return other and other.model_copy(update={"method": renamed(other.method)})

@@ -6,30 +6,31 @@ from pathlib import Path
 from typing import Any
 
 from hfprune.assets.shipped import shipped
+from hfprune.cells import Cell
 from hfprune.errors import HfpruneError, nearest
-from hfprune.results import Cell
 from hfprune.rounding import spelt_ratio
 from hfprune.settings import NAME
 
 # Below results/<study>. Snakemake fills the wildcards in rules; `fill` fills them here.
-BLOCKS = "calibration/{model}/{corpus}/seed{seed}"
+BLOCKS = "calibration/{model}/{calibration}/draw{draw}"
 BUDGET = "budgets/{model}/{ratio}"
 METHOD = "methods/{method}"
-SCORES = "scores/{model}/{method}/seed{seed}"
-PLAN = "plans/{model}/{method}/{ratio}/seed{seed}"
+_SCORED = "{model}/{method}/{calibration}/{sequences}"
+SCORES = f"scores/{_SCORED}/draw{{draw}}"
+PLAN = f"plans/{_SCORED}/{{ratio}}/draw{{draw}}"
 # The scores and plan of one step of a method with several; the first scores and the last plan are those above.
-STEP_SCORES = "steps/{model}/{method}/{ratio}/seed{seed}/scores{step}"
-STEP_PLAN = "steps/{model}/{method}/{ratio}/seed{seed}/plan{step}"
-RECOVERY = "recoveries/{model}/{method}/{ratio}/seed{seed}/{recovery}"
+STEP_SCORES = f"steps/{_SCORED}/{{ratio}}/draw{{draw}}/scores{{step}}"
+STEP_PLAN = f"steps/{_SCORED}/{{ratio}}/draw{{draw}}/plan{{step}}"
+RECOVERY = f"recoveries/{_SCORED}/{{ratio}}/draw{{draw}}/{{recovery}}"
 # Instruction pairs as sequences, for all recoveries of a model.
-PAIRS = "pairs/{model}/seed{seed}"
+PAIRS = "pairs/{model}/draw{draw}"
 # Beside scores and plans: those of resampled calibrations.
 RESAMPLED = ".resampled.safetensors"
 # The output folder of an external baseline that writes no plan.
-CHECKPOINT = "checkpoints/{model}/{method}/{ratio}/seed{seed}"
-CELL = "cells/{model}/{method}/{ratio}/seed{seed}/{recovery}"
+CHECKPOINT = f"checkpoints/{_SCORED}/{{ratio}}/draw{{draw}}"
+CELL = f"cells/{_SCORED}/{{ratio}}/draw{{draw}}/{{recovery}}"
 # Results of measures of scoring itself, which has no ratio.
-SCORING = "cells/{model}/{method}/scoring/seed{seed}"
+SCORING = f"cells/{_SCORED}/scoring/draw{{draw}}"
 
 # The files of `collect`, in this order.
 TIDY = (

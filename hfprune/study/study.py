@@ -1,56 +1,30 @@
-"""A study: models × methods × ratios × seeds × recoveries, and the measures."""
+"""A study: models × methods × calibrations × ratios × draws × recoveries, and the measures."""
 
-from collections.abc import Collection, Mapping
-from itertools import pairwise
-from typing import Annotated, Any, TypeVar
+from itertools import pairwise, product
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, NonNegativeInt, ValidationInfo, field_validator, model_validator
 
 from hfprune.calibration.folds import FOLDS
-from hfprune.calibration.sizes import resamples_of, sized
+from hfprune.calibration.sizes import resamples_of
+from hfprune.cells import DENSE, UNCALIBRATED
+from hfprune.cells.recovery import Recovery
 from hfprune.criteria import CRITERIA
 from hfprune.errors import distinct, nearest
 from hfprune.measurement import Measure, NamedMeasure
-from hfprune.results import DENSE
 from hfprune.settings import Dtype, Listed, Name, Placement
 from hfprune.settings.recovery import Linear
 from hfprune.study.added_effects import RECOVERY, check_needs
-from hfprune.study.calibration import Calibration
+from hfprune.study.calibration import Calibrated, Calibration, Resamples
 from hfprune.study.entries import (
     ChosenCells,
     Distinct,
+    LoraRecovery,
     Ratios,
     Recoveries,
-    Recovery,
-    RecoveryKind,
     StudyModel,
 )
-from hfprune.study.method import ByCriterion, Method
-
-Made = TypeVar("Made", bound=ByCriterion)
-
-
-def by_size(methods: Mapping[str, Made], sizes: Collection[int]) -> dict[str, Made]:
-    """Return the methods, with one for each size in place of each that reads the calibration whole.
-
-    Raises:
-        ValueError: two methods would have one name.
-    """
-    found: dict[str, Made] = {}
-    for name, method in methods.items():
-        whole = sizes and not method.sequences and _reads_blocks(name, method)
-        made = {sized(name, size): method.of_size(name, size) for size in sizes} if whole else {name: method}
-        for each in made.keys() & (methods.keys() - {name}):
-            raise ValueError(f"{each!r} is {name!r} of that size already; choose another name")
-        found |= made
-    return found
-
-
-def _reads_blocks(name: str, method: ByCriterion) -> bool:
-    """Tell whether a method reads a calibration; one with an unknown criterion is refused elsewhere."""
-    criterion = method.criterion or name
-    known = not (isinstance(method, Method) and method.baseline) and criterion in CRITERIA.sources()
-    return known and CRITERIA.load(criterion).needs != "weights"
+from hfprune.study.method import Method
 
 
 class StudyMeasure(NamedMeasure, ChosenCells):
@@ -58,16 +32,27 @@ class StudyMeasure(NamedMeasure, ChosenCells):
 
 
 class Study(Placement):
-    """One YAML file: models × methods × ratios × seeds × recoveries, and the measures."""
+    """One YAML file: models × methods × calibrations × ratios × draws × recoveries, and the measures."""
+
+    replaced: ClassVar = {
+        "calibration": "write `calibrations: {NAME: {corpus: …, sequences: …}}`; every method is scored on each",
+        "seeds": "write `draws`",
+    }
 
     description: str = ""
-    calibration: Calibration
+    calibrations: dict[Name, Calibration] = Field(
+        min_length=1,
+        description="texts to calibrate on, by name; every method is scored on each, and compared within each",
+    )
+    resamples: Resamples = 0
     models: dict[Name, StudyModel] = Field(min_length=1, description="also a plain list of names")
     methods: dict[Name, Method] = Field(min_length=1)
     ratios: Ratios = Field(min_length=1, description="fractions of all parameters removed")
-    seeds: Annotated[list[NonNegativeInt], Listed, Distinct] = Field(default=[0], min_length=1)
-    recoveries: Recoveries = Field(default=["none"], min_length=1)
-    recovery: Recovery | None = Field(
+    draws: Annotated[list[NonNegativeInt], Listed, Distinct] = Field(
+        default=[0], min_length=1, description="numbers of the calibration samples, which are seeds"
+    )
+    recoveries: Recoveries = Field(default=[Recovery.NONE], min_length=1)
+    recovery: LoraRecovery | None = Field(
         default=None, description="how lora recovers; needed if `recoveries` lists lora"
     )
     linear: Linear = Field(default=Linear(), description="how linear recovers")
@@ -91,7 +76,9 @@ class Study(Placement):
         description="effects beside those of every study. losses: the log perplexity that a plan adds, per that "
         "of entropy; correlations: of each outcome with accuracy, over the plans; pairs: every two methods; "
         "training: held-out losses of pruned models less the dense one's, by the steps of the training; "
-        "by_document: slopes of effects over the dense model's entropy on each document",
+        "by_document: slopes of effects over the dense model's entropy on each document; calibrations: each "
+        "method on a text less the same method on the first; terms: differences of effects between calibrations, "
+        "readings and models",
     )
     constant: float = Field(
         default=0.9,
@@ -114,15 +101,12 @@ class Study(Placement):
             named = {name: {"source": one} if isinstance(one, str) else one for name, one in named.items()}
         return {name: {} if value is None else value for name, value in named.items()}
 
-    @field_validator("methods")
-    @classmethod
-    def _one_for_each_size(cls, methods: dict[str, Method], info: ValidationInfo) -> dict[str, Method]:
-        return by_size(methods, info.data["calibration"].sizes if "calibration" in info.data else [])
-
     @model_validator(mode="after")
     def _reserved_names(self) -> "Study":
         if DENSE in self.methods:
             raise ValueError(f"{DENSE!r} is the unpruned model and cannot name a method")
+        if UNCALIBRATED in self.calibrations:
+            raise ValueError(f"{UNCALIBRATED!r} is the dense model's calibration; choose another name")
         for name, entry in self.measures.items():
             # The tidy table has the numbers of scoring, planning and recovery under these names.
             if name in ("size", "recovery") or (name == "cost" and (entry.measure or name) != "cost"):
@@ -184,37 +168,35 @@ class Study(Placement):
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> "Study":
-        own = {f"models.{name}": model.sizes or {} for name, model in self.models.items()}
-        for where, sizes in ({"calibration": self.calibration.sizes} | own).items():
-            for size, most in sizes.items():
-                if size not in self.calibration.sizes:
-                    raise ValueError(f"{where}.sizes: {size} is not among the calibration's sizes")
-                if size * (most or 1) > self.calibration.sequences:
+        known = {size for calibration in self.calibrations.values() for size in calibration.sizes}
+        for name, model in self.models.items():
+            for size in model.sizes or {}:
+                if size not in known:
+                    raise ValueError(f"models.{name}.sizes: {size} is not among the calibrations' sizes")
+        for model_name, (name, calibration) in product(self.models, self.calibrations.items()):
+            for size, most in self.sizes_of(model_name, name).items():
+                if size * most > calibration.sequences or not most:
                     raise ValueError(
-                        f"{where}.sizes: {most or 1} of {size} sequences are more than the "
-                        f"{self.calibration.sequences} of the calibration; lower the one, or raise the other"
+                        f"calibrations.{name}.sizes: {most or 1} of {size} sequences are more than the "
+                        f"{calibration.sequences} of the calibration; lower the one, or raise the other"
                     )
-        return self
-
-    @model_validator(mode="after")
-    def _sequences_suffice(self) -> "Study":
-        for name, method in self.methods.items():
-            if (method.sequences or 0) > self.calibration.sequences:
+            if self.resamples and calibration.sequences < FOLDS:
                 raise ValueError(
-                    f"methods.{name}.sequences: {method.sequences} is more than the {self.calibration.sequences} "
-                    "of calibration.sequences; lower the one, or raise the other"
+                    f"resamples needs at least {FOLDS} sequences, one a fold, not the "
+                    f"{calibration.sequences} of calibrations.{name}"
                 )
-        if self.calibration.resamples and self.calibration.sequences < FOLDS:
-            raise ValueError(
-                f"calibration.resamples needs at least {FOLDS} sequences, one a fold, not "
-                f"{self.calibration.sequences}"
-            )
         return self
 
     @model_validator(mode="after")
     def _recovery_fits(self) -> "Study":
         if self.recovery is None and any(map(self.trains, self.models)):
             raise ValueError("recoveries lists lora: add a recovery section, at least `instructions: NAME`")
+        for model, name in product(filter(self.trains, self.models), self.calibrations):
+            if any(count > 1 for count in self.sizes_of(model, name).values()):
+                raise ValueError(
+                    f"recoveries: lora is trained for one sample of a size; give calibrations.{name} sizes as "
+                    "{64: 1}, or remove lora"
+                )
         if self.device_map and any(map(self.trains, self.models)):
             raise ValueError(
                 "device_map: lora trains on one device; remove it from recoveries, or device_map"
@@ -223,68 +205,87 @@ class Study(Placement):
 
     @model_validator(mode="after")
     def _draws_differ(self) -> "Study":
-        most = max((count for model in self.models for count in self.sizes_of(model).values()), default=1)
-        ordered = sorted(self.seeds)
-        for one, other in pairwise(ordered):
-            if other - one < most:
+        of_models = product(self.models, self.calibrations)
+        samples = (count for place in of_models for count in self.sizes_of(*place).values())
+        most = max(samples, default=1)
+        ordered = sorted(self.draws)
+        for draw, following in pairwise(ordered):
+            if following - draw < most:
                 raise ValueError(
-                    f"seeds: {one} and {other} are too close: a size has {most} samples, and number k of "
-                    "them is draw seed + k"
+                    f"draws: {draw} and {following} are too close: a size has {most} samples, and number k of "
+                    "them is draw + k"
                 )
+        with_sizes = any(calibration.sizes for calibration in self.calibrations.values())
         for name, method in self.methods.items():
-            if method.sequences in self.calibration.sizes and method.steps > 1:
-                raise ValueError(
-                    f"methods.{name}: a method in steps has no sizes; remove `steps`, or give `sequences`"
-                )
-        if self.calibration.sizes and any(map(self.trains, self.models)):
-            raise ValueError("recoveries: lora is not trained for sizes; remove one of the two")
+            if with_sizes and method.steps > 1:
+                raise ValueError(f"methods.{name}: a method in steps has no sizes; remove one of the two")
         return self
 
-    def sizes_of(self, model: str) -> dict[int, int]:
-        """Return the sizes for a model, with the number of their samples."""
-        sizes = self.models[model].sizes or self.calibration.sizes
-        return {size: most or self.calibration.sequences // size for size, most in sizes.items()}
+    def sizes_of(self, model: str, calibration: str) -> dict[int, int]:
+        """Return the sizes of a calibration for a model, with the number of their samples; none if read whole."""
+        read = self.calibrations[calibration]
+        sizes = read.sizes
+        if (own := self.models[model].sizes) is not None:
+            sizes = {size: most for size, most in own.items() if size in read.sizes}
+        return {size: most or read.sequences // size for size, most in sizes.items()}
 
-    def samples_of(self, model: str, method: str) -> int:
-        """Return how many draws of a method there are under a seed: one, unless it reads samples of a size."""
-        return self.sizes_of(model).get(self.methods[method].sequences or 0, 1)
+    def reads(self, method: str) -> bool:
+        """Tell whether scores by a method read a calibration; an unknown criterion is refused elsewhere."""
+        settings = self.methods[method]
+        criterion = settings.criterion or method
+        known = not settings.baseline and criterion in CRITERIA.sources()
+        return known and CRITERIA.load(criterion).needs != "weights"
 
-    def draws_of(self, model: str, method: str) -> list[int]:
-        """Return the numbers of a method's draws: each seed, and after it those of more samples of its size."""
-        return [seed + number for seed in self.seeds for number in range(self.samples_of(model, method))]
+    def calibrated(self, model: str, method: str | None = None) -> list[Calibrated]:
+        """Return every calibration with each number of its sequences that scores of a model read.
 
-    def seed_of(self, draw: int) -> int:
-        """Return the seed of the calibration that a draw is a sample of."""
-        return max(seed for seed in self.seeds if seed <= draw)
+        Those by a method that reads none are made once per calibration, since a recovery may read it.
+        """
+        found = []
+        for name, read in self.calibrations.items():
+            sizes = [*self.sizes_of(model, name)] or [read.sequences]
+            if method is not None and not self.reads(method):
+                sizes = [0]
+            found += [Calibrated(name, size) for size in sizes]
+        return found
 
-    def sequences_of(self, method: str) -> int:
-        """Return how many sequences of its calibration a method reads, each of `calibration.length` tokens."""
-        return self.methods[method].sequences or self.calibration.sequences
+    def largest(self, model: str, calibration: str) -> Calibrated:
+        """Return a calibration with the most of its sequences that scores of a model read."""
+        sizes = [*self.sizes_of(model, calibration)] or [self.calibrations[calibration].sequences]
+        return Calibrated(calibration, max(sizes))
 
-    def resamples_of(self, model: str, method: str) -> int:
-        """Return how often a draw of a method is resampled: not at all where its size has enough of them."""
-        return resamples_of(self.samples_of(model, method), self.calibration.resamples)
+    def samples_of(self, model: str, calibrated: Calibrated) -> int:
+        """Return how many samples one draw of blocks gives: one, but for a size."""
+        return self.sizes_of(model, calibrated.calibration).get(calibrated.sequences, 1)
+
+    def draws_of(self, model: str, calibrated: Calibrated) -> list[int]:
+        """Return the numbers of the samples: each of `draws`, and after it those of more samples of a size."""
+        samples = self.samples_of(model, calibrated)
+        return [first + number for first in self.draws for number in range(samples)]
+
+    def blocks_draw(self, draw: int) -> int:
+        """Return the draw whose blocks a sample is of."""
+        return max(first for first in self.draws if first <= draw)
+
+    def resamples_of(self, model: str, calibrated: Calibrated) -> int:
+        """Return how often a sample is resampled: not at all where its size has enough of them."""
+        return resamples_of(self.samples_of(model, calibrated), self.resamples)
 
     def ratios_of(self, model: str) -> list[float]:
         """Return the ratios of a model: its own, else the study's."""
         return self.models[model].ratios or self.ratios
 
-    def recoveries_of(self, model: str) -> list[RecoveryKind]:
+    def recoveries_of(self, model: str) -> list[Recovery]:
         """Return the recoveries of a model: its own, else the study's."""
         return self.models[model].recoveries or self.recoveries
 
     def trains(self, model: str) -> bool:
         """Tell whether adapters are trained for a model of the study."""
-        return any("lora" in recovery for recovery in self.recoveries_of(model))
+        return any(recovery.trains for recovery in self.recoveries_of(model))
 
     def methods_of(self, model: str) -> list[str]:
-        """Return the methods that a model takes, without those of sizes that it has not."""
-        others = self.calibration.sizes.keys() - self.sizes_of(model).keys()
-        return [
-            name
-            for name, method in self.methods.items()
-            if self.models[model].takes(name) and method.sequences not in others
-        ]
+        """Return the methods that a model takes."""
+        return [name for name in self.methods if self.models[model].takes(name)]
 
     def make_measures(self, where: str = "study") -> dict[str, Measure]:
         """Return every measure of the study, with its settings, by its name in the study.
@@ -293,7 +294,3 @@ class Study(Placement):
             HfpruneError: an unknown measure or setting, with the nearest valid one; names `where` and the key.
         """
         return {name: entry.make(name, f"{where}: measures.{name}") for name, entry in self.measures.items()}
-
-    def corpus_of(self, method: str) -> str:
-        """Return the corpus that a method is calibrated on: its own, else the study's."""
-        return self.methods[method].corpus or self.calibration.corpus

@@ -10,15 +10,15 @@ import pytest
 from committed import results_of
 from synthetic import PAPER, Study, evidence, gather
 
-import hfprune.analysis.added
-from hfprune.analysis.added import correlations
-from hfprune.analysis.added.by_document import ByDocument
-from hfprune.analysis.added.correlations import Correlations
-from hfprune.analysis.added.losses import Losses
-from hfprune.analysis.added.training import Training
-from hfprune.analysis.evidence import Evidence
+import hfprune.effects.added
+from hfprune.cells import DENSE, Value
+from hfprune.effects.added import correlations
+from hfprune.effects.added.by_document import ByDocument
+from hfprune.effects.added.correlations import Correlations
+from hfprune.effects.added.losses import Losses
+from hfprune.effects.added.training import Training
 from hfprune.errors import HfpruneError
-from hfprune.results import DENSE, Value
+from hfprune.results.evidence import Evidence
 from hfprune.settings import validate
 from hfprune.stages.effects import MakeEffects
 from hfprune.study.added_effects import ADDED, AddedEffects
@@ -28,9 +28,8 @@ SIGNS = '''"""On how many items a method is better than its reference."""
 
 from scipy.stats import binomtest
 
-from hfprune.analysis.effect_rows import EffectRow
-from hfprune.analysis.effects import measured
-from hfprune.analysis.outcomes import contrast
+from hfprune.effects.comparisons import ComparedBy, comparisons
+from hfprune.statistics.estimates import estimate
 from hfprune.study.added_effects import AddedEffects
 
 
@@ -43,20 +42,18 @@ class Signs(AddedEffects):
 
     def rows(self, evidence):
         """Yield the share of items, of every method against entropy."""
-        declared = evidence.declared.first_outcomes()["perplexity_ratio"]
-        for model in evidence.models:
-            for ratio in evidence.study.ratios_of(model):
-                cells = measured(evidence, declared, model, ratio)
-                ours, theirs = cells["magnitude", "none"], cells["entropy", "none"]
-                gaps = contrast([(1.0, ours), (-1.0, theirs)]).tasks
-                won = int(sum((gap < 0).sum() for gap in gaps.values()))
-                n = int(sum(gap.size for gap in gaps.values()))
-                ends = binomtest(won, n).proportion_ci()
-                yield EffectRow(
-                    self.question, model, ratio, "magnitude", "none", "entropy", "none", "perplexity_ratio",
-                    declared.measure, declared.metric.name, value=won / n, low=ends.low, high=ends.high,
-                    n=n, covers="items", neutral=0.5, better="higher",
-                )
+        text = [outcome for outcome in ComparedBy.first_of(evidence) if outcome.name == "perplexity_ratio"]
+        for compared in comparisons(evidence, text):
+            left, right = ("magnitude", "none"), ("entropy", "none")
+            gaps = compared.difference(left, right).tasks
+            won = int(sum((gap < 0).sum() for gap in gaps.values()))
+            n = int(sum(gap.size for gap in gaps.values()))
+            ends = binomtest(won, n).proportion_ci()
+            share = {"value": won / n, "low": ends.low, "high": ends.high, "n": n}
+            yield compared.row(
+                self.question, left, right, estimate(compared.difference(left, right)), covers="items",
+                **share, neutral=0.5, better="higher", form=self.form,
+            )
 '''
 
 
@@ -64,15 +61,15 @@ def forget() -> None:
     importlib.invalidate_caches()
     for known in (ADDED.sources, ADDED.outlines, ADDED.load):
         known.cache_clear()
-    sys.modules.pop("hfprune.analysis.added.signs", None)
+    sys.modules.pop("hfprune.effects.added.signs", None)
 
 
 @pytest.fixture
 def signs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (tmp_path / "own").mkdir()
     (tmp_path / "own/signs.py").write_text(SIGNS)
-    path = [*hfprune.analysis.added.__path__, str(tmp_path / "own")]
-    monkeypatch.setattr(hfprune.analysis.added, "__path__", path)
+    path = [*hfprune.effects.added.__path__, str(tmp_path / "own")]
+    monkeypatch.setattr(hfprune.effects.added, "__path__", path)
     forget()
     yield
     monkeypatch.undo()
@@ -107,7 +104,7 @@ def test_what_is_unknown_or_lacks_its_measure_is_refused_before_the_first_job(
         "models": ["m"],
         "methods": ["entropy"],
         "ratios": [0.2],
-        "calibration": {"corpus": "text", "sequences": 4, "length": 16},
+        "calibrations": {"text": {"corpus": "text", "sequences": 4, "length": 16}},
         "measures": {"perplexity": {"corpus": "text", "sequences": 8, "length": 16}},
     }
     with pytest.raises(HfpruneError, match=message.replace("?", r"\\?")):

@@ -1,4 +1,4 @@
-"""The paper's metric rule, averages over tasks and summaries over seeds, against numbers worked out by hand."""
+"""The paper's metric rule, averages over tasks and summaries over draws, against numbers worked out by hand."""
 
 from dataclasses import replace
 
@@ -8,11 +8,10 @@ import pytest
 from scipy.stats import binomtest, t
 from synthetic import PAPER, Study
 
-from hfprune.analysis.averages import error_column, half_width, over_seeds, with_averages
-from hfprune.analysis.tidy import Tidy
+from hfprune.cells import KEY, Value
 from hfprune.errors import HfpruneError
-from hfprune.report.collected import Collected
-from hfprune.results import KEY, Value
+from hfprune.results.averages import error_column, half_width, over_draws, with_averages
+from hfprune.results.reader import Results
 
 BOOLQ, PIQA = Value("acc", 0.6, 0.03, 100), (Value("acc", 0.9, 0.5, 50), Value("acc_norm", 0.7, 0.04, 50))
 CROWS = Value("pct_stereotype", 0.5, 0.12, 10), Value("likelihood_diff", 3.0, 0.1, 10)
@@ -20,7 +19,7 @@ ALL, WITHOUT = "average", "average without CrowS"
 
 
 def table(study: Study) -> pd.DataFrame:
-    return Tidy(study.collect()).tidy[[*KEY, "value", "stderr", "n"]]
+    return Results(study.collect()).tidy[[*KEY, "value", "stderr", "n"]]
 
 
 @pytest.mark.parametrize(
@@ -66,9 +65,9 @@ def test_a_tasks_accuracy_has_wilsons_interval(study: Study, right: int, n: int)
     p = right / n
     value = Value("acc", p, (p * (1 - p) / (n - 1)) ** 0.5, n)
     study.result("entropy", 0.2, "zeroshot", "boolq", value)
-    for seed in range(3):  # whose spread adds to the variance, but no bound is crossed
-        study.result("random", 0.2, "zeroshot", "boolq", replace(value, value=abs(p - seed / 50)), seed=seed)
-    levels = Collected(study.collect(), PAPER).levels.query("metric == 'acc'").set_index("method")
+    for draw in range(3):  # whose spread adds to the variance, but no bound is crossed
+        study.result("random", 0.2, "zeroshot", "boolq", replace(value, value=abs(p - draw / 50)), draw=draw)
+    levels = Results(study.collect(), PAPER).levels.query("metric == 'acc'").set_index("method")
     expected = binomtest(right, n).proportion_ci(method="wilson")
     assert levels.loc["entropy", ["low", "high"]].tolist() == pytest.approx([*expected])
     low, value, high = levels.loc["random", ["low", "value", "high"]]
@@ -76,23 +75,23 @@ def test_a_tasks_accuracy_has_wilsons_interval(study: Study, right: int, n: int)
 
 
 @pytest.mark.parametrize(
-    ("values", "sd", "sign", "draws"),
+    ("values", "sd", "sign", "variance"),
     [([20.0], np.nan, "stderr", 0.0), ([18.0, 20.0, 22.0], 2.0, "sd", 4 / 3)],
 )
-def test_seeds_give_mean_and_deviation(study: Study, values, sd, sign, draws) -> None:
-    for seed, value in enumerate(values):
-        study.result("entropy", 0.2, "perplexity", "wiki", Value("perplexity", value, 0.5, 24), seed=seed)
-    rows = over_seeds(table(study))
-    found = rows[["value", "sd", "stderr", "seeds", "n"]].to_numpy(float).tolist()
+def test_draws_give_mean_and_deviation(study: Study, values, sd, sign, variance) -> None:
+    for draw, value in enumerate(values):
+        study.result("entropy", 0.2, "perplexity", "wiki", Value("perplexity", value, 0.5, 24), draw=draw)
+    rows = over_draws(table(study))
+    found = rows[["value", "sd", "stderr", "draws", "n"]].to_numpy(float).tolist()
     assert found == [pytest.approx([20, sd, 0.5, len(values), 24], nan_ok=True)]
     assert error_column(rows) == sign
     # The variances add; that over draws, of two degrees of freedom, counts 1 + 4/2 times in those of the sum.
-    dof = (3 * draws + 0.25) ** 2 / ((3 * draws) ** 2 / 2 + 0.25**2 / 23)
-    assert half_width(rows).tolist() == pytest.approx([t.ppf(0.975, dof) * np.sqrt(draws + 0.25)])
+    dof = (3 * variance + 0.25) ** 2 / ((3 * variance) ** 2 / 2 + 0.25**2 / 23)
+    assert half_width(rows).tolist() == pytest.approx([t.ppf(0.975, dof) * np.sqrt(variance + 0.25)])
 
 
 def test_eight_documents_have_an_interval_and_seven_none(study: Study) -> None:
     for method, n in (("entropy", 8), ("random", 7)):
         study.result(method, 0.2, "perplexity", "wiki", Value("perplexity", 20.0, 0.5, n))
-    half = half_width(over_seeds(table(study)).set_index("method"))
+    half = half_width(over_draws(table(study)).set_index("method"))
     assert half["entropy"] == pytest.approx(t.ppf(0.975, 7) * 0.5) and np.isnan(half["random"])

@@ -8,18 +8,18 @@ import pytest
 from scipy.stats import linregress
 from synthetic import PAPER, Study, gather
 
-from hfprune.analysis.added.by_document import over_entropy
-from hfprune.analysis.outcomes import Draw
-from hfprune.analysis.statistics import estimate
-from hfprune.results import DENSE, Value
+from hfprune.cells import DENSE, Value
+from hfprune.effects.added.by_document import over_entropy
 from hfprune.stages.effects import MakeEffects
+from hfprune.statistics.estimates import estimate
+from hfprune.statistics.outcomes import Draw
 
 DRAWS = 3
 
 
 def outcomes(rows: np.ndarray) -> dict:
     index = pd.Index(range(rows.shape[1]), name="item")
-    return {Draw(seed): {"text": pd.Series(row, index)} for seed, row in enumerate(rows)}
+    return {Draw(draw): {"text": pd.Series(row, index)} for draw, row in enumerate(rows)}
 
 
 def entropies(values: np.ndarray) -> dict:
@@ -59,14 +59,14 @@ def rows(tmp_path: Path) -> pd.DataFrame:
     items = pd.DataFrame({"item": range(12)})
     levels = {DENSE: 0.0, "entropy": 1.0, "magnitude": 2.0, "random": 3.0}
     for method, level in levels.items():
-        for seed in range(1 if method == DENSE else DRAWS):
+        for draw in range(1 if method == DENSE else DRAWS):
             own = items.assign(nll=level * items["item"] / 10 + rng.normal(0, 0.01, 12))
             ratio = 0.2 * (method != DENSE)
-            study.result(method, ratio, "perplexity", "wiki", Value("perplexity", 9.0), items=own, seed=seed)
+            study.result(method, ratio, "perplexity", "wiki", Value("perplexity", 9.0), items=own, draw=draw)
     own = items.assign(output_entropy=items["item"] / 5)
     study.result(DENSE, 0.0, "output_entropy", "wiki", Value("output_entropy", 1.0), items=own)
     text = {"corpus": "wiki", "sequences": 12, "length": 16}
-    config = study.config().model_copy(update={"effects": ["by_document", "pairs"], "seeds": [*range(DRAWS)]})
+    config = study.config().model_copy(update={"effects": ["by_document", "pairs"], "draws": [*range(DRAWS)]})
     measures = config.model_dump(mode="json", exclude_unset=True)["measures"]
     made = type(config).model_validate(
         config.model_dump(mode="json", exclude_unset=True)

@@ -8,15 +8,18 @@ import pandas as pd
 import pytest
 from synthetic import PAPER, Study, gather, save_layers
 
-from hfprune.analysis.tidy import DTYPES, RESULT, Tidy, read_union
+from hfprune.cells import DENSE, KEY, Cell, Value, write_result
+from hfprune.cells.recovery import Recovery
 from hfprune.errors import HfpruneError
-from hfprune.report.collected import Collected
-from hfprune.results import DENSE, Cell, Value, write_result
+from hfprune.results.files import DTYPES, RESULT, read_union
+from hfprune.results.reader import Results
 from hfprune.study import paths
 from hfprune.study.study import Study as Config
 
-VALUES = ["study", "model", "method", "ratio", "seed", "recovery", "measure", "task", "metric", "value"]
+VALUES = [*KEY, "value"]
 MODEL = "tiny-llama"
+# Sequences that scores of the methods of `settings` read.
+READ = {"a": 4, "b": 0, "c": 0}
 
 
 def settings(methods: list[str], **changes) -> Config:
@@ -24,7 +27,7 @@ def settings(methods: list[str], **changes) -> Config:
     return Config(
         **{"models": ["m"], "ratios": [0.2], "measures": {}} | changes,
         methods={name: {"criterion": known.get(name, name)} for name in methods},
-        calibration={"corpus": "c4", "sequences": 4, "length": 8},
+        calibrations={"c4": {"corpus": "c4", "sequences": 4, "length": 8}},
     )
 
 
@@ -33,8 +36,8 @@ def test_one_sorted_row_per_number_and_one_of_its_level_with_stable_types(study:
     study.result("cross_entropy", 0.3, "zeroshot", "piqa", *piqa)
     study.result("entropy", None, "cost", "", Value("seconds", 1.5))
     study.result(DENSE, 0.0, "perplexity", "wiki", Value("perplexity", 12.0, 0.1, 24))
-    data = Tidy(study.collect())
-    assert [*data.whole][:10] == VALUES and data.whole.dtypes.astype(str).to_dict() == DTYPES
+    data = Results(study.collect())
+    assert [*data.whole][: len(VALUES)] == VALUES and data.whole.dtypes.astype(str).to_dict() == DTYPES
     said = ["label", "criterion", "metric_label", "unit", "scale", "value"]
     assert data.tidy[said].to_numpy().tolist() == [
         ["Cross-entropy", "cross_entropy", "Accuracy", "%", 100, 0.5],
@@ -44,9 +47,9 @@ def test_one_sorted_row_per_number_and_one_of_its_level_with_stable_types(study:
     ]
     last = data.tidy.iloc[-1]
     assert np.isnan(last["ratio"]) and np.isnan(last["stderr"]) and last["n"] is pd.NA
-    assert data.tidy[["low", "high", "seeds"]].isna().all(axis=None), "those of levels"
+    assert data.tidy[["low", "high", "draws"]].isna().all(axis=None), "those of levels"
     levels = data.levels.set_index(["method", "task", "metric"])
-    assert levels.loc[("entropy", "", "seconds"), ["value", "seeds"]].tolist() == [1.5, 1]
+    assert levels.loc[("entropy", "", "seconds"), ["value", "draws"]].tolist() == [1.5, 1]
     assert levels.loc[("cross_entropy", "average", "average"), "value"] == 0.6, "of the primary metric"
     # The roots of Wilson's equation, with n such that p (1 - p) / (n - 1) is the square of the error.
     for end in levels.loc[("cross_entropy", "piqa", "acc_norm"), ["low", "high"]]:
@@ -55,9 +58,9 @@ def test_one_sorted_row_per_number_and_one_of_its_level_with_stable_types(study:
 
 def test_csv_holds_the_same_numbers_to_the_last_bit(study: Study) -> None:
     numbers = np.random.default_rng(0).normal(size=(50, 2)) ** 3
-    for seed, (value, error) in enumerate(numbers):
-        study.result("entropy", 0.2, "fidelity", "c4", Value("js_distance", value, abs(error), 9), seed=seed)
-    rows = Tidy(study.collect()).tidy
+    for draw, (value, error) in enumerate(numbers):
+        study.result("entropy", 0.2, "fidelity", "c4", Value("js_distance", value, abs(error), 9), draw=draw)
+    rows = Results(study.collect()).tidy
     assert rows[["value", "stderr"]].to_numpy().tolist() == [[a, abs(b)] for a, b in numbers.tolist()]
 
 
@@ -73,7 +76,7 @@ def test_every_item_is_a_row_with_its_cell_and_resample(study: Study) -> None:
     path = study.outcomes(DENSE, 0.0, "perplexity", [2.0, 1.0], metric="nll")
     items = pd.DataFrame({"item": [1, 0] * 2, "document": [10, 9] * 2, "nll": [3.0, 2.0, 5.0, 4.0]})
     items.assign(resample=[0, 0, 1, 1]).to_parquet(path.with_suffix(".parquet"))
-    data = Tidy(study.collect())
+    data = Results(study.collect())
     boolq = data.items("zeroshot")
     assert [*boolq] == [*RESULT, "resample", "item", "acc"], "no column of another measure"
     assert boolq[["method", "ratio", "task", "resample", "acc"]].to_numpy().tolist() == [
@@ -88,11 +91,11 @@ def test_every_item_is_a_row_with_its_cell_and_resample(study: Study) -> None:
 
 def test_every_result_has_a_record_of_its_provenance(tmp_path: Path) -> None:
     made = {"hfprune": "1", "packages": {"torch": "2"}, "hardware": {"cores": 2}, "git": None, "drawn": 3}
-    cell = Cell("s", "m", "random", 0.2, 1, "none")
+    cell = Cell("s", "m", "random", "c4", 0, 0.2, 1, Recovery.NONE)
     path = tmp_path / "plan.json"
     write_result(path, cell, "size", "", [Value("parameters", 1.0)], made, not_applicable="cuts nothing")
-    (record,) = Tidy(gather(settings(["random"]), tmp_path, results=[path])).records.to_dict("records")
-    assert [record[name] for name in RESULT] == ["m", "random", 0.2, 1, "none", "size", ""]
+    (record,) = Results(gather(settings(["random"]), tmp_path, results=[path])).records.to_dict("records")
+    assert [record[name] for name in RESULT] == ["m", "random", "c4", 0, 0.2, 1, "none", "size", ""]
     assert (record["version"], record["commit"], record["not_applicable"]) == ("1", "", "cuts nothing")
     parts = [json.loads(record[name]) for name in ("packages", "hardware", "settings", "more")]
     assert parts == [{"torch": "2"}, {"cores": 2}, {}, {"drawn": 3}]
@@ -101,25 +104,28 @@ def test_every_result_has_a_record_of_its_provenance(tmp_path: Path) -> None:
 def test_nothing_measured_yet_gives_empty_tables(tmp_path: Path) -> None:
     folder = gather(settings(["a"]), tmp_path)
     assert (folder / "results.csv").read_text() == ",".join(DTYPES) + "\n"
-    data = Collected(folder, PAPER)
+    data = Results(folder, PAPER)
     assert data.tidy.empty and data.levels.empty and data.records.empty and data.items("fidelity").empty
     assert data.overlap.empty and data.marks.empty and data.curves.empty
 
 
 def test_overlap_is_jaccard_of_each_pair_once_beside_that_of_chance(tmp_path: Path) -> None:
     for method, kept in {"b": [0, 1, 2, 3], "a": [2, 3, 4, 5], "c": [6, 7, 8, 9]}.items():
-        save_layers(tmp_path / f"plans/m/{method}/0.2/seed0.safetensors", np.int32(kept), np.int32([0, 1]))
+        plan = tmp_path / f"plans/m/{method}/c4/{READ[method]}/0.2/draw0.safetensors"
+        save_layers(plan, np.int32(kept), np.int32([0, 1]))
     # Layer 0 is known to be ten neurons wide; layer 1 has no scores.
-    save_layers(tmp_path / "scores/m/a/seed0.safetensors", np.arange(10.0))
-    for elsewhere in ("m/b/0.2/seed1", "m/b/0.3/seed0", "n/b/0.2/seed0"):
+    save_layers(tmp_path / "scores/m/a/c4/4/draw0.safetensors", np.arange(10.0))
+    for elsewhere in ("m/b/c4/0/0.2/draw1", "m/b/c4/0/0.3/draw0", "n/b/c4/0/0.2/draw0"):
         save_layers(tmp_path / f"plans/{elsewhere}.safetensors", np.int32([0, 1]))
-    whole = settings(["a", "b", "c"], models=["m", "n"], ratios=[0.2, 0.3], seeds=[0, 1])
-    overlap = Collected(gather(whole, tmp_path), PAPER).overlap
+    whole = settings(["a", "b", "c"], models=["m", "n"], ratios=[0.2, 0.3], draws=[0, 1])
+    overlap = Results(gather(whole, tmp_path), PAPER).overlap
     first = overlap[overlap["layer"] == 0]
-    assert first[["model", "seed", "ratio", "method_a", "method_b"]].to_numpy().tolist() == [
-        ["m", 0, 0.2, "a", "b"],
-        ["m", 0, 0.2, "a", "c"],
-        ["m", 0, 0.2, "b", "c"],
+    assert first[
+        ["model", "calibration", "sequences", "draw", "ratio", "method_a", "method_b"]
+    ].to_numpy().tolist() == [
+        ["m", "c4", 4, 0, 0.2, "a", "b"],
+        ["m", "c4", 4, 0, 0.2, "a", "c"],
+        ["m", "c4", 4, 0, 0.2, "b", "c"],
     ]
     # {2, 3} of {0, …, 5}; by chance 4·4/10 = 1.6 common ones of 8 - 1.6.
     assert first["jaccard"].tolist() == [2 / 6, 0, 0]
@@ -135,12 +141,12 @@ def test_overlap_is_jaccard_of_each_pair_once_beside_that_of_chance(tmp_path: Pa
         ("zeroshot-piqa.json", lambda text: text.replace(b'"measure"', b'"it"'), "measure: Field required"),
         ("zeroshot-piqa.json", None, "not a complete result"),
         ("zeroshot-piqa.parquet", lambda text: b"cut off", r"cannot read it .* delete it and measure again"),
-        ("seed0.safetensors", lambda text: text[:200], "not a safetensors file of mlp"),
+        ("draw0.safetensors", lambda text: text[:200], "not a safetensors file of mlp"),
     ],
 )
 def test_a_broken_file_is_named(study: Study, name: str, change, message: str) -> None:
     study.outcomes("entropy", 0.2, "zeroshot/piqa", [1, 0])
-    save_layers(study.folder / "scores/tiny-llama/entropy/seed0.safetensors", np.arange(100.0))
+    save_layers(study.folder / "scores/tiny-llama/entropy/c4/4/draw0.safetensors", np.arange(100.0))
     results = study.results
     (path,) = study.folder.rglob(name)
     path.write_bytes(change(path.read_bytes())) if change else path.unlink()
@@ -165,7 +171,7 @@ def test_reading_before_collecting_says_what_to_run(tmp_path: Path) -> None:
         read_union(tmp_path / "records.parquet")
     (tmp_path / "results.csv").write_text("a,b\n1,2\n")
     with pytest.raises(HfpruneError, match=r"results\.csv: has no column .*hfprune collect"):
-        _ = Tidy(tmp_path).whole
+        _ = Results(tmp_path).whole
 
 
 def test_columns_of_one_name_and_two_types_are_named(tmp_path: Path) -> None:

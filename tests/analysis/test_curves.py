@@ -5,14 +5,15 @@ import pandas as pd
 import pytest
 from scipy.stats import t
 
-from hfprune.analysis.curves import POINT, learning_curves
-from hfprune.analysis.gathering import record
+from hfprune.cells import CELL_COLUMNS
+from hfprune.results.curves import POINT, learning_curves
+from hfprune.results.gathering import record
 
-CELL = {"study": "s", "model": "m", "method": "entropy", "ratio": 0.2, "seed": 1, "recovery": "lora"}
+CELL = dict(zip(CELL_COLUMNS, ("s", "m", "entropy", "c4", 4, 0.2, 1, "lora"), strict=True))
 TOKENS = [3, 10, 7, 20, 1, 4, 6, 9, 12, 5]
 LOSSES = 3 + np.random.default_rng(0).normal(size=(4, 10))
 STEPS = [0, 1, 2, 3]
-COLUMNS = ["model", "method", "ratio", "seed", "recovery", *POINT]
+COLUMNS = ["model", "method", "calibration", "sequences", "ratio", "draw", "recovery", *POINT]
 
 
 def result(**made) -> dict:
@@ -36,8 +37,8 @@ def curves_of(results: list[dict]) -> pd.DataFrame:
 def test_a_doubling_is_the_paired_change_of_the_loss_per_token_over_sequences() -> None:
     curves = curves_of([recovered()])
     assert [*curves] == COLUMNS
-    assert curves[["model", "method", "ratio", "seed", "recovery"]].drop_duplicates().to_numpy().tolist() == [
-        ["m", "entropy", 0.2, 1, "lora"]
+    assert curves[COLUMNS[:7]].drop_duplicates().to_numpy().tolist() == [
+        ["m", "entropy", "c4", 4, 0.2, 1, "lora"]
     ]
     assert curves["step"].tolist() == STEPS and curves["tokens"].tolist() == [0, 100, 200, 300]
     assert (curves["n"] == 10).all() and (curves["loss"] == 2.5).all()

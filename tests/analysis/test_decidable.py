@@ -8,12 +8,12 @@ import pytest
 from scipy.stats import t
 from synthetic import PAPER, Study, evidence
 
-from hfprune.analysis.decidable import decidable
-from hfprune.analysis.evidence import Evidence
-from hfprune.analysis.verdicts import evaluate
 from hfprune.assets.known_tasks import known_task
+from hfprune.cells import DENSE
+from hfprune.cost.decidable import decidable
+from hfprune.effects.verdicts import evaluate
 from hfprune.paper.relations import Paper
-from hfprune.results import DENSE
+from hfprune.results.evidence import Evidence
 
 CLAIM = "entropy-above-cross-entropy"
 TASKS = {"boolq": 0.6, "piqa": 0.6}
@@ -30,13 +30,13 @@ def earlier(folder: Path, outcomes: dict[str, list[int]] = RIGHT, *, vary: bool)
     """Three draws with the outcomes of each of two tasks; without `vary` all draws have the same."""
     number = len(outcomes["entropy"])
     zeroshot = {"zeroshot": {"tasks": [*TASKS], "documents": number}}
-    study = Study(folder, ratios=[0.2], seeds=[0, 1, 2], tasks=TASKS, methods=[*outcomes], more=zeroshot)
+    study = Study(folder, ratios=[0.2], draws=[0, 1, 2], tasks=TASKS, methods=[*outcomes], more=zeroshot)
     for task in TASKS:
         study.outcomes(DENSE, 0.0, f"zeroshot/{task}", [1.0] * number)
         for method, right in outcomes.items():
-            for seed in study.seeds:
-                moved = np.roll(right, seed * vary * (method == "entropy"))
-                study.outcomes(method, 0.2, f"zeroshot/{task}", [*moved], seed=seed)
+            for draw in study.draws:
+                moved = np.roll(right, draw * vary * (method == "entropy"))
+                study.outcomes(method, 0.2, f"zeroshot/{task}", [*moved], draw=draw)
     study.collect()
     return study, Evidence(folder)
 
@@ -44,10 +44,10 @@ def earlier(folder: Path, outcomes: dict[str, list[int]] = RIGHT, *, vary: bool)
 def test_a_study_as_large_has_the_same_interval(paper: Paper, tmp_path: Path) -> None:
     study, evidence = earlier(tmp_path, vary=True)
     (row,) = decidable(paper, study.config(), evidence)
-    found = evaluate(paper, evidence)[0].iloc[0]
-    half = max(found["high"] - found["value"], found["value"] - found["low"])
+    (found,) = (effect for effect in evaluate(paper, evidence)[1] if effect.model in study.models)
+    half = max(found.high - found.value, found.value - found.low)
     assert row.half_width == pytest.approx(half)
-    assert row.minimum_detectable_effect == pytest.approx(found["detectable"])
+    assert row.minimum_detectable_effect == pytest.approx(found.detectable)
     assert row.unit == "points"
     assert (row.documents, row.draws, row.published) == (20, "3", "0.5")
     assert row.decides == "larger effects only"
@@ -83,10 +83,10 @@ def test_all_documents_by_hand(
 
 def test_one_draw_and_what_is_not_in_the_study(paper: Paper, tmp_path: Path) -> None:
     study, before = earlier(tmp_path, vary=True)
-    study.seeds = [0]
+    study.draws = [0]
     (row,) = decidable(paper, study.config(), before)
     assert np.isnan(row.half_width) and row.decides == "nothing: fewer than 3 draws have no interval"
-    study.seeds, study.ratios = [0, 1, 2], [0.3]
+    study.draws, study.ratios = [0, 1, 2], [0.3]
     (row,) = decidable(paper, study.config(), evidence(study.config(), tmp_path))
     assert row.decides == "unknown: the earlier study has no interval for it"
     for change in ({"ratios": [0.1]}, {"methods": ["entropy"]}):

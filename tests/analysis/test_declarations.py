@@ -4,8 +4,8 @@ from pathlib import Path
 
 from synthetic import Study, stream_installed
 
-from hfprune.analysis.declarations import Declarations, declare
-from hfprune.analysis.tidy import Tidy
+from hfprune.results.declarations import Declarations, declare
+from hfprune.results.reader import Results
 
 CORPUS = {"corpus": "c4", "sequences": 4, "length": 8}
 
@@ -35,7 +35,7 @@ def test_the_papers_measures_keep_the_plain_names_of_effects(tmp_path: Path) -> 
 
 def test_the_study_that_is_kept_declares_the_same(tmp_path: Path) -> None:
     study = Study(tmp_path, more={"twice": {"measure": "fidelity", **CORPUS, "top_k": 3}})
-    declared = Tidy(study.collect()).declared
+    declared = Results(study.collect()).declared
     assert declared.rows == declare(study.config()).rows
     top = declared.find("twice", "top3_jaccard")
     assert (top.kind, top.metric.label, top.metric.better) == ("fidelity", "Top-3 Jaccard", "higher")

@@ -1,4 +1,4 @@
-"""The spread over draws, of seeds and of resamples, and what was lost against the dense model, by hand."""
+"""The spread over draws and over resamples, and what was lost against the dense model, by hand."""
 
 from pathlib import Path
 
@@ -8,26 +8,26 @@ import pytest
 from scipy.stats import f, t
 from synthetic import Study, analysed, effects_of, evidence, resample
 
-from hfprune.analysis.evidence import Evidence
-from hfprune.analysis.variation import over_draws
 from hfprune.calibration.folds import FOLDS
+from hfprune.effects.variation import over_draws
+from hfprune.results.evidence import Evidence
 
 ITEMS = np.linspace(0.2, 0.5, 10)
 BLOCKS = np.linspace(1.0, 2.0, 8)
 
 
 def drawn(folder: Path, *methods: str, **shifts: list[list[float]]) -> Study:
-    """Distances of methods by seed, and those of its resamples, each moved by a constant."""
-    seeds = [*range(max(map(len, shifts.values())))]
-    study = Study(folder, methods=[*methods], ratios=[0.2], seeds=seeds)
-    for method, by_seed in shifts.items():
-        for seed, moved in enumerate(by_seed):
-            path = study.outcomes(method, 0.2, "fidelity", ITEMS, metric="js_distance", seed=seed)
+    """Distances of methods by draw, and those of its resamples, each moved by a constant."""
+    draws = [*range(max(map(len, shifts.values())))]
+    study = Study(folder, methods=[*methods], ratios=[0.2], draws=draws)
+    for method, by_draw in shifts.items():
+        for draw, moved in enumerate(by_draw):
+            path = study.outcomes(method, 0.2, "fidelity", ITEMS, metric="js_distance", draw=draw)
             resample(path, "js_distance", moved)
     return study
 
 
-def test_spread_over_seeds_beside_that_over_resamples(tmp_path: Path) -> None:
+def test_spread_over_draws_beside_that_over_resamples(tmp_path: Path) -> None:
     shifts = 0.01 * np.random.default_rng(0).normal(size=(2, 3, 5))
     methods = ["entropy", "cross_entropy"]
     drawn(tmp_path, *methods, **dict(zip(methods, shifts, strict=True))).collect()
@@ -38,17 +38,17 @@ def test_spread_over_seeds_beside_that_over_resamples(tmp_path: Path) -> None:
         ["cross_entropy", "entropy", "js_distance"],
     ]
     for row, moved in zip(rows.itertuples(), (shifts[0], shifts[1], shifts[1] - shifts[0]), strict=True):
-        assert (row.seeds, row.resamples) == (3, 4)
-        assert row.seeds_sd == pytest.approx(moved[:, 0].std(ddof=1))
+        assert (row.draws, row.resamples) == (3, 4)
+        assert row.draws_sd == pytest.approx(moved[:, 0].std(ddof=1))
         resampled = np.sqrt(moved[:, 1:].var(axis=1, ddof=1).mean() * FOLDS / (FOLDS - 1))
         assert row.resamples_sd == pytest.approx(resampled)
-        assert row.quotient == pytest.approx(row.seeds_sd / resampled)
-        # Two degrees of freedom over three draws; each seed's resamples have 1 / (1/7 + 1/3).
+        assert row.quotient == pytest.approx(row.draws_sd / resampled)
+        # Two degrees of freedom over three draws; each draw's resamples have 1 / (1/7 + 1/3).
         ends = np.array([row.quotient_high, row.quotient_low])
         freedom = 3 / (1 / 7 + 1 / 3)
         assert f.cdf((row.quotient / ends) ** 2, 2, freedom) == pytest.approx([0.025, 0.975])
         # Both tell what one draw is worth.
-        pooled = (2 * row.seeds_sd**2 + freedom * resampled**2) / (2 + freedom)
+        pooled = (2 * row.draws_sd**2 + freedom * resampled**2) / (2 + freedom)
         half = t.ppf(0.975, 2 + freedom) * np.sqrt(pooled / 3)
         own = 0.0 if row.against else ITEMS.mean()
         assert row.value == pytest.approx(own + moved[:, 0].mean())
@@ -63,17 +63,17 @@ def test_spread_over_seeds_beside_that_over_resamples(tmp_path: Path) -> None:
 def test_one_draw_alone_has_no_spread(tmp_path: Path) -> None:
     drawn(tmp_path, "entropy", entropy=[[0.0]]).collect()
     assert "No method was calibrated twice" in (analysed(tmp_path) / "draws.md").read_text()
-    assert (tmp_path / "draws.csv").read_text().startswith("model,ratio,method,against,outcome")
+    assert (tmp_path / "draws.csv").read_text().startswith("model,calibration,sequences,ratio,method,")
 
 
-def test_seeds_alone_and_no_difference_from_a_reference_that_is_not_there(tmp_path: Path) -> None:
+def test_draws_alone_and_no_difference_from_a_reference_that_is_not_there(tmp_path: Path) -> None:
     study = drawn(tmp_path, "entropy", "cross_entropy", cross_entropy=[[0.0], [0.1]])
     study.ratios = [0.2, 0.3]
     settings = study.config()
     settings.methods["entropy"] = settings.methods["entropy"].model_copy(update={"ratios": [0.3]})
     (row,) = over_draws(evidence(settings, tmp_path)).itertuples()
     assert (row.method, row.against) == ("cross_entropy", "")
-    assert row.seeds_sd == pytest.approx(0.1 / np.sqrt(2))
+    assert row.draws_sd == pytest.approx(0.1 / np.sqrt(2))
     assert row.again == pytest.approx(0.1), "one pair of samples, that far apart"
     assert np.isnan([row.low, row.high, row.resamples_sd, row.quotient]).all()
 
@@ -84,9 +84,9 @@ def test_seeds_alone_and_no_difference_from_a_reference_that_is_not_there(tmp_pa
         ([[0.0, 0.1, -0.1, 0.3]], 0.2 * np.sqrt(8 / 7), 1 / (1 / 7 + 1 / 2)),
         ([[0.0], [0.2], [0.4]], 0.2, 2),
     ],
-    ids=["three resamples of one seed", "three seeds"],
+    ids=["three resamples of one draw", "three draws"],
 )
-def test_resamples_or_three_seeds_have_an_interval(
+def test_resamples_or_three_draws_have_an_interval(
     shifts: list[list[float]], sd: float, freedom: float, tmp_path: Path
 ) -> None:
     drawn(tmp_path, "entropy", entropy=shifts).collect()
@@ -96,7 +96,7 @@ def test_resamples_or_three_seeds_have_an_interval(
 
 
 def test_changes_are_paired_by_item_and_say_what_they_cover(tmp_path: Path) -> None:
-    study = Study(tmp_path, methods=["entropy"], ratios=[0.2], seeds=[0])
+    study = Study(tmp_path, methods=["entropy"], ratios=[0.2], draws=[0])
     shifts = 0.1 + 0.05 * np.outer([1, -1], np.random.default_rng(0).normal(size=4)).ravel()  # not skewed
     for method, ratio, items in (("dense", 0.0, BLOCKS), ("entropy", 0.2, BLOCKS + shifts)):
         study.outcomes(method, ratio, "perplexity", items, metric="nll")

@@ -10,22 +10,23 @@ from safetensors.numpy import load_file
 from scipy.stats import spearmanr, t
 from synthetic import PAPER, Study, analysed, effects_of, evidence, gather
 
-from hfprune.analysis.effect import Effect
-from hfprune.analysis.evidence import Evidence
-from hfprune.analysis.reference import differing, reference_of
-from hfprune.analysis.tidy import NEURONS
-from hfprune.report.collected import Collected
+from hfprune.effects.effect import Effect
 from hfprune.report.drawing.figure_files import made_figure
 from hfprune.report.table_files import made_table
 from hfprune.report.typeset import markdown
+from hfprune.results.evidence import Evidence
+from hfprune.results.files import NEURONS
+from hfprune.results.reader import Results
+from hfprune.study.reference import differing, reference_of
 from hfprune.study.study import Study as Config
 
 BASE = {"criterion": "entropy"}
+CALIBRATIONS = {name: {"corpus": name, "sequences": 4, "length": 8} for name in ("c4", "wiki")}
 
 
 def config(methods: dict, **changes) -> Config:
     return Config(
-        models=["tiny-llama"], ratios=[0.2], calibration={"corpus": "c4", "sequences": 4, "length": 8},
+        models=["tiny-llama"], ratios=[0.2], calibrations=CALIBRATIONS,
         measures={}, methods=methods, **changes,
     )  # fmt: skip
 
@@ -39,8 +40,8 @@ def config(methods: dict, **changes) -> Config:
         (BASE | {"allocation": "global"}, "allocation"),
         (BASE | {"steps": 4}, "steps"),
         (BASE | {"bias": True}, "bias"),
-        (BASE | {"corpus": "c4", "sequences": 4}, ""),
-        (BASE | {"sequences": 2, "units": ["neurons", "key_value_groups"]}, "units, sequences"),
+        (BASE, ""),
+        (BASE | {"bias": True, "units": ["neurons", "key_value_groups"]}, "units, bias"),
         ({"baseline": "shortgpt"}, "baseline"),
     ],
 )
@@ -55,34 +56,35 @@ def test_a_number_of_labels_differs_from_the_one_that_records_leave_out() -> Non
     assert differing(study, "more", "fisher") == differing(study, "fisher", "more") == ["labels"]
 
 
-def test_the_reference_is_calibrated_alike_where_the_study_has_that() -> None:
-    wiki = {"corpus": "wiki"}
+def test_the_reference_is_entropy_or_the_first_criterion_whatever_the_calibration() -> None:
     squares = BASE | {"options": {"aggregation": "sum_squares"}}
-    own = {"magnitude": None, "entropy": None, "entropy_wiki": BASE | wiki, "squares": squares}
-    own |= {"squares_wiki": squares | wiki, "squares_code": squares | {"corpus": "code"}}
-    study = config(own | {"shortgpt": {"baseline": "shortgpt"}})
-    again = config({"entropy": None, "again": BASE})
-    assert {reference_of(again, method) for method in again.methods} == {"entropy"}
-    references = {method: reference_of(study, method) for method in study.methods}
-    assert references == dict.fromkeys(study.methods, "entropy") | {"squares_wiki": "entropy_wiki"}
+    shortgpt = {"baseline": "shortgpt"}
+    own = {"shortgpt": shortgpt, "magnitude": None, "entropy": None, "squares": squares}
+    study = config(own)
+    assert [*study.calibrations] == ["c4", "wiki"]
+    assert {reference_of(study, method) for method in study.methods} == {"entropy"}
+    first = config({"shortgpt": shortgpt, "magnitude": None, "again": BASE})
+    assert {reference_of(first, method) for method in first.methods} == {"magnitude"}, "which no baseline is"
+    alone = config({"shortgpt": shortgpt})
+    assert reference_of(alone, "shortgpt") == "shortgpt"
 
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Config, Path]:
-    """Two methods with three seeds, measured on eight blocks of four documents."""
+    """Two methods with three draws, measured on eight blocks of four documents."""
     study = Study(
-        tmp_path_factory.mktemp("study"), methods=["entropy", "magnitude"], ratios=[0.2], seeds=[0, 1, 2]
+        tmp_path_factory.mktemp("study"), methods=["entropy", "magnitude"], ratios=[0.2], draws=[0, 1, 2]
     )
     rng = np.random.default_rng(0)
     for j, method in enumerate(study.methods):
-        for seed in study.seeds:
-            study._neurons(method, 0, 0.2 + 0.5 * j, model="tiny-llama", seed=seed)
+        for draw in study.draws:
+            study._neurons(method, 0, 0.2 + 0.5 * j, model="tiny-llama", draw=draw)
             for place, metric, values in (
                 ("fidelity", "js_distance", 0.4 + 0.1 * j + 0.01 * rng.normal(size=8)),
-                ("perplexity", "nll", 4.0 + np.log(2) * j + 0.05 * seed + np.zeros(8)),
+                ("perplexity", "nll", 4.0 + np.log(2) * j + 0.05 * draw + np.zeros(8)),
                 ("zeroshot/boolq", "acc", np.repeat([1, 0], [6 - j, 2 + j])),
             ):
-                study.outcomes(method, 0.2, place, values, metric=metric, seed=seed)
+                study.outcomes(method, 0.2, place, values, metric=metric, draw=draw)
     study.tasks = {"boolq": 0.5}
     study.collect()
     return study, study.config(), study.folder
@@ -101,7 +103,7 @@ def test_effects_are_paired_differences(measured: tuple[Study, Config, Path]) ->
     found = by_outcome(rows)
     perplexity, distance, points = (found[name] for name in ("perplexity_ratio", "js_distance", "points"))
     assert perplexity["value"] == pytest.approx(2) and perplexity["neutral"] == 1
-    assert perplexity["low"] == pytest.approx(2), "the same on every item and seed"
+    assert perplexity["low"] == pytest.approx(2), "the same on every item and draw"
     assert distance["value"] == pytest.approx(0.1, abs=0.01)
     assert 0.07 < distance["low"] < distance["value"] < distance["high"] < 0.13
     assert distance["base"] == pytest.approx(0.4, abs=0.01), "entropy's own"
@@ -136,14 +138,14 @@ def test_outcomes_that_a_study_corrects_together_are_one_family(measured: tuple[
 def test_questions_about_recovery_by_hand(tmp_path: Path) -> None:
     """Each question is the difference of two cells whose distances are known."""
     study = Study(
-        tmp_path, methods=["entropy", "magnitude"], ratios=[0.2], seeds=[0, 1, 2], tasks={"piqa": 0.5}
+        tmp_path, methods=["entropy", "magnitude"], ratios=[0.2], draws=[0, 1, 2], tasks={"piqa": 0.5}
     )
     value = {("entropy", "none"): 1.0, ("magnitude", "none"): 3.0, ("dense", "none"): 90.0}
     value |= {("entropy", "lora"): 10.0, ("magnitude", "lora"): 15.0, ("dense", "lora"): 100.0}
     items = np.linspace(0, 1, 8)
     for (method, recovery), shift in value.items():
-        for seed in study.seeds[: 1 if (method, recovery) == ("dense", "none") else None]:
-            at = {"ratio": 0.0 if method == "dense" else 0.2, "seed": seed, "recovery": recovery}
+        for draw in study.draws[: 1 if (method, recovery) == ("dense", "none") else None]:
+            at = {"ratio": 0.0 if method == "dense" else 0.2, "draw": draw, "recovery": recovery}
             study.outcomes(method, at.pop("ratio"), "zeroshot/piqa", items + shift, **at)
     recovery = {"instructions": "pairs"}
     made = evidence(study.config(recoveries=["none", "lora"], recovery=recovery), tmp_path)
@@ -182,11 +184,11 @@ def test_an_effect_is_written_in_one_way(
         assert effect.turned().side == -(side or 0) and effect.turned().turned() == effect
 
 
-def test_agreement_of_neurons_is_the_mean_over_layers_and_seeds(measured: tuple[Study, Config, Path]) -> None:
+def test_agreement_of_neurons_is_the_mean_over_layers_and_draws(measured: tuple[Study, Config, Path]) -> None:
     study, settings, folder = measured
 
     def pair(kind: str, *of: tuple[str, int]) -> list[tuple[np.ndarray, np.ndarray]]:
-        places = (next(folder.glob(f"{kind}/tiny-llama/{name}/**/seed{k}.safetensors")) for name, k in of)
+        places = (next(folder.glob(f"{kind}/tiny-llama/{name}/**/draw{k}.safetensors")) for name, k in of)
         a, b = map(load_file, places)
         return [(a[name], b[name]) for name in a]
 
@@ -197,14 +199,14 @@ def test_agreement_of_neurons_is_the_mean_over_layers_and_seeds(measured: tuple[
     def ranks(*of: tuple[str, int]) -> float:
         return np.mean([spearmanr(a, b).statistic for a, b in pair("scores", *of)])
 
-    rows = pd.read_csv(evidence(settings, folder).folder / NEURONS).set_index(["method", "seed"])
-    row, other_seed = rows.loc[("magnitude", np.nan)], rows.loc[("entropy", 1)]
-    beside = [(("magnitude", k), ("entropy", k)) for k in study.seeds]
+    rows = pd.read_csv(evidence(settings, folder).folder / NEURONS).set_index(["method", "draw"])
+    row, other_draw = rows.loc[("magnitude", np.nan)], rows.loc[("entropy", 1)]
+    beside = [(("magnitude", k), ("entropy", k)) for k in study.draws]
     assert row["overlap"] == pytest.approx(np.mean([overlap(*of) for of in beside]))
     assert row["rank_correlation"] == pytest.approx(np.mean([ranks(*of) for of in beside]))
     again = ("entropy", 0), ("entropy", 1)
-    assert other_seed["overlap"] == pytest.approx(overlap(*again))
-    assert other_seed["rank_correlation"] == pytest.approx(ranks(*again))
+    assert other_draw["overlap"] == pytest.approx(overlap(*again))
+    assert other_draw["rank_correlation"] == pytest.approx(ranks(*again))
     own = ("magnitude", 0), ("magnitude", 2)
     assert rows.loc[("magnitude", 2), "overlap"] == pytest.approx(overlap(*own))
 
@@ -228,13 +230,13 @@ def test_the_table_shows_them(measured: tuple[Study, Config, Path], tmp_path: Pa
     assert {path.suffix for path in tables.glob("effects.*")} == {".csv", ".md", ".tex"}
     text = (tables / "effects.md").read_text()
     assert " 2.00* " in text and "**2.00" not in text, "worse, and so not bold"
-    assert "Entropy, seed 2" in text and "Magnitude, seed" not in text, "of the reference alone"
+    assert "Entropy, draw 2" in text and "Magnitude, draw" not in text, "of the reference alone"
     rows = pd.read_csv(tmp_path / "effects.csv", keep_default_na=False, na_values=[""])
     ratio = rows["outcome"] == "perplexity_ratio"
     rows.loc[ratio, ["low", "value", "high"]] = 0.5, 0.6, 0.7
     for holm, shown in {0.04: "**0.60 (0.50 to 0.70)*", 0.06: " 0.60 (0.50 to 0.70) "}.items():
         rows.assign(holm=rows["holm"].where(~ratio, holm)).to_csv(tmp_path / "effects.csv", index=False)
-        table = made_table("effects", Collected(tmp_path, PAPER))
+        table = made_table("effects", Results(tmp_path, PAPER))
         assert shown in markdown(table), "bold by the corrected p-value, not by the raw interval"
 
     first = settings.model_copy(update={"primary": "perplexity"})
@@ -245,19 +247,19 @@ def test_the_table_shows_them(measured: tuple[Study, Config, Path], tmp_path: Pa
 def test_what_is_not_measured_is_left_out(tmp_path: Path) -> None:
     study = Study(tmp_path, methods=["magnitude", "random"], ratios=[0.2])
     for method in study.methods:
-        study._neurons(method, 0, 0.5, model="tiny-llama", seed=0)
+        study._neurons(method, 0, 0.5, model="tiny-llama", draw=0)
     study.collect()
     analysed(tmp_path)
     assert effects_of(Evidence(tmp_path)).empty
-    table = made_table("effects", Collected(tmp_path, PAPER))
+    table = made_table("effects", Results(tmp_path, PAPER))
     assert table.numbers[["method", "reference"]].to_numpy().tolist() == [["random", "magnitude"]]
-    assert len(figure_of("effects", Collected(tmp_path, PAPER)).axes) == 1, "only the overlap"
+    assert len(figure_of("effects", Results(tmp_path, PAPER)).axes) == 1, "only the overlap"
 
 
 def test_a_study_of_one_method_says_so(tmp_path: Path) -> None:
     study = Study(tmp_path, methods=["entropy"], ratios=[0.2])
-    study._neurons("entropy", 0, 0.5, model="tiny-llama", seed=0)
+    study._neurons("entropy", 0, 0.5, model="tiny-llama", draw=0)
     study.collect()
     text = (analysed(tmp_path) / "effects.md").read_text()
     assert "No two methods were measured at the same ratio." in text
-    assert "not measured" in made_figure("effects", Collected(tmp_path, PAPER))
+    assert "not measured" in made_figure("effects", Results(tmp_path, PAPER))

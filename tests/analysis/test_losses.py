@@ -5,18 +5,18 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from hfprune.analysis.added import correlations
-from hfprune.analysis.added.correlations import correlation
-from hfprune.analysis.added.losses import loss_ratio
-from hfprune.analysis.outcomes import Draw, contrast
-from hfprune.analysis.statistics import estimate
+from hfprune.effects.added import correlations
+from hfprune.effects.added.correlations import correlation
+from hfprune.effects.added.losses import loss_ratio
+from hfprune.statistics.estimates import estimate
+from hfprune.statistics.outcomes import Draw, contrast
 
 
 def _outcomes(losses: np.ndarray) -> dict[Draw | None, dict[str, pd.Series]]:
     """Return outcomes of draws × documents; of a single row, those of a model that no draw changes."""
     index = pd.Index(range(losses.shape[1]), name="item")
-    seeds = [Draw(seed) for seed in range(len(losses))] if len(losses) > 1 else [None]
-    return {seed: {"it": pd.Series(row, index)} for seed, row in zip(seeds, losses, strict=True)}
+    draws = [Draw(draw) for draw in range(len(losses))] if len(losses) > 1 else [None]
+    return {draw: {"it": pd.Series(row, index)} for draw, row in zip(draws, losses, strict=True)}
 
 
 def test_loss_relative_to_the_papers_plan_and_its_interval() -> None:

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from synthetic import PAPER, Study, analysed, effects_of, evidence, gather
 
-from hfprune.analysis.declarations import declare
+from hfprune.cells import DENSE, Value
 from hfprune.page.study_results import read_study
-from hfprune.report.collected import Collected
 from hfprune.report.values import all_values
-from hfprune.results import DENSE, Value
+from hfprune.results.declarations import declare
+from hfprune.results.reader import Results
 
 TASKS = {"arc_easy": 0.5, "boolq": 0.6, "crows_pairs_english": 0.6}
 N = 80
@@ -19,11 +19,11 @@ N = 80
 
 def measured(folder: Path, *, margin: bool) -> tuple[Study, dict[tuple[str, str], pd.DataFrame]]:
     settings = {"zeroshot": {"tasks": [*TASKS], **({"margin": True} if margin else {})}}
-    study = Study(folder, ["entropy", "cross_entropy"], [0.2], seeds=[0, 1, 2], tasks=TASKS, more=settings)
+    study = Study(folder, ["entropy", "cross_entropy"], [0.2], draws=[0, 1, 2], tasks=TASKS, more=settings)
     items: dict[tuple[str, str], pd.DataFrame] = {}
     rng = np.random.default_rng(0)
     for method in (DENSE, *study.methods):
-        for seed in [0] if method == DENSE else study.seeds:
+        for draw in [0] if method == DENSE else study.draws:
             for task in TASKS:
                 column = "pct_stereotype" if "crows" in task else "acc"
                 margins = rng.normal(0.3 if method == "entropy" else 0.0, 0.5, N)
@@ -32,8 +32,8 @@ def measured(folder: Path, *, margin: bool) -> tuple[Study, dict[tuple[str, str]
                     rows["margin"] = margins
                 values = [Value(m, rows[m].mean(), rows[m].sem(), N) for m in rows.columns[1:]]
                 ratio = 0.0 if method == DENSE else 0.2
-                study.result(method, ratio, "zeroshot", task, *values, items=rows, seed=seed)
-                items[f"{method} {seed}", task] = rows
+                study.result(method, ratio, "zeroshot", task, *values, items=rows, draw=draw)
+                items[f"{method} {draw}", task] = rows
     return study, items
 
 
@@ -47,7 +47,7 @@ def test_a_margin_is_the_first_outcome_and_accuracy_the_next(tmp_path: Path) -> 
     with_margin = [task for task in TASKS if "crows" not in task]
 
     def mean(method: str, column: str, tasks: list[str]) -> float:
-        own = [items[f"{method} {seed}", task] for seed in study.seeds for task in tasks]
+        own = [items[f"{method} {draw}", task] for draw in study.draws for task in tasks]
         return float(np.mean([rows[column if column in rows else "pct_stereotype"].mean() for rows in own]))
 
     by_hand = [
@@ -64,7 +64,7 @@ def test_readers_see_margins_and_accuracies_under_their_own_names(tmp_path: Path
     out = gather(study.config(primary="zeroshot"), study.folder)
     tables = analysed(out)
     assert "margin of the right answer" in (tables / "effects.md").read_text().lower()
-    data = Collected(out, PAPER)
+    data = Results(out, PAPER)
     shown = all_values(data.levels, data.declared, ["zeroshot"])
     assert read_study(out, PAPER, tmp_path).headline == ("zeroshot", "margin", "mean")
     dense = shown[shown["method"] == DENSE].set_index(["metric", "task"])["value"]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 import pytest
 
-from hfprune.analysis.outcomes import Draw, NotComparableError, contrast, paired
+from hfprune.statistics.outcomes import Draw, NotComparableError, contrast, paired
 
 Tasks = Mapping[str, list[float]]
 
@@ -14,8 +14,8 @@ def series(tasks: Tasks) -> dict[str, pd.Series]:
     return {task: pd.Series(values) for task, values in tasks.items()}
 
 
-def outcomes(*seeds: Tasks) -> dict[Draw | None, dict[str, pd.Series]]:
-    return {Draw(seed): series(tasks) for seed, tasks in enumerate(seeds)}
+def outcomes(*draws: Tasks) -> dict[Draw | None, dict[str, pd.Series]]:
+    return {Draw(draw): series(tasks) for draw, tasks in enumerate(draws)}
 
 
 def test_contrast_is_the_difference_item_by_item() -> None:
@@ -53,8 +53,8 @@ def test_resamples_are_paired_by_number_and_left_out_where_one_side_has_none() -
         (outcomes({"a": [1.0, 0.0, 1.0]}), "different items of a"),
         (outcomes({"a": [1.0, 0.0], "b": [1.0]}), "different tasks"),
         ({Draw(0): {"a": pd.Series([1.0, 0.0], index=[0, 2])}}, "different items of a"),
-        (outcomes({"a": [1.0, 0.0]}, {"a": [1.0, 0.0]}), r"different draws \(seeds 0 and 0, 1\)"),
-        ({Draw(4): series({"a": [1.0, 0.0]})}, r"different draws \(seeds 0 and 4\)"),
+        (outcomes({"a": [1.0, 0.0]}, {"a": [1.0, 0.0]}), r"different draws \(0 and 0, 1\)"),
+        ({Draw(4): series({"a": [1.0, 0.0]})}, r"different draws \(0 and 4\)"),
     ],
 )
 def test_what_was_measured_on_other_items_is_not_compared(other, message: str) -> None:
@@ -62,12 +62,12 @@ def test_what_was_measured_on_other_items_is_not_compared(other, message: str) -
         contrast([(1, outcomes({"a": [1.0, 1.0]})), (-1, other)])
 
 
-def test_a_resample_that_one_seed_lacks_is_left_out() -> None:
+def test_a_resample_that_one_draw_lacks_is_left_out() -> None:
     def side(*draws: Draw) -> dict[Draw | None, dict[str, pd.Series]]:
-        return {draw: series({"a": [10.0 * draw.seed + draw.resample, 1.0]}) for draw in draws}
+        return {draw: series({"a": [10.0 * draw.number + draw.resample, 1.0]}) for draw in draws}
 
     uneven = side(Draw(0), Draw(0, 1), Draw(0, 2), Draw(0, 3), Draw(1), Draw(1, 2), Draw(1, 3))
     assert contrast([(1, uneven)]).resampled["a"][:, :, 0].tolist() == [[2, 3], [12, 13]]
     assert not contrast([(1, side(Draw(0), Draw(0, 1), Draw(1)))]).resampled
-    alone = contrast([(1, side(*(Draw(seed, n) for seed in range(3) for n in (0, 1))))])
+    alone = contrast([(1, side(*(Draw(draw, n) for draw in range(3) for n in (0, 1))))])
     assert not alone.resampled and len(alone.tasks["a"]) == 3, "one resample has no spread"

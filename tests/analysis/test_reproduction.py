@@ -10,11 +10,11 @@ import pytest
 from command_line import failure, run
 from committed import COMMITTED, ROOT, results_of
 
-from hfprune.analysis.allowed import FOLLOWING, OF_RUN, Allowed
-from hfprune.analysis.by_key import ADDED, EQUAL, LEFT_OUT, MISSING, Limits, by_key
-from hfprune.analysis.declarations import declare
-from hfprune.analysis.flat import read_flat
-from hfprune.analysis.reproduction import MOST, NAMES, reproduction
+from hfprune.checking.allowed import FOLLOWING, OF_RUN, Allowed
+from hfprune.checking.by_key import ADDED, EQUAL, LEFT_OUT, MISSING, Limits, by_key
+from hfprune.checking.flat import read_flat
+from hfprune.checking.reproduction import MOST, NAMES, reproduction
+from hfprune.results.declarations import declare
 from hfprune.settings import load
 from hfprune.study.paths import ANALYSED, TIDY
 from hfprune.study.study import Study
@@ -80,12 +80,12 @@ def limits(name: str, study: str = "demo") -> Limits:
     return (lambda *_: {}) if name == "study.yaml" else by_file.get(name, allowed.in_values)
 
 
-def test_times_over_seeds_are_no_impossible_ones() -> None:
+def test_times_over_draws_are_no_impossible_ones() -> None:
     """Whose intervals may begin below zero."""
-    table = read_flat(results_of("recovery") / "results.csv")
+    table = read_flat(results_of("recovery-before") / "results.csv")
     times = table["metric"].str.contains("seconds|speed") & (pd.to_numeric(table["low"]) < 0)
     assert times.any()
-    assert by_key(table, table, NAMES, limits("results.csv", "recovery")).found.isin([EQUAL, LEFT_OUT]).all()
+    assert by_key(table, table, NAMES, limits("results.csv", "recovery-before")).found.isin([EQUAL, LEFT_OUT]).all()
 
 
 @pytest.mark.parametrize("name", HELD)
@@ -131,7 +131,7 @@ def test_any_row_of_another_name_or_twice_or_missing_is_named(name: str) -> None
         assert line.endswith(kind)
 
 
-METRIC = "method == 'entropy' and seed == '' and metric == 'js_distance' and ratio == '0.3'"
+METRIC = "method == 'entropy' and draw == '' and metric == 'js_distance' and ratio == '0.3'"
 
 
 @pytest.mark.parametrize(
@@ -141,15 +141,15 @@ METRIC = "method == 'entropy' and seed == '' and metric == 'js_distance' and rat
             "results.csv",
             METRIC,
             {"n": 0.0001},
-            "entropy, 0.3, none, fidelity, c4-sample-heldout, js_distance: n 8 →",
+            "entropy, c4, 32, 0.3, none, fidelity, c4-sample-heldout, js_distance: n 8 →",
         ),
         ("results.csv", "unit == 's'", {"value": -5}, "cost, seconds: value "),
-        ("study.yaml", "sequences: 32", "sequences: 33", "study.yaml: calibration.sequences 32 → 33"),
+        ("study.yaml", "sequences: 32", "sequences: 33", "study.yaml: calibrations.c4.sequences 32 → 33"),
         (
-            "claims.csv",
-            "claim == 'lower-js-distance' and value != ''",
+            "effects.csv",
+            "claim == 'lower-js-distance'",
             {"value": lambda x: -5 * float(x)},
-            "lower-js-distance, other model: value",
+            "claim, cross_entropy, none, js_distance, lower-js-distance: value",
         ),
         (
             "items.parquet",

@@ -8,9 +8,9 @@ import pytest
 from scipy.stats import linregress, ttest_ind
 from synthetic import analysed, study_of_sizes
 
-from hfprune.analysis.outcomes import Draw, NotComparableError, Outcomes
-from hfprune.analysis.slopes import slope
 from hfprune.calibration.sizes import samples_of
+from hfprune.effects.slopes import slope
+from hfprune.statistics.outcomes import Draw, NotComparableError, Outcomes
 
 ITEMS = pd.Index(range(10), name="item")
 

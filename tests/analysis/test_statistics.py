@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy.stats import skew, t, ttest_1samp
 
-from hfprune.analysis.outcomes import Contrast, Draw, NotComparableError
-from hfprune.analysis.quotient import quotient
-from hfprune.analysis.spread import Spread
-from hfprune.analysis.statistics import Estimate, estimate, holm, multiples_to_decide
 from hfprune.calibration.folds import FOLDS
+from hfprune.statistics.estimates import Estimate, estimate, holm, multiples_to_decide
+from hfprune.statistics.outcomes import Contrast, Draw, NotComparableError
+from hfprune.statistics.quotient import quotient
+from hfprune.statistics.spread import Spread
 
 
 def made(

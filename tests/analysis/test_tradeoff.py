@@ -8,10 +8,10 @@ import pytest
 from drawings import figure_of
 from synthetic import PAPER, Study
 
-from hfprune.analysis.tradeoff import GAINS, tradeoff
-from hfprune.report.collected import Collected
+from hfprune.cells import DENSE, Value
 from hfprune.report.table_files import write_tables
-from hfprune.results import DENSE, Value
+from hfprune.report.tradeoff import GAINS, tradeoff
+from hfprune.results.reader import Results
 
 LATENCY = {"latency": {}, "gold_bpb": {"groups": {"a": ["arc_easy"], "b": ["boolq"]}}}
 # Method → JS distance, prefill and decode speed-up, parameters (millions), memory (MB), FLOPs (G).
@@ -49,7 +49,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def read(folder: Path) -> pd.DataFrame:
-    data = Collected(folder, PAPER)
+    data = Results(folder, PAPER)
     return tradeoff(data.levels, data.declared).set_index("method")
 
 
@@ -68,10 +68,10 @@ def test_numbers_by_hand(measured: Path) -> None:
 
 
 def test_a_speed_up_of_three_processes_has_an_interval_above_zero(tmp_path: Path) -> None:
-    study = Study(tmp_path / "study", ["width"], [0.2], seeds=[0, 1, 2], more=LATENCY)
+    study = Study(tmp_path / "study", ["width"], [0.2], draws=[0, 1, 2], more=LATENCY)
     measure(study, DENSE, *WHOLE, ratio=0.0)
-    for seed, decode in enumerate((0.4, 1.1, 1.8)):
-        measure(study, "width", 0.2, 1.1, decode, 80.0, 380.0, 70.0, seed=seed)
+    for draw, decode in enumerate((0.4, 1.1, 1.8)):
+        measure(study, "width", 0.2, 1.1, decode, 80.0, 380.0, 70.0, draw=draw)
     found = read(study.collect()).loc["width"]
     half = 4.302653 * 0.7 / np.sqrt(3)  # t of 2 degrees of freedom
     bounds = [1.1 * np.exp(-half / 1.1), 1.1 * np.exp(half / 1.1)]
@@ -79,7 +79,7 @@ def test_a_speed_up_of_three_processes_has_an_interval_above_zero(tmp_path: Path
 
 
 def test_the_figure_shows_them(measured: Path) -> None:
-    data = Collected(measured, PAPER)
+    data = Results(measured, PAPER)
     axes = figure_of("tradeoff", data).axes
     assert len(axes) == 6, "two qualities, three gains"
     gains = "Prefill speed-up", "Decode speed-up", "Parameters (% of dense)"
@@ -95,7 +95,7 @@ def test_what_was_not_measured_has_no_panel_and_no_column(collected: Path, tmp_p
     study.result("width", 0.2, "latency", "", Value("parameters", 8e7), Value("prefill_speedup", 1.2))
     study.result("width", 0.2, "fidelity", "c4", Value("js_distance", 0.3, 0.01, 16))
     folder = study.collect()
-    axes = figure_of("tradeoff", Collected(folder, PAPER)).axes
+    axes = figure_of("tradeoff", Results(folder, PAPER)).axes
     labels = [ax.get_xlabel().replace("\n", " ") for ax in axes]
     assert labels == ["Prefill speed-up", "Parameters (% of dense)"]
     write_tables(folder, PAPER, tmp_path)

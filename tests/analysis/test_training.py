@@ -9,10 +9,11 @@ import pytest
 from scipy.stats import t
 from synthetic import Study, analysed, evidence, gather
 
-from hfprune.analysis.added.training import Training
-from hfprune.analysis.effect_rows import BOTH, ITEMS_ALONE, EffectRow, read_effects
-from hfprune.analysis.tidy import read_union
-from hfprune.results import DENSE, Cell, Value, write_result
+from hfprune.cells import DENSE, Cell, Value, write_result
+from hfprune.cells.recovery import Recovery
+from hfprune.effects.added.training import Training
+from hfprune.results.effect_rows import BOTH, ITEMS_ALONE, EffectRow, read_effects
+from hfprune.results.files import read_union
 
 STEPS = [0, 1, 4, 10]
 TOKENS = [3, 10, 7, 20, 1, 4, 6, 9, 12, 5]
@@ -29,7 +30,7 @@ def trained(
     folder: Path,
     method: str,
     losses: np.ndarray,
-    seed: int = 0,
+    draw: int = 0,
     recovery: str = "lora",
     steps: Sequence[int] = STEPS,
 ) -> None:
@@ -37,14 +38,16 @@ def trained(
         {"step": step, "tokens": 100 * step, "loss": 0.0, "stderr": 0.0, "losses": each.tolist()}
         for step, each in zip(steps, losses, strict=False)
     ]
-    cell = Cell("test", "tiny-llama", method, 0.2 * (method != DENSE), seed, recovery)
-    path = folder / f"cells/{method}/{recovery}/seed{seed}.json"
+    calibrated = Study(folder).calibrated(method)
+    ratio = 0.2 * (method != DENSE)
+    cell = Cell("test", "tiny-llama", method, *calibrated, ratio, draw, Recovery(recovery))
+    path = folder / f"cells/{method}/{recovery}/draw{draw}.json"
     made = {"curve": curve, "held_out_tokens": TOKENS[: losses.shape[1]]}
     write_result(path, cell, "recovery", "pairs", [Value("steps", STEPS[-1])], made)
 
 
-def rows_of(folder: Path, seeds: Sequence[int] = (0,), **changes: object) -> pd.DataFrame:
-    study = Study(folder, methods=["entropy"], ratios=[0.2], seeds=[*seeds])
+def rows_of(folder: Path, draws: Sequence[int] = (0,), **changes: object) -> pd.DataFrame:
+    study = Study(folder, methods=["entropy"], ratios=[0.2], draws=[*draws])
     return pd.DataFrame(
         [*Training().rows(evidence(study.config(**LORA | changes), folder))], columns=EffectRow._fields
     )
@@ -94,14 +97,14 @@ def test_the_last_tenfold_is_the_change_of_the_gap_since_a_tenth_of_the_steps(tm
 
 def test_several_draws_are_paired_with_those_of_the_dense_model(tmp_path: Path) -> None:
     """What a draw changes in both models changes nothing in their difference."""
-    seeds, columns = range(3), ["value", "low", "high", "p"]
+    draws, columns = range(3), ["value", "low", "high", "p"]
     found = []
     for common in (0.0, 5.0):
-        for seed in seeds:
-            dense = DENSE_LOSSES + common * seed
-            trained(tmp_path, DENSE, dense, seed)
-            trained(tmp_path, "entropy", dense + GAPS * (1 + seed), seed)
-        found.append(rows_of(tmp_path, seeds))
+        for draw in draws:
+            dense = DENSE_LOSSES + common * draw
+            trained(tmp_path, DENSE, dense, draw)
+            trained(tmp_path, "entropy", dense + GAPS * (1 + draw), draw)
+        found.append(rows_of(tmp_path, draws))
     pd.testing.assert_frame_equal(found[0][columns], found[1][columns])
     rows = found[0]
     assert {*rows["covers"]} == {BOTH} and (rows["draws"] == 3).all()
@@ -122,23 +125,23 @@ def test_a_reconstructed_model_is_compared_with_the_dense_one_after_the_same_tra
 
 @pytest.mark.parametrize("lacking", ["dense", "a draw", "losses", "losses of a draw", "other sequences"])
 def test_what_cannot_be_compared_has_no_row(lacking: str, tmp_path: Path) -> None:
-    for seed in range(2):
-        if lacking == "losses of a draw" and not seed:
-            trained(tmp_path, DENSE, DENSE_LOSSES, seed, steps=[])
-            trained(tmp_path, "entropy", DENSE_LOSSES + GAPS, seed, steps=[])
+    for draw in range(2):
+        if lacking == "losses of a draw" and not draw:
+            trained(tmp_path, DENSE, DENSE_LOSSES, draw, steps=[])
+            trained(tmp_path, "entropy", DENSE_LOSSES + GAPS, draw, steps=[])
             continue
         if lacking != "dense":
-            trained(tmp_path, DENSE, DENSE_LOSSES[:, : 9 if lacking == "other sequences" else 10], seed)
-        if seed or lacking != "a draw":
-            trained(tmp_path, "entropy", DENSE_LOSSES + GAPS, seed)
+            trained(tmp_path, DENSE, DENSE_LOSSES[:, : 9 if lacking == "other sequences" else 10], draw)
+        if draw or lacking != "a draw":
+            trained(tmp_path, "entropy", DENSE_LOSSES + GAPS, draw)
     changes: dict[str, object] = {"effects": []} if lacking == "losses" else {}
     assert rows_of(tmp_path, range(2), **changes).empty
 
 
 def test_a_step_that_a_draw_lacks_is_left_out(tmp_path: Path) -> None:
-    for seed, steps in enumerate((STEPS, STEPS[:3])):
-        trained(tmp_path, DENSE, DENSE_LOSSES, seed)
-        trained(tmp_path, "entropy", DENSE_LOSSES + GAPS, seed, steps=steps)
+    for draw, steps in enumerate((STEPS, STEPS[:3])):
+        trained(tmp_path, DENSE, DENSE_LOSSES, draw)
+        trained(tmp_path, "entropy", DENSE_LOSSES + GAPS, draw, steps=steps)
     assert [*filter(None, rows_of(tmp_path, range(2))["task"])] == ["step 0", "step 1", "step 4"]
 
 

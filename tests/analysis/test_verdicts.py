@@ -11,7 +11,9 @@ from command_line import run
 from drawings import figure_of
 from synthetic import PAPER, Study, resample
 
-from hfprune.analysis.condition import (
+from hfprune.cells import DENSE, Value
+from hfprune.cells.items import guess_or_majority
+from hfprune.effects.condition import (
     FALSE,
     NOT_APPLICABLE,
     NOT_COMPARABLE,
@@ -21,14 +23,16 @@ from hfprune.analysis.condition import (
     Condition,
     verdict,
 )
-from hfprune.analysis.evidence import Evidence
-from hfprune.analysis.statistics import Estimate
-from hfprune.analysis.verdicts import evaluate
-from hfprune.paper.relations import Claim, Paper
+from hfprune.effects.verdicts import evaluate
+from hfprune.paper.claims import Claim
+from hfprune.paper.relations import Paper
 from hfprune.report import style
-from hfprune.report.collected import Collected
-from hfprune.results import DENSE, Value
-from hfprune.results.items import guess_or_majority
+from hfprune.results.effect_rows import read_claims, table
+from hfprune.results.evidence import Evidence
+from hfprune.results.files import write_csv
+from hfprune.results.reader import Results
+from hfprune.statistics.estimates import Estimate
+from hfprune.study import paths
 
 TASKS = {"boolq": 0.6, "piqa": 0.6}
 CLAIM = {
@@ -54,13 +58,17 @@ def paper() -> Paper:
 def study(tmp_path: Path) -> Study:
     """Three draws, the fewest that give an interval."""
     methods = ["entropy", "cross_entropy"]
-    return Study(tmp_path / "study", methods=methods, ratios=[0.2], tasks=TASKS, seeds=[0, 1, 2])
+    return Study(tmp_path / "study", methods=methods, ratios=[0.2], tasks=TASKS, draws=[0, 1, 2])
 
 
 def judge(paper: Paper, study: Study, **changes) -> pd.DataFrame:
     claim = Claim.model_validate(CLAIM | changes)
-    rows, _ = evaluate(Paper(paper.models, [claim], paper.numbers), Evidence(study.collect()))
-    return rows[rows["model"].isin(study.models)]
+    rows, effects = evaluate(Paper(paper.models, [claim], paper.numbers), Evidence(study.collect()))
+    write_csv(rows, study.folder / paths.CLAIMS)
+    write_csv(table(effects), study.folder / paths.EFFECTS)
+    joined = read_claims(study.folder)
+    joined = joined.assign(**{name: joined[name].astype(object).fillna("") for name in ("note", "needs")})
+    return joined[joined["model"].isin(study.models)]
 
 
 def answer(study: Study, method: str, *right: int, of: int = 100, **cell) -> None:
@@ -75,14 +83,14 @@ def answers(study: Study, ours=(70, 70), theirs=(50, 60), of=(100, 100), **cell)
             answer(study, method, *right, of=count, **cell)
 
 
-def times(study: Study, seeds=(0,), **seconds: float) -> None:
-    for (method, time), seed in product(seconds.items(), seeds):
-        study.result(method, None, "cost", "", Value("seconds", time, 0.001, 5), seed=seed)
+def times(study: Study, draws=(0,), **seconds: float) -> None:
+    for (method, time), draw in product(seconds.items(), draws):
+        study.result(method, None, "cost", "", Value("seconds", time, 0.001, 5), draw=draw)
 
 
-def write(study: Study, method: str, place: str, outcomes, seeds=None, **cell) -> list[Path]:
+def write(study: Study, method: str, place: str, outcomes, draws=None, **cell) -> list[Path]:
     ratio = cell.pop("ratio", 0.2)
-    return [study.outcomes(method, ratio, place, outcomes, seed=x, **cell) for x in seeds or study.seeds]
+    return [study.outcomes(method, ratio, place, outcomes, draw=x, **cell) for x in draws or study.draws]
 
 
 def distances(study: Study, shift: float | np.ndarray = 0.1) -> list[Path]:
@@ -125,8 +133,8 @@ def test_verdict_is_where_the_interval_lies(low, high, condition, expected: str)
 
 def in_turns(study: Study) -> None:
     """Speed-ups that each process took beside a dense model of its own."""
-    for seed, value in enumerate(SPEEDUPS):
-        study.result("entropy", 0.2, "latency", "", Value("prefill_speedup", value, 0.2, 9), seed=seed)
+    for draw, value in enumerate(SPEEDUPS):
+        study.result("entropy", 0.2, "latency", "", Value("prefill_speedup", value, 0.2, 9), draw=draw)
 
 
 def one_process(study: Study) -> None:
@@ -136,7 +144,7 @@ def one_process(study: Study) -> None:
 
 
 def resampled(study: Study) -> None:
-    study.seeds, rng = [0], np.random.default_rng(0)
+    study.draws, rng = [0], np.random.default_rng(0)
     for path in distances(study):
         resample(path, "js_distance", [0.0, *rng.normal(scale=0.01, size=8)])
 
@@ -149,15 +157,15 @@ def documents_alike(study: Study) -> None:
 
 
 def one_draw(study: Study) -> None:
-    study.seeds = [0]
+    study.draws = [0]
     answers(study, (90, 90), (10, 10))
 
 
 def other_draws(study: Study) -> None:
     """Of five draws only the first was measured on one side; the others must not stand against it."""
-    study.seeds = [0, 1, 2, 3, 4]
+    study.draws = [0, 1, 2, 3, 4]
     answer(study, "entropy", 60, 60)
-    answer(study, "cross_entropy", 80, 80, seeds=[0])
+    answer(study, "cross_entropy", 80, 80, draws=[0])
 
 
 def other_tasks(study: Study) -> None:
@@ -176,7 +184,7 @@ MEAN = np.exp(np.log(SPEEDUPS).mean())
 HIGH = MEAN * np.exp(4.302653 * np.log(SPEEDUPS).std(ddof=1) / np.sqrt(3))
 EQUALS = partial(answers, ours=(500, 501), theirs=(500, 500), of=(1000, 1000))
 HALF = partial(answers, theirs=None)
-OTHER_DRAWS = "the two sides were measured on different draws (seeds 0, 1, 2, 3, 4 and 0)"
+OTHER_DRAWS = "the two sides were measured on different draws (0, 1, 2, 3, 4 and 0)"
 OTHER_ITEMS = "the two sides were measured on different items of boolq"
 SDMPRUNE = {"methods": ["sdmprune", "distillation"], "recoveries": ["lora"]}
 NO_SDMPRUNE = "sdmprune 20 %, lora is not in the study; distillation 20 %, lora is not in the study"
@@ -221,8 +229,8 @@ def test_verdicts_by_hand(paper: Paper, study: Study, measure, changes, said, ef
 
 def test_draws_are_averaged_and_their_spread_counts(paper: Paper, study: Study) -> None:
     """One lucky draw among three, whatever its 200 items say, shows nothing."""
-    for seed, count in enumerate([90, 50, 50]):
-        answer(study, "entropy", count, count, seeds=[seed])
+    for draw, count in enumerate([90, 50, 50]):
+        answer(study, "entropy", count, count, draws=[draw])
     answer(study, "cross_entropy", 50, 50)
     (row,) = judge(paper, study).itertuples()
     assert (row.draws, row.value) == (3, pytest.approx(40 / 3))
@@ -243,10 +251,10 @@ def test_crows_gets_an_average_without_it(paper: Paper, study: Study) -> None:
 def test_a_constant_answers_accuracy_tests_nothing(paper: Paper, study: Study, right: int, said) -> None:
     """Beside a good model, one that always says yes, which is right in 62 of 100, one that guesses, a good one."""
     study.tasks = {"boolq": 0.6}
-    for (method, count), seed in product(zip(study.methods, (97, right), strict=True), study.seeds):
+    for (method, count), draw in product(zip(study.methods, (97, right), strict=True), study.draws):
         items = pd.DataFrame({"item": range(100), "acc": np.repeat([1.0, 0.0], [count, 100 - count])})
         items = items.assign(target=np.repeat(["1", "0"], [62, 38]), loglikelihood=[[-1.0, -2.0]] * 100)
-        study.result(method, 0.2, "zeroshot", "boolq", Value("acc", 0.01 * count), items=items, seed=seed)
+        study.result(method, 0.2, "zeroshot", "boolq", Value("acc", 0.01 * count), items=items, draw=draw)
     (row,) = judge(paper, study).itertuples()
     assert row.verdict == said and ("cross_entropy 20 %, none" in row.note) == (said != "reproduced")
 
@@ -261,9 +269,9 @@ def test_scoring_has_a_verdict_against_sdmprune_itself(paper: Paper, study: Stud
     study.methods = ["entropy", "distillation", "sdmprune"]
     (found,) = [c for c in paper.claims if c.id == "faster-scoring"]
     changes = found.model_dump(exclude={"ratios"}) | {"ratios": [None]}
-    times(study, study.seeds, entropy=1.0, distillation=9.0)
+    times(study, study.draws, entropy=1.0, distillation=9.0)
     assert [*judge(paper, study, **changes)["verdict"]] == [NOT_RUN], "distillation is not SDMPrune"
-    times(study, study.seeds, sdmprune=2.6)
+    times(study, study.draws, sdmprune=2.6)
     (row,) = judge(paper, study, **changes).itertuples()
     assert (row.verdict, row.value) == ("reproduced", pytest.approx(2.6))
 
@@ -280,7 +288,7 @@ def test_scoring_has_a_verdict_against_sdmprune_itself(paper: Paper, study: Stud
 )
 def test_dense_model_is_checked_first(paper: Paper, study: Study, right: int, note: str) -> None:
     tasks = paper.numbers.query("table == 1 and method == 'dense' and task != 'average'").set_index("task")
-    study.models, study.seeds, study.tasks = ["llama-2-7b"], [0], tasks["value"].to_dict()
+    study.models, study.draws, study.tasks = ["llama-2-7b"], [0], tasks["value"].to_dict()
     cell = {"of": 1000, "model": "llama-2-7b"}
     for method, ratio, count in ((DENSE, 0.0, right), ("entropy", 0.2, 520), ("cross_entropy", 0.2, 500)):
         answer(study, method, *[count] * len(tasks), ratio=ratio, **cell)
@@ -293,7 +301,7 @@ def test_command_line_and_forest_plot_of_ours_and_the_published(paper: Paper, st
     answers(study)
     run("effects", "--results", study.collect(), "--claims", PAPER / "claims.yaml")
     assert ", 1 reproduced; see" in capsys.readouterr().err
-    data = Collected(study.folder, PAPER)
+    data = Results(study.folder, PAPER)
     assert data.claims["verdict"].value_counts()["reproduced"] == 1
     plots = figure_of("claims", data).axes
     axes = {text.get_text().replace("\n", " "): ax for ax in plots for text in ax.texts}

@@ -197,7 +197,7 @@ def project(server: HubServer, tmp_path: Path) -> Path:
         "models": ["tiny"],
         "methods": {"entropy": None},
         "ratios": [0.2],
-        "calibration": {"corpus": "text", "sequences": 1, "length": 8},
+        "calibrations": {"text": {"corpus": "text", "sequences": 1, "length": 8}},
         "measures": {"zeroshot": {"tasks": ["crows_pairs_english"]}},
     }
     write(tmp_path / "assets.yaml", catalogue)

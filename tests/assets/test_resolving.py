@@ -185,7 +185,7 @@ def test_a_catalogue_may_give_a_spelling_in_place_of_an_entry(mine: Path, tmp_pa
 
 def test_a_study_says_where_a_spelling_goes(tmp_path: Path) -> None:
     study = {"models": ["some/model"], "methods": ["entropy"], "ratios": [0.2], "measures": {}}
-    study["calibration"] = {"corpus": "my/own/text.jsonl", "sequences": 2, "length": 16}
+    study["calibrations"] = {"mine": {"corpus": "my/own/text.jsonl", "sequences": 2, "length": 16}}
     write(tmp_path / "study.yaml", study)
     assert "as `models: {mine: some/model}`" in failure("fetch", "--study", tmp_path / "study.yaml")
     write(tmp_path / "study.yaml", study | {"models": ["smollm2-135m"]})

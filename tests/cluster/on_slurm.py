@@ -35,8 +35,8 @@ rule waiting:
         " until [ -e go ]; do sleep 1; done; ./work > {output.plan}"
 """
 RECOVERY = {"rank": 4, "batch": 1, "length": 320, "max_steps": 200}
-ADAPTER = "results/smoke/recoveries/llama/dense/0/seed0/lora"
-PLAN = "results/smoke/plans/llama/waiting/0.15/seed0.safetensors"
+ADAPTER = "results/smoke/recoveries/llama/dense/none/0/0/draw0/lora"
+PLAN = "results/smoke/plans/llama/waiting/text/0/0.15/draw0.safetensors"
 
 
 @pytest.fixture(scope="module")

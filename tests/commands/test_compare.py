@@ -14,14 +14,14 @@ from lm_eval.models.huggingface import HFLM
 from scipy.stats import binomtest, t, ttest_1samp
 from smoke import save_model, write, write_sources
 
-from hfprune.analysis.outcomes import contrast
-from hfprune.analysis.statistics import estimate
 from hfprune.assets.known_tasks import known_task
 from hfprune.assets.tasks import task_file
 from hfprune.comparison.two_results import conclusions, effects, shown
 from hfprune.evaluation.lm_tasks import offline_tasks
 from hfprune.models.shape import Shape
 from hfprune.provenance import identity
+from hfprune.statistics.estimates import estimate
+from hfprune.statistics.outcomes import contrast
 
 
 def stock(model: str, *tasks: str, shots: int = 0) -> None:

@@ -7,8 +7,8 @@ import torch
 from command_line import EXPORT, failure, recover, run
 from conftest import reload
 
+from hfprune.cells import Cell
 from hfprune.files import read_json
-from hfprune.results import Cell
 from hfprune.stages.target import Pruned
 
 ADAPTER = "adapter_model.safetensors"

@@ -11,11 +11,11 @@ from command_line import EXPORT, failure, full_disk, killed, recover, run
 from committed import results_of
 from smoke import save_model
 
-from hfprune.analysis.kept_neurons import OVERLAP
+from hfprune.cells import read_result
 from hfprune.errors import HfpruneError
 from hfprune.exports import checkpoint as exporting
 from hfprune.recovery import lora
-from hfprune.results import read_result
+from hfprune.results.files import OVERLAP
 from hfprune.stages.budget import neurons_removed
 
 # A command, and under it what its line says; OUT is an empty folder, and TEXT says what is read of a corpus.
@@ -95,7 +95,7 @@ plan --model mine --scores torn.safetensors --ratio 0.2 --out OUT/x.safetensors
 plan --model mine --scores typo.yaml --ratio 0.2 --out OUT/x.safetensors
     typo.yaml: truncated, damaged or no safetensors file (Error while deserializing header: 
 plan --model mine --scores scores.safetensors --ratio 0.2 --cell foo --out OUT/x.safetensors
-    --cell: 'foo' is not a cell: give study/model/method/ratio/seed/recovery
+    --cell: 'foo' is not a cell: give study/model/method/calibration/sequences/ratio/draw/recovery
 plan --model mine --scores scores.safetensors --ratio 0.2 --units '["neurons", "layers"]' --out OUT/x.safetensors
     holds no scores of layers
 prune --model mine --ratio 0.2 --criterion wanda --options '{"aggregation": "summ"}' --out OUT/p
@@ -129,20 +129,22 @@ score --model mine --blocks blocks.safetensors --plan scores.json --criterion en
 score --model mine --blocks blocks.safetensors --plan plan.safetensors --units layers \
     --criterion angular_distance --out OUT/x.safetensors
     --plan: angular_distance chooses all units at once, and cannot go on from a step
-score --model mine --blocks blocks.safetensors --criterion brain_surgeon --sizes '{"1": 1}' --out OUT/x.safetensors
-    --sizes: brain_surgeon searches anew for each sample, and so has no sizes
+score --model mine --blocks blocks.safetensors --criterion brain_surgeon --sizes '{"1": 2}' \
+    --out OUT/{draw}.safetensors
+    --sizes: brain_surgeon searches anew for each sample; give one size of one sample
 score --model mine --criterion random --resamples 1 --out OUT/x.safetensors
     --resamples: one resample has no spread
 score --model mine --blocks blocks.safetensors --criterion entropy wanda --out OUT/x.safetensors
     {method}
 tables --results foreign --only claims --out OUT/t
-    foreign/claims.csv: has no column 'model': another version or another program wrote it
+    foreign/claims.csv: has no column 'claim': another version or another program wrote it
 """
 REFUSALS = [
     tuple(case) for case in zip(*[iter(map(str.strip, REFUSED.strip().splitlines()))] * 2, strict=True)
 ]
 FLAGS = "--corpus corpora/text --sequences 3 --length 24"
-TYPO = """{models: [m], methods: [distilation], ratios: 0.2, calibration: {corpus: c, sequences: 1, length: 9},
+TYPO = """{models: [m], methods: [distilation], ratios: 0.2,
+calibrations: {c: {corpus: c, sequences: 1, length: 9}},
 measures: {latency: {methods: distillation}}}"""
 DAMAGED = "cut", "foreign", "older"
 JSON = '{"corpus": "text", "sequences": 2, "length": 8}'
@@ -153,8 +155,8 @@ def others(made: Path) -> None:
     """What only mistakes need: a plan and pairs of other models, folders that are no models, damaged results."""
     (made / "typo.yaml").write_text(TYPO)
     cut, foreign, older = (shutil.copytree(results_of("draws"), made / one) for one in DAMAGED)
-    text = (cut / "results.csv").read_text()
-    (cut / "results.csv").write_text(text[: len(text) // 2])
+    lines = (cut / "results.csv").read_text().splitlines(keepends=True)
+    (cut / "results.csv").write_text("".join(lines[: len(lines) // 2]))
     (foreign / "claims.csv").write_text("x")
     pd.DataFrame([[None] * len(OVERLAP)], columns=OVERLAP).to_parquet(older / "layers.parquet")
     (made / "torn.safetensors").write_bytes((made / "scores.safetensors").read_bytes()[:300])

@@ -35,43 +35,66 @@ def same(one: Path, other: Path) -> bool:
 
 
 def test_every_sample_has_its_files_and_a_finished_one_stays(many: Path, tmp_path: Path, capsys) -> None:
-    out = tmp_path / "{method}/{draw}.safetensors"
+    out = tmp_path / "{method}/{sequences}/{draw}.safetensors"
     run(SCORE, "--seed", 5, "--resamples", 2, "--sizes", '{"8": 3, "32": 2}', "--out", out)
     names, counts = ("entropy", "distillation"), {8: 3, 32: 2}
-    drawn = {f"{name}_{size}": range(5, 5 + n) for name in names for size, n in counts.items()}
-    for method, draws in drawn.items():
-        assert {path.name for path in (tmp_path / method).iterdir()} == {
+    drawn = {f"{name}/{size}": range(5, 5 + n) for name in names for size, n in counts.items()}
+    for folder, draws in drawn.items():
+        assert {path.name for path in (tmp_path / folder).iterdir()} == {
             f"{draw}{end}" for draw in draws for end in (".safetensors", ".json", ".resampled.safetensors")
         }
-    about = read_json(tmp_path / "distillation_32/6.json")
+    about = read_json(tmp_path / "distillation/32/6.json")
     assert about["provenance"]["settings"]["blocks"] == 32 and about["provenance"]["settings"]["sample"] == 1
-    assert (about["cell"]["method"], about["cell"]["seed"]) == ("distillation_32", 6)
+    assert (about["cell"]["method"], about["cell"]["draw"]) == ("distillation", 6)
     assert [value["value"] for value in about["values"] if value["metric"] == "sequences"] == [32]
     # Three draws of a size tell their spread.
     found = {name: len(load_resampled(tmp_path / f"{name}/5.resampled.safetensors")) for name in drawn}
-    assert found == {"entropy_8": 0, "entropy_32": 2, "distillation_8": 0, "distillation_32": 2}
+    assert found == {"entropy/8": 0, "entropy/32": 2, "distillation/8": 0, "distillation/32": 2}
     capsys.readouterr()
     run(SCORE, "--seed", 5, "--resamples", 2, "--sizes", '{"8": 3, "32": 2, "64": 1}', "--out", out)
     assert capsys.readouterr().err.count("is already there") == 10
     run(SCORE, "--resamples", 2, "--out", tmp_path / "whole-{method}.safetensors")
     for name in names:
-        assert same(tmp_path / f"{name}_64/5.safetensors", tmp_path / f"whole-{name}.safetensors")
+        assert same(tmp_path / f"{name}/64/5.safetensors", tmp_path / f"whole-{name}.safetensors")
 
 
 def test_sizes_that_cannot_be_are_refused(many: Path, tmp_path: Path) -> None:
-    said = failure(SCORE, "--sizes", '{"8": 9}', "--out", tmp_path / "{method}/{draw}.safetensors")
-    assert "--sizes: draw 8 of entropy_8 needs 72 blocks, but there are 64" in said
+    out = tmp_path / "{method}/{draw}.safetensors"
+    said = failure(SCORE, "--sizes", '{"8": 9}', "--out", out)
+    assert "--sizes: draw 8 of 8 sequences needs 72 blocks, but there are 64" in said
     said = failure(SCORE, "--sizes", '{"8": 2}', "--out", tmp_path / "{method}.safetensors")
     assert "--out must contain {draw} when there are several" in said
+    said = failure(SCORE, "--sizes", '{"8": 2, "16": 1}', "--out", out)
+    assert "--out must contain {sequences} when there are several" in said
+    said = failure(SCORE.replace(" distillation", ""), "--sizes", '{"128": 2}', "--out", out)
+    assert "--sizes: draw 1 of 128 sequences needs 256 blocks, but there are 64" in said
+    assert not [*tmp_path.iterdir()]
+
+
+def test_the_first_sample_of_a_text_that_is_shorter_is_all_of_it(many: Path, tmp_path: Path) -> None:
+    run(SCORE, "--sizes", '{"100": 1}', "--out", tmp_path / "{method}-{sequences}.safetensors")
+    run(SCORE, "--out", tmp_path / "whole-{method}.safetensors")
+    for name in ("entropy", "distillation"):
+        assert same(tmp_path / f"{name}-100.safetensors", tmp_path / f"whole-{name}.safetensors")
+        assert read_json(tmp_path / f"{name}-100.json")["provenance"]["settings"]["blocks"] == 64
+
+
+def test_what_reads_weights_alone_has_one_score_beside_sizes(many: Path, tmp_path: Path) -> None:
+    out = tmp_path / "{method}-{sequences}-{draw}.safetensors"
+    call = SCORE.replace("distillation", "magnitude")
+    run(call, "--sizes", '{"8": 2}', "--out", out)
+    names = {path.stem for path in tmp_path.glob("*.safetensors")}
+    assert names == {"entropy-8-0", "entropy-8-1", "magnitude-0-0"}
 
 
 def score_job(many: Path, out: Path, **calibration: object) -> Score:
-    """Return the job of a study like `table7` that scores under its first seed, here of a tiny model."""
+    """Return the job of a study like `table7` that scores under its first draw, here of a tiny model."""
     raw = load(Study, ROOT / "config/studies/table7.yaml").model_dump(exclude_defaults=True)
-    it = validate(Study, raw | {"calibration": raw["calibration"] | calibration, "seeds": [100]}, "s")
+    calibrations = {"wikipedia": raw["calibrations"]["wikipedia"] | calibration}
+    it = validate(Study, raw | {"calibrations": calibrations, "draws": [100]}, "s")
     files = Files("s", it, load(Catalogue, ROOT / "config/assets.yaml"), {}, results=out)
     (job,) = (job for job in list_jobs(files) if job.stage == "score")
-    there = {"model": many / "mine", "blocks": many / "many.safetensors", "after": [], "cell": None}
+    there = {"model": many / "mine", "blocks": many / "many.safetensors", "after": []}
     return job.model_copy(update=there)
 
 
@@ -82,4 +105,8 @@ def test_a_size_of_64_is_table7s_calibration_to_the_digit(
     plain, sized = score_job(many, tmp_path / "a"), score_job(many, tmp_path / "b", sizes=sizes)
     assert plain.run() and sized.run()
     for method in ("entropy", "cross_entropy", "distillation"):
-        assert same(plain.file_of(method, 100), sized.file_of(f"{method}_64", 100))
+        whole, of_size = plain.file_of(method, 0, 100), sized.file_of(method, 64, 100)
+        assert same(whole, of_size)
+        assert whole.relative_to(tmp_path / "a") == of_size.relative_to(tmp_path / "b"), "one place"
+        cells = [read_json(file.with_suffix(".json"))["cell"] for file in (whole, of_size)]
+        assert cells[0] == cells[1] and cells[0]["sequences"] == 64

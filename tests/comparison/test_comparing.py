@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy.stats import t
 
-from hfprune.comparison.before_after import Side, Sides, read_sides, rows_of, timed_on, weight_bytes
+from hfprune.comparison.before_after import Measured, Sides, read_sides, rows_of, timed_on, weight_bytes
 from hfprune.comparison.rows import Kind, Row
 from hfprune.comparison.usability import LOSS, REPETITION, conclusions, worth_taking
 from hfprune.pruning.sample import repeated
@@ -141,8 +141,8 @@ def test_a_speed_has_the_interval_of_its_turns(tmp_path: Path) -> None:
 
 
 def test_times_are_of_the_machine_that_took_them() -> None:
-    def side(hardware: dict) -> Side:
-        return Side({}, 0, pd.DataFrame(), {"hardware": hardware})
+    def side(hardware: dict) -> Measured:
+        return Measured({}, 0, pd.DataFrame(), {"hardware": hardware})
 
     measured = side({"processor": "another", "cuda": []})
     on_gpu = side({"processor": "a processor", "cuda": ["a GPU"]})

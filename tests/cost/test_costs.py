@@ -10,16 +10,16 @@ from command_line import failure, run
 from committed import committed, results_of
 from smoke import ROOT
 
-from hfprune.analysis.decidable import decidable
-from hfprune.analysis.evidence import Evidence
 from hfprune.assets.catalogue import Catalogue
 from hfprune.cost.choice import TIERS, announcement, choose, costs_of, largest_tier
 from hfprune.cost.costs import Costs, solving
+from hfprune.cost.decidable import decidable
 from hfprune.cost.listing import summary, unfit
 from hfprune.devices.known import UTILISATION, Device, known_devices, named_device, nominal_cpu
 from hfprune.errors import HfpruneError
 from hfprune.models.shape import Shape
 from hfprune.paper.relations import Paper
+from hfprune.results.evidence import Evidence
 from hfprune.settings import load
 from hfprune.settings.recovery import Linear
 from hfprune.study.paths import study_file
@@ -64,10 +64,10 @@ def test_reconstruction_takes_what_one_core_took() -> None:
 def test_blocks_that_a_model_writes_take_a_pass_of_each_token_and_a_device(tmp_path: Path) -> None:
     """Of 256 sequences of 2,048 tokens, eight of which fit into the cache at a time."""
     text = yaml.safe_load((STUDIES / "paper-small.yaml").read_text())
-    text["calibration"] = {"corpus": "c4", "sequences": 256, "length": 2048}
+    c4 = {"corpus": "c4", "sequences": 256, "length": 2048}
     found = []
     for more in ({}, {"continued_after": 48}):
-        (tmp_path / "s.yaml").write_text(yaml.safe_dump(text | {"calibration": text["calibration"] | more}))
+        (tmp_path / "s.yaml").write_text(yaml.safe_dump(text | {"calibrations": {"c4": c4 | more}}))
         jobs = costs_of(tmp_path / "s.yaml", CATALOGUE, known_devices()["a100-80"], tmp_path).each
         found.append(next(job for job in jobs if job.stage == "calibrate" and "llama-3.2-1b" in job.about))
     plain, written = found
@@ -113,7 +113,7 @@ def test_auto_takes_the_largest_that_fits(study: str, card: Device, devices: int
 def test_what_a_gpu_takes_by_itself_can_decide_a_claim_on_accuracy(tier: str) -> None:
     """Fewer than three calibration samples have no interval of accuracy."""
     study = load(Study, STUDIES / f"{tier}.yaml")
-    earlier = Evidence(results_of("recovery"))
+    earlier = Evidence(results_of("recovery-before"))
     said = [row.decides for row in decidable(Paper.read(ROOT / "paper/claims.yaml"), study, earlier)]
     assert any("published effect" in one for one in said) and not any("nothing" in one for one in said)
 
@@ -138,8 +138,8 @@ def test_what_does_not_fit_or_is_locked_is_said() -> None:
     on_gpu = "too large: .* of qwen2.5-7b, .* GB of memory, but rtx-4090 has 25 GB"
     too_large = "too large: .* GB of main memory, but the profile's `mem_mb` allows"
     assert re.search(on_gpu, fits) and re.search(too_large, fits_not) and not re.search(too_large, fits)
-    kept = "reads locked documents: wikipedia-recipe (they chose a recipe and an outcome, so they confirm neither)"
-    assert kept in summary(costs("recovery", "cpu"))
+    kept = "reads locked documents: wikipedia-heldout (kept for `table7`; nothing was chosen on them)"
+    assert kept in summary(costs("recipe", "cpu"))
     assert not any("locked" in line for line in summary(costs("demo", "cpu")))
 
 
@@ -170,7 +170,7 @@ def test_mistakes_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     said = failure("cost", "--study", STUDIES / "demo.yaml", "--device", "h1000")
     assert "'h1000'; known: cpu" in said and "a100-80, h100" in said
     (tmp_path / "results").mkdir()
-    (tmp_path / "results/recovery").symlink_to(results_of("recovery"))
+    (tmp_path / "results/recovery").symlink_to(results_of("recovery-before"))
     monkeypatch.chdir(tmp_path)
     said = failure("cost", "--study", "demo", "--like", "recovry")
     assert re.search(r"--like recovry: no items.parquet in .*did you mean 'recovery'", said)

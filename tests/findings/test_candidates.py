@@ -12,11 +12,11 @@ from synthetic import Study, evidence
 
 from findings.candidates import decided, ranked, table
 from findings.sources import TABLES, Tables
-from hfprune.analysis.evidence import Evidence
+from hfprune.cells import DENSE, Value
 from hfprune.errors import HfpruneError
 from hfprune.pruning.config import Pruning
 from hfprune.pruning.recipe import RECIPES, chosen
-from hfprune.results import DENSE, Value
+from hfprune.results.evidence import Evidence
 from hfprune.settings import load
 from hfprune.study.study import Study as Config
 
@@ -26,7 +26,7 @@ def study(*methods: str) -> Config:
         models=["a", "b", "c"],
         methods=[*methods],
         ratios=[0.1, 0.2],
-        calibration={"corpus": "c4", "sequences": 4, "length": 8},
+        calibrations={"c4": {"corpus": "c4", "sequences": 4, "length": 8}},
         measures={},
     )
 

@@ -21,11 +21,11 @@ from findings.page import Findings
 from findings.sources import Joint, Selection
 from findings.text import Text
 from findings.words import objection
-from hfprune.analysis.effect import Effect
-from hfprune.analysis.effect_rows import read_effects
-from hfprune.analysis.outcomes import Draw
-from hfprune.analysis.statistics import holm
+from hfprune.effects.effect import Effect
 from hfprune.errors import HfpruneError
+from hfprune.results.effect_rows import read_effects
+from hfprune.statistics.estimates import holm
+from hfprune.statistics.outcomes import Draw
 
 ROOT = Path(__file__).parents[2]
 PAGE, FILES = ROOT / "docs/findings.md", ROOT / "docs/findings"
@@ -92,11 +92,7 @@ def test_the_abstract_is_short_and_has_no_bracket() -> None:
 def test_every_interval_is_in_a_table() -> None:
     """Value and both ends of each are those of one row of a table, as they are or of the other side."""
     triples = set()
-    tables = [
-        *(committed() / "results").glob("*/effects.csv"),
-        *(committed() / "results").glob("*/claims.csv"),
-    ]
-    for path in [*tables, *FILES.glob("*-and-*.csv")]:
+    for path in [*(committed() / "results").glob("*/effects.csv"), *FILES.glob("*-and-*.csv")]:
         for row in rows_of(path):
             if row["low"]:
                 value, low, high = (float(row[name]) for name in ("value", "low", "high"))
@@ -138,7 +134,7 @@ def test_each_claim_has_one_row_and_its_verdict_knows_its_family() -> None:
 def test_the_joint_analysis_is_of_the_draws_of_all_and_the_items_of_both(made: Findings) -> None:
     """Accuracy without BoolQ, of entropy less the tuned dense model, recomputed from the items alone."""
     outcomes = []
-    for study in ("headline", "recovery"):
+    for study in ("headline", "recovery-before"):
         items = pd.read_parquet(results_of(study) / "items.parquet")
         items = items[
             (items["measure"] == "zeroshot") & (items["recovery"] == "lora") & (items["task"] != "boolq")
@@ -149,9 +145,9 @@ def test_the_joint_analysis_is_of_the_draws_of_all_and_the_items_of_both(made: F
             acc[(items["method"] == method) & (items["ratio"] == ratio)]
             for method, ratio in (("entropy", 0.2), ("dense", 0.0))
         ]
-        by = ["task", "item", "seed"]
+        by = ["task", "item", "draw"]
         both = [side.set_axis(pd.MultiIndex.from_frame(items.loc[side.index, by])) for side in sides]
-        outcomes.append((both[0] - both[1]).unstack("seed"))
+        outcomes.append((both[0] - both[1]).unstack("draw"))
     together = pd.concat(outcomes, axis=1, join="inner")
     assert together.shape[1] == 6 and together.notna().all(axis=None)
     value = 100 * together.mean(axis=1).groupby("task").mean().mean()
@@ -161,7 +157,7 @@ def test_the_joint_analysis_is_of_the_draws_of_all_and_the_items_of_both(made: F
 
 
 def test_draws_of_several_studies_share_the_items_that_all_have() -> None:
-    first = {Draw(seed): {"a": pd.Series([1.0, 2.0, 3.0], pd.Index([5, 7, 9]))} for seed in (0, 1)}
+    first = {Draw(draw): {"a": pd.Series([1.0, 2.0, 3.0], pd.Index([5, 7, 9]))} for draw in (0, 1)}
     second = {Draw(2): {"a": pd.Series([4.0, 6.0], pd.Index([9, 5]))}}
     found = joined([first, second])
     assert [*found] == [Draw(0), Draw(1), Draw(2)]
@@ -341,16 +337,16 @@ def test_the_share_of_the_commonest_answer_is_that_of_the_items() -> None:
     """Of the tuned dense SmolLM2 on BoolQ, by hand."""
     of = [("measure", "=", "zeroshot"), ("model", "=", "smollm2-135m-instruct-q4"), ("task", "=", "boolq")]
     of += [("method", "=", "dense"), ("recovery", "=", "lora")]
-    items = pd.read_parquet(results_of("recovery") / "items.parquet", filters=of)
+    items = pd.read_parquet(results_of("recovery-before") / "items.parquet", filters=of)
     shares = []
-    for _, rows in items.groupby("seed"):
+    for _, rows in items.groupby("draw"):
         yes = np.mean([no < yes for no, yes in rows["loglikelihood"]])
         shares.append(max(yes, 1 - yes))
     assert f"its commonest answer to {100 * np.mean(shares):.0f} %" in " ".join(TEXT.split())
 
 
 def test_the_recipe_is_the_plan_with_the_least_loss_as_the_page_says() -> None:
-    rows = read_effects(results_of("recipe") / "effects.csv")
+    rows = read_effects(results_of("recipe-before") / "effects.csv")
     rows = rows[(rows["question"] == "loss") & (rows["recovery"] == "linear")]
     least = rows[rows["against_recovery"] == "none"].sort_values("value").iloc[0]
     assert least["method"] == "fisher_global"

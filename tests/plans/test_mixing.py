@@ -25,6 +25,7 @@ from hfprune.study.study import Study
 
 CATALOGUE = load(Catalogue, ROOT / "config/assets.yaml")
 SMOLLM2 = "smollm2-135m-instruct-q4"
+CALIBRATION = {"corpus": "c4-sample", "sequences": 16, "length": 32}
 
 
 def units(*numbers: int) -> torch.Tensor:
@@ -84,8 +85,9 @@ def study(methods: dict, **changes: object) -> Study:
         "models": [SMOLLM2],
         "methods": methods,
         "ratios": [0.2],
-        "seeds": [0, 5],
-        "calibration": {"corpus": "c4-sample", "sequences": 16, "length": 32, "resamples": 2},
+        "draws": [0, 5],
+        "calibrations": {"c4": CALIBRATION},
+        "resamples": 2,
         "measures": {},
     }
     made = validate(Study, given | changes, "s")
@@ -102,9 +104,9 @@ def test_a_job_cuts_both_scores_and_has_a_coin_of_its_own(tmp_path: Path) -> Non
     it = study(METHODS)
     assert labels(it)["coin"].label == "Entropy, coin against Cross-entropy"
     first, second = plan_jobs(it, "coin", tmp_path)
-    assert [path.parent.name for path in (first.scores, first.other)] == ["coin", "cross_entropy"]
+    assert [path.parts[-4] for path in (first.scores, first.other)] == ["coin", "cross_entropy"]
     assert {first.scores, first.other} <= {*first.inputs()}
-    assert (first.seed, second.seed, second.other.stem) == (0, 5, "seed5")
+    assert (first.seed, second.seed, second.other.stem) == (0, 5, "draw5")
 
 
 def test_the_stage_decides_the_disputed_of_each_plan_by_coin(tmp_path: Path) -> None:
@@ -151,11 +153,19 @@ def test_the_stage_mixes_layers_of_each_plan(tmp_path: Path) -> None:
 
 
 def test_sizes_dispute_with_the_same_size() -> None:
-    calibration = {"corpus": "c4-sample", "sequences": 16, "length": 32, "sizes": [4, 16]}
-    it = study(METHODS, seeds=[0], calibration=calibration)
-    assert it.methods["coin_4"].mixed_with.method == "cross_entropy_4"
-    (job, *_) = plan_jobs(it, "coin_16")
-    assert job.other.parent.name == "cross_entropy_16"
+    it = study(METHODS, draws=[0], calibrations={"c4": CALIBRATION | {"sizes": [4, 16]}}, resamples=0)
+    jobs = plan_jobs(it, "coin")
+    assert [job.other.parts[-4:-1] for job in jobs] == [
+        ("cross_entropy", "c4", size) for size in ("4", "4", "4", "4", "16")
+    ]
+    for job in jobs:
+        assert job.other.parts[-3:] == job.scores.parts[-3:], "of the same draw too"
+
+
+def test_each_text_disputes_with_itself() -> None:
+    jobs = plan_jobs(study(METHODS, calibrations={"c4": CALIBRATION, "other": CALIBRATION}), "coin")
+    assert [job.other.parts[-3] for job in jobs] == ["c4", "c4", "other", "other"]
+    assert [job.scores.parts[-3] for job in jobs] == [job.other.parts[-3] for job in jobs]
 
 
 @pytest.mark.parametrize(
@@ -163,12 +173,8 @@ def test_sizes_dispute_with_the_same_size() -> None:
     [
         ({"mixed_with": "cross_entrop"}, "mixed_with: unknown 'cross_entrop'; did you mean"),
         (
-            {"mixed_with": "cross_entropy", "sequences": 4},
-            "'cross_entropy' must have the same calibration",
-        ),
-        (
             {"mixed_with": "cross_entropy", "units": "layers"},
-            "'cross_entropy' must have the same calibration",
+            "'cross_entropy' must have the same units and allocation",
         ),
         ({"mixed_with": "cross_entropy", "allocation": "global"}, "give neither steps nor an allocation"),
         ({"mixed_with": "cross_entropy", "steps": 2}, "give neither steps nor an allocation"),

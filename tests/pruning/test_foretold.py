@@ -9,7 +9,6 @@ import yaml
 from command_line import run
 from smoke import ROOT
 
-from hfprune.analysis.effect_rows import read_effects
 from hfprune.cost.costs import CONTEXT
 from hfprune.devices.known import UTILISATION, known_devices
 from hfprune.files import write_json
@@ -22,6 +21,7 @@ from hfprune.pruning.expectation import expected, known_losses, of_which_precisi
 from hfprune.pruning.foretold import PACE, TRUSTED, Foretold, Speed
 from hfprune.pruning.recipe import RECIPES
 from hfprune.pruning.sample import STEPS
+from hfprune.results.effect_rows import read_effects
 from hfprune.settings import load
 from hfprune.study.study import Study
 

@@ -27,13 +27,14 @@ from playwright.sync_api import sync_playwright
 from smoke import ROOT, TEXT
 
 import hfprune
-from hfprune.analysis.effect_rows import read_effects
+from hfprune.calibration.blocks import load_blocks
 from hfprune.devices import known
 from hfprune.files import read_json, write_json
 from hfprune.models import head
 from hfprune.models.load import load_model
 from hfprune.plans.planning import apply_plan, count_parameters, load_plan
 from hfprune.pruning.recipe import RECIPES
+from hfprune.results.effect_rows import read_effects
 
 TITLES = ["budget", "calibrate", "score", "plan", "export", "measure dense", "measure pruned", "sample"]
 
@@ -70,7 +71,7 @@ def numbers(out: Path) -> dict[str, float]:
 
 
 def results_of(out: Path, method: str) -> Path:
-    (folder,) = (out / "work/cells").glob(f"*/{method}/*/*/*")
+    (folder,) = (out / "work/cells").glob(f"*/{method}/*/*/*/*/*")
     return folder
 
 
@@ -101,13 +102,13 @@ def test_the_dense_model_reads_a_text_once_in_a_call(
     monkeypatch.setattr(head, "last_states", lambda *given: read.append(1) or last_states(*given))
     run(f"{call} --quick --linear --out {tmp_path}/out")
     assert not read
-    for cell in ("entropy/0.15/seed0/none", "entropy/0.15/seed0/linear"):
+    for cell in (f"entropy/c4-sample/4/0.15/draw0/{recovery}" for recovery in ("none", "linear")):
         (folder,) = (tmp_path / "out/work/cells").glob(f"*/{cell}")
         shutil.copytree(folder, tmp_path / cell)
         shutil.rmtree(folder)
     run(f"{call} --quick --linear --out {tmp_path}/out")
     assert len(read) == 1, "once for both steps"
-    for old in tmp_path.glob("entropy/0.15/seed0/*/*.parquet"):
+    for old in tmp_path.glob("entropy/c4-sample/4/0.15/draw0/*/*.parquet"):
         (new,) = (tmp_path / "out/work/cells").glob(f"*/{old.relative_to(tmp_path)}")
         pd.testing.assert_frame_equal(pd.read_parquet(new), pd.read_parquet(old), check_exact=True)
     assert (
@@ -224,7 +225,7 @@ MOMENTS: dict[str, Callable[[Path], bool]] = {
     "scored": lambda out: any((out / "work/scores").rglob("*.safetensors")),
     "exporting": lambda out: any(out.glob(".model.*")),
     "exported": lambda out: (out / "model").exists(),
-    "measured": lambda out: any((out / "work/cells").glob("*/dense/0/seed0/none/perplexity.json")),
+    "measured": lambda out: any((out / "work/cells").glob("*/dense/none/0/0/draw0/none/perplexity.json")),
 }
 
 
@@ -293,6 +294,29 @@ def test_reconstructed_and_not_compared(call, project: Path, pruned: Path, tmp_p
     places = call[call.index("--catalogue") :]
     run(f"{here} {places} --no-compare --out {tmp_path}/d")
     assert same(weights(out), weights(tmp_path / "d")) == {*weights(out)}
+
+
+def test_a_short_text_is_read_whole(call: str, tmp_path: Path) -> None:
+    """The 32 sequences that are scored on otherwise are a size, of which there is one sample."""
+    (tmp_path / "short.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in TEXT[:3]))
+    short = f"{call.replace('--sequences 4 ', '')} --text {tmp_path}/short.jsonl --no-compare"
+    run(f"{short} --out {tmp_path}/a")
+    (blocks,) = (tmp_path / "a/work/calibration").rglob("*.safetensors")
+    count = len(load_blocks(blocks))
+    assert 1 < count < 32
+    page = (tmp_path / "a/report.html").read_text()
+    assert re.search(rf"<dt>sequences scored on</dt><dd><code>{count}</code>", page)
+    run(f"{short} --sequences {count} --out {tmp_path}/b")
+    assert same(weights(tmp_path / "a"), weights(tmp_path / "b")) == {*weights(tmp_path / "a")}
+
+
+def test_a_search_reads_the_same_sequences_as_other_criteria(call: str, tmp_path: Path) -> None:
+    layers = "--criterion sleb --units layers --ratio 0.2 --no-compare"
+    run(f"{call} {layers} --out {tmp_path}/out")
+    (scores,) = (tmp_path / "out/work/scores").rglob("*.json")
+    assert read_json(scores)["provenance"]["settings"]["blocks"] == 4
+    (plan,) = (tmp_path / "out/work/plans").rglob("*.safetensors")
+    assert len(load_plan(plan)["layers"]) == 2
 
 
 def test_the_best_recipe_is_its_parts_each_of_which_a_flag_replaces(call, tmp_path: Path, capsys) -> None:

@@ -12,7 +12,7 @@ from conftest import reload
 from huggingface_hub import ModelCard
 from scipy.stats import t
 
-from hfprune.analysis.effect import Effect
+from hfprune.effects.effect import Effect
 from hfprune.models.load import load_model
 from hfprune.models.units import count_parameters, gated_mlps
 from hfprune.pruning.one_cell import RATIOS

@@ -13,14 +13,14 @@ from scipy.stats import t
 from smoke import ROOT
 from synthetic import PAPER, analysed, study_of_sizes
 
-from hfprune.analysis.effect_rows import read_effects
 from hfprune.paper.printed import DOSE
-from hfprune.report.collected import Collected
 from hfprune.report.drawing.figure_files import made_figure
 from hfprune.report.publication import FIGURES
 from hfprune.report.publications import publications
 from hfprune.report.style import METHODS
 from hfprune.report.table_files import made_table
+from hfprune.results.effect_rows import read_effects
+from hfprune.results.reader import Results
 from hfprune.settings import load
 from hfprune.study.study import Study
 
@@ -37,25 +37,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def overlap(folder: Path, *plans: tuple[str, int]) -> float:
-    """Return the mean Jaccard index over layers of two plans, each by its method and draw."""
-    files = (next(folder.glob(f"plans/tiny-llama/{name}/0.2/seed{draw}.*")) for name, draw in plans)
+def overlap(folder: Path, size: int, *plans: tuple[str, int]) -> float:
+    """Return the mean Jaccard index over layers of two plans of a size, each by its method and draw."""
+    files = (next(folder.glob(f"plans/tiny-llama/{name}/c4/{size}/0.2/draw{draw}.*")) for name, draw in plans)
     a, b = map(load_file, files)
     return np.mean([len({*a[name]} & {*b[name]}) / len({*a[name]} | {*b[name]}) for name in a])
 
 
 def test_curves_are_of_methods_by_tokens_with_intervals_over_samples(folder: Path) -> None:
-    data = Collected(folder, PAPER)
+    data = Results(folder, PAPER)
     figure = figure_of("dose", data)
     own, effect, kept = figure.axes
     joined = {line.get_color(): line for line in own.lines if line.get_linestyle() == "-"}
-    values = data.draws[data.draws["against"].isna()].set_index("method")
+    values = data.draws[data.draws["against"].isna()].set_index(["method", "sequences"])
     for name, means in {"entropy": ENTROPY, "cross_entropy": OTHER}.items():
         line = joined[METHODS[name].colour]
         assert line.get_xdata() == pytest.approx([4 * LENGTH, 16 * LENGTH], rel=0.2)
         assert line.get_ydata() == pytest.approx([np.mean(means[4]), np.mean(means[16])])
         for size, drawn in means.items():
-            row, half = values.loc[f"{name}_{size}"], t.ppf(0.975, 2) * np.std(drawn, ddof=1) / np.sqrt(3)
+            row, half = values.loc[(name, size)], t.ppf(0.975, 2) * np.std(drawn, ddof=1) / np.sqrt(3)
             assert (row["low"], row["high"]) == pytest.approx((np.mean(drawn) - half, np.mean(drawn) + half))
             assert row["again"] == pytest.approx(np.sqrt(2) * np.std(drawn, ddof=1))
     line = next(line for line in effect.lines if line.get_color() == METHODS["cross_entropy"].colour)
@@ -65,15 +65,15 @@ def test_curves_are_of_methods_by_tokens_with_intervals_over_samples(folder: Pat
 
 
 def test_neurons_in_common_with_another_sample_and_with_the_reference(folder: Path) -> None:
-    drawn = FIGURES.load("dose")().values(Collected(folder, PAPER))
-    kept = drawn[drawn["shown"] == "overlap"].set_index(["method", "against", "size"])["value"]
+    drawn = FIGURES.load("dose")().values(Results(folder, PAPER))
+    kept = drawn[drawn["shown"] == "overlap"].set_index(["method", "against", "sequences"])["value"]
     assert len(kept) == 6
     for size in (4, 16):
-        one, other = f"entropy_{size}", f"cross_entropy_{size}"
+        one, other = "entropy", "cross_entropy"
         for name in (one, other):
-            again = np.mean([overlap(folder, (name, 0), (name, draw)) for draw in (1, 2)])
-            assert kept[name.rpartition("_")[0], "", size] == pytest.approx(again)
-        beside = np.mean([overlap(folder, (one, draw), (other, draw)) for draw in range(3)])
+            again = np.mean([overlap(folder, size, (name, 0), (name, draw)) for draw in (1, 2)])
+            assert kept[name, "", size] == pytest.approx(again)
+        beside = np.mean([overlap(folder, size, (one, draw), (other, draw)) for draw in range(3)])
         assert kept["cross_entropy", "entropy", size] == pytest.approx(beside)
 
 
@@ -81,26 +81,27 @@ def test_it_stands_in_place_of_the_agreement_of_halves(folder: Path) -> None:
     study = load(Study, folder / "study.yaml")
     assert "dose" in publications("s", study, []).figures
     assert "calibration" not in publications("s", study, []).figures
-    whole = study.model_copy(update={"calibration": study.calibration.model_copy(update={"sizes": {}})})
+    read = {name: read.model_copy(update={"sizes": {}}) for name, read in study.calibrations.items()}
+    whole = study.model_copy(update={"calibrations": read})
     assert "dose" not in publications("s", whole, []).figures
     assert "calibration" in publications("s", whole, []).figures
-    data = Collected(folder, PAPER)
-    marks = pd.DataFrame([{"model": "tiny-llama", "method": "entropy_4", "sequences": 4, "agreement": 0.5}])
-    data.marks = marks.assign(criterion="entropy", units="neurons", corpus="c4", allocation="uniform")
+    data = Results(folder, PAPER)
+    marks = pd.DataFrame([{"model": "tiny-llama", "method": "entropy", "sequences": 4, "agreement": 0.5}])
+    data.marks = marks.assign(criterion="entropy", units="neurons", calibration="c4", allocation="uniform")
     assert made_figure("calibration", data).endswith("not measured")
 
 
 def test_a_study_without_sizes_has_no_dose(collected: Path) -> None:
-    data = Collected(collected, PAPER)
+    data = Results(collected, PAPER)
     data.draws = pd.DataFrame({"outcome": ["js_distance"], "method": ["entropy"]})
     assert made_figure("dose", data).endswith("not measured")
 
 
 def test_every_effect_stands_beside_the_noise_of_its_two_methods(folder: Path) -> None:
-    table = made_table("noise", Collected(folder, PAPER))
-    numbers = table.numbers.set_index("method")
-    assert {*numbers.index} == {"cross_entropy_4", "cross_entropy_16"}
-    row = numbers.loc["cross_entropy_4"]
+    table = made_table("noise", Results(folder, PAPER))
+    numbers = table.numbers.set_index(["method", "calibrated"])
+    assert {*numbers.index} == {("cross_entropy", f"{size} sequences") for size in (4, 16)}
+    row = numbers.loc[("cross_entropy", "4 sequences")]
     assert row["value"] == pytest.approx(np.subtract(OTHER[4], ENTROPY[4]).mean())
     pairs = {"method": OTHER[4], "against": ENTROPY[4]}
     for side, means in pairs.items():
@@ -108,13 +109,13 @@ def test_every_effect_stands_beside_the_noise_of_its_two_methods(folder: Path) -
         # Over all pairs of samples, in both orders, the mean is zero.
         assert row[f"{side}_again"] == pytest.approx(np.sqrt(np.mean(np.square(changes))))
     assert row["overlap"] == pytest.approx(
-        np.mean([overlap(folder, ("entropy_4", draw), ("cross_entropy_4", draw)) for draw in range(3)])
+        np.mean([overlap(folder, 4, ("entropy", draw), ("cross_entropy", draw)) for draw in range(3)])
     )
-    again = np.mean([overlap(folder, ("cross_entropy_4", 0), ("cross_entropy_4", draw)) for draw in (1, 2)])
+    again = np.mean([overlap(folder, 4, ("cross_entropy", 0), ("cross_entropy", draw)) for draw in (1, 2)])
     assert row["method_overlap"] == pytest.approx(again)
     texts = {column.heading: column.cells for column in table.columns}
-    labels = [f"Cross-entropy, {size} sequences − Entropy, {size} sequences" for size in (4, 16)]
-    assert sorted(texts["Methods"]) == sorted(labels)
+    assert texts["Methods"] == ["Cross-entropy − Entropy"] * 2
+    assert sorted(texts["Calibration"]) == ["16 sequences", "4 sequences"]
     assert f"{row['method_again']:.4f}" in texts["First, other sample"]
 
 
@@ -127,13 +128,13 @@ def test_the_docs_say_what_the_study_found() -> None:
         for name, words in (("entropy", "entropy"), ("cross_entropy", "cross-entropy")):
             value, low, high = -slopes.loc[name, ["value", "high", "low"]]
             assert f"by {value:.4f} ({low:.4f} to {high:.4f}) for {words}" in text
-    draws = pd.read_csv(results_of("dose") / "draws.csv").query("outcome == 'js_distance'")
-    own = draws[draws["against"].isna()].set_index("method")
-    falls = (
-        own["value"][f"{name}_256"] - own["value"][f"{name}_512"] for name in ("entropy", "cross_entropy")
-    )
+    draws = pd.read_csv(results_of("dose-before") / "draws.csv").query("outcome == 'js_distance'")
+    own = draws[draws["against"].isna()].set_index(["method", "sequences"])
+    falls = (own["value"][name, 256] - own["value"][name, 512] for name in ("entropy", "cross_entropy"))
     assert "from 256 to 512 it falls by {:.4f} and {:.4f}".format(*falls) in text
-    (beside,) = effects.query("question == 'reference' and method == 'cross_entropy_256'")["value"]
+    (beside,) = effects.query("question == 'reference' and method == 'cross_entropy' and sequences == 256")[
+        "value"
+    ]
     again = own["again"]
-    assert f"changes entropy's distance by {again['entropy_256']:.4f} (standard deviation)" in text
-    assert f"where cross-entropy changes it by {beside:.4f}; at 16, by {again['entropy_16']:.4f}" in text
+    assert f"changes entropy's distance by {again['entropy', 256]:.4f} (standard deviation)" in text
+    assert f"where cross-entropy changes it by {beside:.4f}; at 16, by {again['entropy', 16]:.4f}" in text

@@ -11,23 +11,25 @@ from command_line import failure, run
 from committed import EACH_STUDY, committed, results_of
 from drawings import figure_of
 from matplotlib import style
+from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex
 from scipy.stats import t
 from synthetic import PAPER, Study, analysed
 
-from hfprune.analysis.averages import with_averages
+from hfprune.cells import DENSE, Value
 from hfprune.errors import HfpruneError
 from hfprune.paper.printed import read_tables
 from hfprune.report import charts
-from hfprune.report.collected import Collected
 from hfprune.report.drawing.figure_files import read_style, write_figures
 from hfprune.report.drawing.marks import GREY
 from hfprune.report.effects import beside_reference
+from hfprune.report.looks import looks_of
 from hfprune.report.publication import publication_names
 from hfprune.report.style import recovery_label
 from hfprune.report.table_files import write_tables
-from hfprune.results import DENSE, Value
+from hfprune.results.averages import with_averages
+from hfprune.results.reader import Results
 
 ROOT = Path(__file__).parents[2]
 FORMATS = ("pdf", "svg", "png")
@@ -155,13 +157,17 @@ def test_mistakes_in_a_style_are_one_line(text: str | bytes | None, message: str
 
 
 def test_the_best_is_on_top_better_is_shaded_and_far_values_are_numbers_at_the_edge() -> None:
-    data = Collected(results_of("methods"), PAPER)
-    axes = {ax.get_xlabel().replace("\n", " "): ax for ax in figure_of("effects", data).axes}
+    data = Results(results_of("methods"), PAPER)
+    # Of the first text; those of the others stand below it.
+    axes: dict[str, Axes] = {}
+    for ax in figure_of("effects", data).axes:
+        axes.setdefault(ax.get_xlabel().replace("\n", " "), ax)
     effects = beside_reference(data)
+    effects = effects[effects["calibration"] == next(iter(data.study.calibrations))]
     rows, perplexities = (effects[effects["outcome"] == name] for name in ("js_distance", "perplexity_ratio"))
     assert rows["value"].is_monotonic_increasing
     labels = [label.get_text() for label in axes["Overlap"].get_yticklabels()]
-    assert labels == [data.looks[method].label for method in rows["method"]]
+    assert labels == [looks_of(data)[method].label for method in rows["method"]]
     ratio = axes["Perplexity ratio"]
     assert ratio.get_xscale() == "log"
     # Random and magnitude, with their intervals, and their points at the edge.
@@ -180,7 +186,7 @@ def test_the_best_is_on_top_better_is_shaded_and_far_values_are_numbers_at_the_e
 
 
 def test_a_tie_is_a_tie_and_what_was_not_measured_is_no_empty_panel() -> None:
-    data, tie = Collected(results_of("demo"), PAPER), dict.fromkeys(("value", "low", "high"), -5e-16)
+    data, tie = Results(results_of("demo"), PAPER), dict.fromkeys(("value", "low", "high"), -5e-16)
     claims = data.claims[data.claims["value"].notna()].assign(**tie, published=np.nan, threshold=0.0)
     for ax in figure_of("claims", data, claims=claims).axes:
         assert not ax.axison or ax.get_xlim() == pytest.approx((-0.1, 0.1))
@@ -191,7 +197,7 @@ def test_a_tie_is_a_tie_and_what_was_not_measured_is_no_empty_panel() -> None:
 
 
 def test_the_majority_answer_stands_beside_the_accuracies() -> None:
-    data = Collected(results_of("demo"), PAPER)
+    data = Results(results_of("demo"), PAPER)
     commonest = [int(text.get_text().rstrip("*")) for text in figure_of("answers", data).axes[0].texts[:3]]
     lines = [line for ax in figure_of("accuracy", data).axes[:1] for line in ax.get_lines()]
     (majority,) = [line.get_xdata()[0] for line in lines if line.get_linestyle() == "-."]
@@ -217,10 +223,10 @@ def test_files_are_fit_for_a_paper(written: Path) -> None:
 def test_accuracy_shows_the_averages_in_percent_side_by_side_whatever_the_order_of_the_rows(
     collected: Path,
 ) -> None:
-    data = Collected(collected, PAPER)
+    data = Results(collected, PAPER)
     (ax,) = figure_of("accuracy", data, results=data.results.iloc[::-1]).axes
     averages = with_averages(data.results).query("task == 'average'").set_index(["method", "ratio"])
-    drawn = points(ax)[data.looks["magnitude"].colour]
+    drawn = points(ax)[looks_of(data)["magnitude"].colour]
     assert drawn[:, 1] == pytest.approx(100 * averages.loc["magnitude", "value"].to_numpy())
     # Side by side, in the category of its ratio.
     assert [round(x) for x in drawn[:, 0]] == [0, 1]
@@ -242,7 +248,7 @@ def test_accuracy_shows_the_averages_in_percent_side_by_side_whatever_the_order_
 
 
 def test_fidelity_shows_every_ratio_where_only_some_are_recovered(collected: Path) -> None:
-    data = Collected(collected, PAPER)
+    data = Results(collected, PAPER)
     recovered = data.levels[data.levels["ratio"].isin([0.0, 0.2])].assign(recovery="lora")
     everything = pd.concat([data.levels.assign(recovery="none"), recovered])
     upper, _, _, lower, *_ = figure_of("fidelity", data, levels=everything).axes
@@ -251,10 +257,10 @@ def test_fidelity_shows_every_ratio_where_only_some_are_recovered(collected: Pat
     # At one ratio, no line leads anywhere: methods stand one below the other, the best on top.
     assert lower.get_xlabel() == "JS distance"
     js = recovered.query("metric == 'js_distance'").sort_values("value").set_index("method")["value"]
-    labels = [data.looks[method].label for method in js.index]
+    labels = [looks_of(data)[method].label for method in js.index]
     assert [label.get_text() for label in lower.get_yticklabels()] == labels
     drawn = points(lower)
-    assert [float(drawn[data.looks[method].colour][0, 0]) for method in js.index] == [*js]
+    assert [float(drawn[looks_of(data)[method].colour][0, 0]) for method in js.index] == [*js]
     names = [text.get_text().replace("\n", " ") for ax in upper.figure.axes for text in ax.texts]
     assert names == ["tiny-llama, no recovery", "tiny-llama, LoRA, 20 % removed"]
 
@@ -263,7 +269,7 @@ def test_fidelity_shows_every_ratio_where_only_some_are_recovered(collected: Pat
 def test_perplexity_is_logarithmic_over_a_decade_with_the_intervals_of_the_table(
     collected: Path, times: float, scale: str
 ) -> None:
-    data = Collected(collected, PAPER)
+    data = Results(collected, PAPER)
     levels = data.levels.assign(recovery="none")
     perplexities = levels["metric"] == "perplexity"
     shown = times * levels.loc[perplexities, "value"].min() * np.array([1, 0.4, 2.5])
@@ -271,13 +277,13 @@ def test_perplexity_is_logarithmic_over_a_decade_with_the_intervals_of_the_table
     figure = figure_of("fidelity", data, levels=levels)
     (ax,) = [ax for ax in figure.axes if ax.get_ylabel() == "Perplexity"]
     assert ax.get_yscale() == scale
-    colour = data.looks["magnitude"].colour
+    colour = looks_of(data)["magnitude"].colour
     (bars,) = [bars for bars in ax.collections if to_hex(bars.get_color()[0]) == colour.lower()]
     assert bars.get_segments()[0][:, 1].tolist() == pytest.approx(shown[1:])
 
 
 def test_recoveries_of_a_model_have_one_axis_and_other_models_their_own(collected: Path) -> None:
-    data = Collected(collected, PAPER)
+    data = Results(collected, PAPER)
     parts = []
     for model, recovery, off in (("a", "none", 0.0), ("a", "lora", 0.2), ("b", "none", 0.1)):
         part = data.levels.assign(model=model, recovery=recovery)
@@ -292,7 +298,7 @@ def test_recoveries_of_a_model_have_one_axis_and_other_models_their_own(collecte
 
 
 def test_a_dense_model_alone_has_no_facet_and_a_single_recovery_is_named(collected: Path) -> None:
-    data = Collected(collected, PAPER)
+    data = Results(collected, PAPER)
     dense = data.levels[data.levels["method"] == DENSE].assign(recovery="none")
     figure = figure_of("accuracy", data, levels=pd.concat([dense, data.levels.assign(recovery="lora")]))
     assert len(figure.axes) == 1
@@ -306,7 +312,7 @@ def test_accuracy_shows_published_averages_as_hollow_points(study: Study) -> Non
         value = Value(cell.metric, cell.value / 100 + 0.01, 0.005, 100)
         where = {"model": "llama-2-7b", "recovery": cell.recovery}
         study.result(cell.method, cell.ratio, "zeroshot", cell.task, value, **where)
-    axes = figure_of("accuracy", Collected(study.collect(), PAPER)).axes
+    axes = figure_of("accuracy", Results(study.collect(), PAPER)).axes
     hollow = [[line for line in ax.get_lines() if line.get_markerfacecolor() == "white"] for ax in axes]
     # Published at 20 %: entropy untuned, cross-entropy and distillation (Table 6); tuned, Table 1 without the
     # average of LoRAP, which has none.
@@ -315,7 +321,7 @@ def test_accuracy_shows_published_averages_as_hollow_points(study: Study) -> Non
 
 
 def test_tasks_has_a_facet_per_ratio_and_the_papers_names(collected: Path) -> None:
-    axes = figure_of("tasks", Collected(collected, PAPER)).axes
+    axes = figure_of("tasks", Results(collected, PAPER)).axes
     names = [f"tiny-llama, {share} % removed" for share in (20, 30)]
     assert [ax.texts[0].get_text() for ax in axes] == names
     names = ["ARCc", "ARCe", "BoolQ", "OBQA", "PIQA", "SiQA", "Wino"]
@@ -338,7 +344,7 @@ def test_a_constant_answer_shows_beside_the_commonest_right_one_and_wins_no_aver
     for task in ("boolq", "piqa"):  # of another model without items
         study.result(DENSE, 0.0, "zeroshot", task, Value("acc", 0.8, 0.1, 9), model="other")
     analysed(study.collect())
-    data = Collected(study.folder, PAPER)
+    data = Results(study.folder, PAPER)
     (ax,) = figure_of("answers", data).axes
     rows = zip(ax.get_yticklabels(), ax.texts[:-1], strict=True)  # the last is the heading
     shown = {label.get_text(): text.get_text() for label, text in rows}
@@ -362,17 +368,19 @@ def test_a_constant_answer_shows_beside_the_commonest_right_one_and_wins_no_aver
 def test_overlap_compares_with_entropy_or_else_the_first_method_and_with_chance(
     collected: Path, tmp_path: Path
 ) -> None:
-    data = Collected(collected, PAPER)
+    data = Results(collected, PAPER)
     ax = figure_of("overlap", data).axes[0]
     pairs = data.overlap.query("ratio == 0.2")
     with_magnitude = pairs.query("method_a == 'entropy' and method_b == 'magnitude'")
     assert ax.get_ylabel().split() == ["Jaccard", "with", "Entropy"]
-    assert {*points(ax)} - {"black"} == {data.looks[name].colour for name in ("cross_entropy", "magnitude")}
-    assert points(ax)[data.looks["magnitude"].colour][:, 1].tolist() == with_magnitude["jaccard"].tolist()
+    assert {*points(ax)} - {"black"} == {
+        looks_of(data)[name].colour for name in ("cross_entropy", "magnitude")
+    }
+    assert points(ax)[looks_of(data)["magnitude"].colour][:, 1].tolist() == with_magnitude["jaccard"].tolist()
     chance = next(line for line in ax.get_lines() if line.get_linestyle() == "--")
     assert chance.get_ydata().tolist() == pytest.approx(with_magnitude["expected"].tolist())
     without = Study(tmp_path, methods=["random", "magnitude", "wanda"]).write().collect()
-    assert figure_of("overlap", Collected(without, PAPER)).axes[0].get_ylabel().endswith("Magnitude")
+    assert figure_of("overlap", Results(without, PAPER)).axes[0].get_ylabel().endswith("Magnitude")
 
 
 def test_the_dense_model_stands_beside_weights_that_are_solved_again() -> None:
@@ -394,7 +402,7 @@ def test_distributions_shows_probabilities_and_both_derivatives(tmp_path: Path) 
     more = {"distributions": {"corpus": "text", "sequences": 1, "length": 8}}
     study = Study(tmp_path, more=more)
     study.result(DENSE, 0.0, "distributions", "text", Value("entropy", 1.5), items=pd.DataFrame(seen))
-    figure = figure_of("distributions", Collected(study.collect(), PAPER))
+    figure = figure_of("distributions", Results(study.collect(), PAPER))
     (ax,) = figure.axes
     assert [bar.get_width() for bar in ax.patches] == [0.75, 0.25]
     drawn = [line.get_xdata().tolist() for line in ax.get_lines()[:2]]
@@ -415,8 +423,8 @@ def test_figures_without_data_are_sentences_only_where_all_files_are_wanted(stud
     assert text_of(folder / "figures/overlap.svg") == "Overlap of kept neurons: not measured"
 
 
-def test_one_ratio_several_seeds_and_unknown_tasks_can_be_drawn(tmp_path: Path) -> None:
-    study = Study(tmp_path, ratios=[0.2], seeds=[0, 1], tasks={"my_task": 0.5}, layers=2, neurons=16)
+def test_one_ratio_several_draws_and_unknown_tasks_can_be_drawn(tmp_path: Path) -> None:
+    study = Study(tmp_path, ratios=[0.2], draws=[0, 1], tasks={"my_task": 0.5}, layers=2, neurons=16)
     write_figures(study.write().collect(), PAPER, tmp_path / "figures", formats=["svg"])
     assert "95 % intervals over draws and items" in text_of(tmp_path / "figures" / "accuracy.svg")
     assert "my_task" in text_of(tmp_path / "figures" / "tasks.svg")

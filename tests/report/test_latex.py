@@ -37,11 +37,11 @@ def has_latex() -> bool:
 def written(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Return every LaTeX file of git, and those of a study with a name that is hard to print."""
     folder = tmp_path_factory.mktemp("study")
-    study = Study(folder, ratios=[0.2], seeds=[0, 1, 2], methods=["entropy", "cross_entropy"]).write()
+    study = Study(folder, ratios=[0.2], draws=[0, 1, 2], methods=["entropy", "cross_entropy"]).write()
     settings = study.config()
     settings.methods["cross_entropy"] = Method(label=LABEL)
-    for method, seed in product(study.methods, study.seeds):
-        study.outcomes(method, 0.2, "perplexity", [3.0 + 0.1 * seed, 4.0], metric="nll", seed=seed)
+    for method, draw in product(study.methods, study.draws):
+        study.outcomes(method, 0.2, "perplexity", [3.0 + 0.1 * draw, 4.0], metric="nll", draw=draw)
     analysed(gather(settings, folder))
     write_tables(folder, PAPER, folder / "tables")
     return [*sorted(folder.rglob("*.tex")), *sorted((committed() / "results").glob("*/**/*.tex"))]

@@ -8,9 +8,9 @@ from drawings import check, misplaced
 from matplotlib.figure import Figure
 from synthetic import PAPER, Study
 
-from hfprune.report.collected import Collected
 from hfprune.report.drawing.figure_files import made_figure, read_style
 from hfprune.report.drawing.panels import theme
+from hfprune.results.reader import Results
 
 # One of each design.
 DESIGNS = ("methods", "domains", "families", "recovery", "headline", "outcomes")
@@ -44,7 +44,7 @@ def test_the_column_of_a_page_with_two(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_large_letters_of_a_users_style(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine.mplstyle").write_text("font.size: 11\nfont.family: serif\n")
     over = read_style(tmp_path / "mine.mplstyle")
-    data = Collected(results_of("methods"), PAPER)
+    data = Results(results_of("methods"), PAPER)
     for name in ("fidelity", "effects", "calibration", "claims"):
         with theme(over):
             assert misplaced(made_figure(name, data), monkeypatch) == [], name

@@ -11,10 +11,10 @@ from drawings import figure_of
 from matplotlib.axes import Axes
 from synthetic import PAPER, Study
 
-from hfprune.analysis.tidy import RECORDS, read_union, write_union
 from hfprune.errors import HfpruneError
-from hfprune.report.collected import Collected
 from hfprune.report.table_files import write_tables
+from hfprune.results.files import RECORDS, read_union, write_union
+from hfprune.results.reader import Results
 
 STEPS, TOKENS = [0, 1, 2, 4], [0, 100, 200, 400]
 ENDS = {("dense", 0.0): 2.0, ("entropy", 0.2): 2.5, ("entropy", 0.3): 3.0}
@@ -32,7 +32,8 @@ def recovered(tmp_path: Path) -> Path:
 
 def add_curves(folder: Path, recovery: str) -> None:
     rows = [
-        {"model": "tiny-llama", "method": method, "ratio": ratio, "seed": 0, "recovery": recovery}
+        {"model": "tiny-llama", "method": method, "ratio": ratio, "draw": 0, "recovery": recovery}
+        | Study(folder).calibrated(method)._asdict()
         | {"measure": "recovery", "task": "pairs", "curve": json.dumps([*points(end)])}
         for (method, ratio), end in ENDS.items()
     ]
@@ -63,7 +64,7 @@ def test_the_table_has_the_end_of_every_curve_and_its_last_doubling(recovered: P
 def drawn(folder: Path) -> list[tuple[Axes, list[np.ndarray]]]:
     """Return the axes of the figure, each with its curves, which gaps part."""
     found = []
-    for ax in figure_of("learning", Collected(folder, PAPER)).axes:
+    for ax in figure_of("learning", Results(folder, PAPER)).axes:
         lines = [np.asarray(line.get_ydata(), float) for line in ax.lines]
         gaps = [np.split(line, np.flatnonzero(np.isnan(line))) for line in lines if np.isnan(line).any()]
         curves = [part[~np.isnan(part)] for parts in gaps for part in parts]

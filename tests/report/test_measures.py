@@ -10,13 +10,17 @@ import pytest
 from drawings import figure_of
 from synthetic import PAPER, Study, analysed, effects_of, gather, stream_installed
 
-from hfprune.analysis.condition import NOT_APPLICABLE
-from hfprune.analysis.evidence import Evidence
-from hfprune.analysis.verdicts import evaluate
-from hfprune.paper.relations import Claim, Paper
-from hfprune.report.collected import Collected
+from hfprune.cells import DENSE, Cell, Value, write_result
+from hfprune.cells.recovery import Recovery
+from hfprune.effects.condition import NOT_APPLICABLE
+from hfprune.effects.verdicts import evaluate
+from hfprune.paper.claims import Claim
+from hfprune.paper.relations import Paper
 from hfprune.report.table_files import write_tables
-from hfprune.results import DENSE, Cell, Value, write_result
+from hfprune.results.effect_rows import OF_CLAIM, table
+from hfprune.results.evidence import Evidence
+from hfprune.results.reader import Results
+from hfprune.study import paths
 
 BPB = {"groups": {"reading": ["squad"], "code": ["mbpp"]}, "documents": 4}
 STREAM = {"measure": "stream", "corpus": "wikitext-2", "sequences": 8, "length": 8}
@@ -29,18 +33,18 @@ def stream() -> Iterator[None]:
         yield
 
 
-def measure(folder: Path, *seeds: int) -> Study:
+def measure(folder: Path, *draws: int) -> Study:
     """Two methods and the dense model on two groups of answers and a stream; entropy is 0.5 bits better."""
     more = {"gold_bpb": BPB, "my_stream": STREAM}
-    study = Study(folder, METHODS, ratios=[0.2], seeds=[*seeds], tasks={"boolq": 0.6}, more=more)
-    cells = [(0, DENSE, 0.0, 0), *((i, METHODS[i - 1], 0.2, seed) for i in (1, 2) for seed in seeds)]
-    for i, method, ratio, seed in cells:
+    study = Study(folder, METHODS, ratios=[0.2], draws=[*draws], tasks={"boolq": 0.6}, more=more)
+    cells = [(0, DENSE, 0.0, 0), *((i, METHODS[i - 1], 0.2, draw) for i in (1, 2) for draw in draws)]
+    for i, method, ratio, draw in cells:
         for group, level in {"reading": 1.0, "code": 3.0}.items():
             bits = level + 0.5 * i + np.linspace(-0.1, 0.1, 8)
-            study.outcomes(method, ratio, f"gold_bpb/{group}", bits, metric="bpb", seed=seed)
+            study.outcomes(method, ratio, f"gold_bpb/{group}", bits, metric="bpb", draw=draw)
         items = pd.DataFrame({"item": range(8), "nll": np.log(10.0) + np.log(2) * i})
         value = Value("perplexity", 10.0 * 2**i, 0.5, 8)
-        study.result(method, ratio, "my_stream", "wikitext-2", value, items=items, seed=seed)
+        study.result(method, ratio, "my_stream", "wikitext-2", value, items=items, draw=draw)
     study.collect()
     return study
 
@@ -77,7 +81,7 @@ def test_table_has_a_column_per_metric_and_task(measured: Study) -> None:
 
 
 def test_figure_has_a_panel_per_task_of_each_measure(measured: Study) -> None:
-    axes = figure_of("measures", Collected(measured.folder, PAPER)).axes
+    axes = figure_of("measures", Results(measured.folder, PAPER)).axes
     titles = [ax.get_xlabel().replace("\n", " ") for ax in axes]
     assert titles == ["Bits per byte, code (bits/byte)", "Bits per byte, reading (bits/byte)", "Perplexity"]
     # At one ratio a method has a line, the best on top.
@@ -103,7 +107,7 @@ def test_comparison_has_its_primary_metric(drawn: Study, tmp_path: Path) -> None
     gather(drawn.config(), drawn.folder, tmp_path)
     head = rows_of(analysed(tmp_path) / "effects.md")[0]
     assert head[-2:] == ["Δ bits per byte (bits/byte)", "Perplexity ratio on wikitext-2"]
-    panels = [ax.get_xlabel() for ax in figure_of("effects", Collected(tmp_path, PAPER)).axes]
+    panels = [ax.get_xlabel() for ax in figure_of("effects", Results(tmp_path, PAPER)).axes]
     assert panels[-2:] == head[-2:]
 
 
@@ -114,8 +118,9 @@ def judge(study: Study, **changes) -> pd.Series:
         | {"left": {"methods": ["entropy"]}, "right": {"methods": ["cross_entropy"]}, "relation": "lower"}
         | changes
     )
-    rows, _ = evaluate(Paper(paper.models, [claim], paper.numbers), Evidence(study.folder))
-    return rows[rows["model"] == "tiny-llama"].iloc[0]
+    rows, effects = evaluate(Paper(paper.models, [claim], paper.numbers), Evidence(study.folder))
+    numbers = table(effects).reindex(columns=["model", *OF_CLAIM])
+    return rows.merge(numbers, "left", on="model").query("model == 'tiny-llama'").iloc[0]
 
 
 def test_claims_can_be_made_on_it(drawn: Study) -> None:
@@ -131,9 +136,10 @@ def test_claims_can_be_made_on_it(drawn: Study) -> None:
 def test_what_is_not_applicable_is_judged_and_drawn_nowhere(measured: Study, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(measured.folder, tmp_path / "study"))
     study = Study(folder, METHODS, [0.2], tasks={"boolq": 0.6}, more=measured.more)
-    plan = folder / "plans/tiny-llama/cross_entropy/0.2/seed0.json"
+    calibrated = study.calibrated("cross_entropy")
+    cell = Cell("test", "tiny-llama", "cross_entropy", *calibrated, 0.2, 0, Recovery.NONE)
+    plan = folder / f"{paths.fill(paths.PLAN, cell)}.json"
     values = [Value("not_applicable", 1), Value("parameters", 1e8)]
-    cell = Cell("test", "tiny-llama", "cross_entropy", 0.2, 0, "none")
     write_result(plan, cell, "size", "", values, {}, not_applicable="keeps 2 of 2 groups at 20 %")
     gather(study.config(), folder, results=[*study.results, plan])
     row = judge(study, measure="gold_bpb", metric="bpb")
@@ -143,5 +149,5 @@ def test_what_is_not_applicable_is_judged_and_drawn_nowhere(measured: Study, tmp
     assert "cross_entropy" not in {*effects_of(Evidence(folder))["method"]}
     write_tables(folder, PAPER, folder / "tables", ["measures"])
     assert rows_of(folder / "tables/measures.md")[-1] == ["20 %", "Cross-entropy", *"––––"]
-    axes = figure_of("measures", Collected(folder, PAPER)).axes
+    axes = figure_of("measures", Results(folder, PAPER)).axes
     assert [len([line for line in ax.lines if line.get_marker() != "None"]) for ax in axes] == [1, 1, 1]

@@ -11,13 +11,13 @@ import pytest
 import yaml
 from command_line import failure, run
 from committed import results_of
-from synthetic import PAPER
+from synthetic import PAPER, TEXTS, study_of_texts
 
-from hfprune.analysis.effect_rows import read_effects
 from hfprune.page import render
 from hfprune.page.render import write_page
 from hfprune.page.study_results import read_study
 from hfprune.report.drawing.figure_files import write_figures
+from hfprune.results.effect_rows import read_effects
 
 STUDIES = METHODS, DRAWS = results_of("methods"), results_of("draws")
 
@@ -70,24 +70,23 @@ def test_every_claim_and_every_study_is_there(both: Elements) -> None:
     ran = [{*pd.read_csv(folder / "claims.csv").query("verdict != 'not run'")["claim"]} for folder in STUDIES]
     assert len(lines) == claims["claim"].nunique() + len(set.union(*ran)), "once a study if it ran in any"
     cards = [attributes for tag, attributes in both.elements if tag == "article" and "class" in attributes]
-    assert len(cards) == 2, "side by side"
+    assert len(cards) == 3 + 1, "side by side, one for each text"
 
 
 @pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
 def test_every_number_of_every_method_is_there(both: Elements, folder: Path) -> None:
     values = read_study(folder, PAPER, folder).values
     assert all(text in both.words for name in ("shown", "interval", "effect_shown") for text in values[name])
-    keys = ["measure", "metric", "task", "method", "ratio"]
-    expected = pd.read_csv(folder / "results.csv").dropna(subset="seed").groupby(keys)["value"].mean()
+    keys = ["measure", "metric", "task", "method", "calibration", "sequences", "ratio"]
+    expected = pd.read_csv(folder / "results.csv").dropna(subset="draw").groupby(keys)["value"].mean()
     found = values[values["measure"].isin(["fidelity", "perplexity"])].set_index(keys)["value"]
     pd.testing.assert_series_equal(found, expected[found.index])
     compared = read_effects(folder / "effects.csv").query(
         "question == 'reference' and outcome == 'js_distance'"
     )
+    at = ["method", "calibration", "ratio"]
     shown = values[values["metric"] == "js_distance"].drop(columns="n")
-    effects = shown.merge(
-        compared[["method", "ratio", "value"]], on=["method", "ratio"], suffixes=("", "_kept")
-    )
+    effects = shown.merge(compared[[*at, "value"]], on=at, suffixes=("", "_kept"))
     assert len(effects) == len(compared) > 0
     assert effects["effect"].to_numpy() == pytest.approx(effects["value_kept"].to_numpy())
 
@@ -115,7 +114,8 @@ def test_the_answer_counts_both_sides_after_holm_and_a_single_draw_has_no_number
     both: Elements, words_only: None, tmp_path: Path
 ) -> None:
     rows = read_effects(METHODS / "effects.csv").query("question == 'reference' and outcome == 'js_distance'")
-    rows = rows[(rows["ratio"] == 0.2) & (rows["against"] == "entropy")]
+    rows = rows[(rows["ratio"] == 0.2) & (rows["calibration"] == "c4")]
+    assert {*rows["against"]} == {"entropy"}
     worse = (rows["low"] > 0) & (rows["holm"] < 0.05)
     assert f", {worse.sum()} farther, and " in both.words and worse.sum() < (rows["low"] > 0).sum()
     assert re.search(r"○\s*2 ×\s*one draw", page_of(results_of("demo"), tmp_path).words)
@@ -142,16 +142,21 @@ def test_the_best_stands_beside_the_next_and_no_winner_is_named_that_cannot_be_t
     assert not re.search(r"[+−\W]nan\b", words), "a missing interval is left out"
 
 
-def test_the_difference_from_another_reference_is_not_said_of_the_papers_method(copied: Path) -> None:
-    """Entropy on Wikipedia, ranked over all layers, is compared with entropy on Wikipedia."""
-    text = (copied / "results.csv").read_text()
-    best, times = re.subn(r"(,entropy_global_wikipedia,.*,js_distance),[^,]+,", r"\1,0.1,", text)
-    (copied / "results.csv").write_text(best)
-    assert times == 4, "three draws and their level"
-    words = " ".join(page_of(copied, copied.parent).words.split())
-    assert "Entropy, global, Wikipedia has the lowest JS distance" in words
-    assert "from entropy wikipedia on the same documents is" in words
-    assert "do not differ significantly in" not in words
+def test_the_difference_from_another_reference_is_not_said_of_the_papers_method(
+    words_only: None, tmp_path: Path
+) -> None:
+    """Without entropy, methods are compared with the first criterion, each on either text."""
+    study = study_of_texts(tmp_path, ["fisher", "wanda"])
+    rows = read_effects(study / "effects.csv").query("question == 'reference' and outcome == 'js_distance'")
+    shown = rows.set_index("calibration")["value"]
+    assert {*rows["against"]} == {"fisher"} and len(shown) == 2
+    words = " ".join(page_of(study, tmp_path).words.split())
+    for label, text in zip(TEXTS, shown.index, strict=True):
+        _, _, card = words.partition(f"tiny-llama, {label}, 20 % removed")
+        assert card.strip().startswith("Wanda-sp has the lowest JS distance")
+        said = f"The difference from fisher on the same documents is {shown[text]:+.4f}".replace("-", "−")
+        assert said in card[:400]
+    assert "the paper’s method" not in words and "do not differ significantly in" not in words
 
 
 def test_the_page_loads_nothing(both: Elements) -> None:
@@ -189,7 +194,7 @@ def test_the_tidy_table_and_its_names_are_enough(words_only: None, tmp_path: Pat
 
 def test_what_check_found_is_on_the_page(copied: Path) -> None:
     table = pd.read_csv(copied / "results.csv")
-    row = table.query("metric == 'js_distance' and seed.isna() and ratio > 0").index[0]
+    row = table.query("metric == 'js_distance' and draw.isna() and ratio > 0").index[0]
     table.loc[row, "value"] = 0.99
     table.to_csv(copied / "results.csv", index=False)
     run("check", "--results", copied, "--against", METHODS, "--out", copied / "check.md")

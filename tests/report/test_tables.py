@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from synthetic import PAPER, Study
 
+from hfprune.cells import DENSE, Value
 from hfprune.errors import HfpruneError
 from hfprune.paper.printed import read_tables
 from hfprune.report.publication import caption, publication_names
 from hfprune.report.table_files import write_tables
-from hfprune.results import DENSE, Value
 
 
 def tables(folder: Path, *numbers: int) -> Path:
@@ -215,14 +215,14 @@ def test_best_is_per_ratio_and_never_the_dense_model_and_for_crows_the_nearest_t
     assert "Average counts it as an accuracy, as the paper does" in out.read_text()
 
 
-def test_several_seeds_show_their_deviation_first(study: Study) -> None:
+def test_several_draws_show_their_deviation_first(study: Study) -> None:
     score(study, DENSE, "boolq", 0.7)
-    for seed, value in enumerate([0.5, 0.6, 0.7]):
-        score(study, "entropy", "boolq", value, seed=seed)
+    for draw, value in enumerate([0.5, 0.6, 0.7]):
+        score(study, "entropy", "boolq", value, draw=draw)
     score(study, "random", "boolq", 0.4)
     out = tables(study.collect(), 6)
     assert column(out / "table6.md", "Average") == ["70.0 (1.0)", "60 ± 10 (1.0)", "40.0 (1.0)"]
-    said = "±: standard deviation over 3 seeds, and in brackets standard error"
+    said = "±: standard deviation over 3 draws, and in brackets standard error"
     assert said in (out / "table6.md").read_text()
     assert csv(out, 6)["boolq_sd"].tolist() == pytest.approx([float("nan"), 10, float("nan")], nan_ok=True)
 

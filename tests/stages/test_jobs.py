@@ -15,9 +15,9 @@ from hfprune.assets.catalogue import Catalogue
 from hfprune.settings import load, validate
 from hfprune.stages import Stage
 from hfprune.stages.fetch import Fetch
-from hfprune.stages.jobs import collected, list_jobs, method_settings
+from hfprune.stages.jobs import collected, list_jobs
 from hfprune.study import paths
-from hfprune.study.files import Files
+from hfprune.study.files import Files, method_settings
 from hfprune.study.references import load_study
 from hfprune.study.study import Study
 
@@ -54,7 +54,7 @@ def test_every_file_has_one_job_and_every_job_its_inputs_before_it(path: Path, c
         assert ({*again.inputs()}, {*again.outputs()}) == ({*job.inputs()}, {*outputs})
 
 
-CALIBRATION = {"corpus": "c4-sample", "sequences": 16, "length": 32, "resamples": 2}
+CALIBRATION = {"corpus": "c4-sample", "sequences": 16, "length": 32}
 PERPLEXITY = {"corpus": "c4-sample-heldout", "sequences": 2, "length": 16}
 
 
@@ -63,7 +63,8 @@ def small(**changes: object) -> Study:
         "models": ["smollm2-135m-instruct-q4"],
         "methods": STEPS,
         "ratios": [0.2],
-        "calibration": CALIBRATION,
+        "calibrations": {"c4": CALIBRATION},
+        "resamples": 2,
         "measures": {"perplexity": PERPLEXITY},
     }
     return validate(Study, study | changes, "s")
@@ -76,16 +77,18 @@ def test_what_is_collected_is_of_cells_and_nothing_that_leads_to_them() -> None:
     }
     files = files_of(small(**lora))
     found = [str(file.relative_to("results/s")) for file in collected(files, list_jobs(files))]
-    at = "smollm2-135m-instruct-q4/{}/seed0"
-    cuts = [f"scores/{at.format(name)}" for name in ("entropy", "magnitude")]
-    cuts += [f"plans/{at.format(f'{name}/0.2')}" for name in ("entropy", "magnitude")]
-    tuned = [f"{at.format(cell)}" for cell in ("entropy/0.2", "dense/0")]
-    cells = [f"cells/{at.format(cell)}/none" for cell in ("dense/0", *(f"{name}/0.2" for name in STEPS))]
+    at = "smollm2-135m-instruct-q4/{}/draw0"
+    scored = ("entropy/c4/16", "magnitude/c4/0")
+    cuts = [f"scores/{at.format(name)}" for name in scored]
+    cuts += [f"plans/{at.format(f'{name}/0.2')}" for name in scored]
+    tuned = [f"{at.format(cell)}" for cell in ("entropy/c4/16/0.2", "dense/none/0/0")]
+    pruned = [f"{name}/0.2" for name in (*scored, "outside/c4/0")]
+    cells = [f"cells/{at.format(cell)}/none" for cell in ("dense/none/0/0", *pruned)]
     cells += [f"cells/{tuned[0]}/linear+lora", f"cells/{tuned[1]}/lora"]
     assert sorted(found) == sorted(
         [
             *(f"{cut}{end}" for cut in cuts for end in (".json", ".safetensors", ".resampled.safetensors")),
-            f"plans/{at.format('outside/0.2')}.json",
+            f"plans/{at.format('outside/c4/0/0.2')}.json",
             *(f"recoveries/{place.removeprefix('cells/')}/recovery.json" for place in cells[-2:]),
             *(f"{cell}/perplexity.{end}" for cell in cells for end in ("json", "parquet")),
         ]
@@ -94,9 +97,9 @@ def test_what_is_collected_is_of_cells_and_nothing_that_leads_to_them() -> None:
 
 def test_what_measures_time_is_timed_and_nothing_else() -> None:
     """So that nothing runs beside it, whatever a machine's GPUs."""
-    study, catalogue = load_study(ROOT / "config/studies/families.yaml", CATALOGUE)
+    study, catalogue = load_study(ROOT / "config/studies/demo.yaml", CATALOGUE)
     timed = [job for job in list_jobs(files_of(study, catalogue=catalogue)) if job.timed]
-    assert {(job.stage, *job.measures) for job in timed} == {("measure", "latency")}
+    assert {(job.stage, *job.measures) for job in timed} == {("measure", "latency"), ("measure", "cost")}
 
 
 def test_a_local_file_in_the_home_folder_is_an_input(monkeypatch, tmp_path: Path) -> None:
@@ -117,7 +120,7 @@ def test_a_method_in_steps_scores_what_the_plan_before_has_left() -> None:
     assert [job.plan for job in steps] == [job.out for job in cuts[:2]]
     for before, job in pairwise(cuts):
         assert before.out in {*job.inputs()} - {*job.ancient()}, "which says that the scores are new"
-    folder = "results/s/steps/smollm2-135m-instruct-q4/entropy/0.2/seed0"
+    folder = "results/s/steps/smollm2-135m-instruct-q4/entropy/c4/16/0.2/draw0"
     assert cuts[-1].scores == Path(folder, "scores3.safetensors")
     (plain,) = [job for job in jobs if job.stage == "plan" and "magnitude" in job.about()]
     assert plain.ancient() == [plain.scores, plain.resampled]
@@ -132,7 +135,7 @@ def test_a_method_is_budgeted_at_its_own_ratios_alone() -> None:
 
 def test_a_baselines_checkpoint_is_adopted_before_it_is_measured() -> None:
     jobs = listed(small())
-    folder = Path("results/s/checkpoints/smollm2-135m-instruct-q4/outside/0.2/seed0")
+    folder = Path("results/s/checkpoints/smollm2-135m-instruct-q4/outside/c4/0/0.2/draw0")
     (adopted,) = [job for job in jobs if job.stage == "adopt"]
     assert adopted.checkpoint == folder and folder in adopted.inputs()
     (measured,) = [job for job in jobs if job.stage == "measure" and "outside" in job.about()]
@@ -142,10 +145,9 @@ def test_a_baselines_checkpoint_is_adopted_before_it_is_measured() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"calibration": CALIBRATION | {"resamples": 3}},
+        {"resamples": 3},
         {"dtype": "float32"},
         {"methods": STEPS | {"entropy": {"options": {"aggregation": "sum_squares"}, "steps": 3}}},
-        {"methods": STEPS | {"entropy": {"sequences": 8, "steps": 3}}},
     ],
 )
 def test_what_decides_about_scores_is_in_the_file_of_the_method(change: dict) -> None:
@@ -153,9 +155,22 @@ def test_what_decides_about_scores_is_in_the_file_of_the_method(change: dict) ->
     assert plain != other
 
 
+def test_another_calibration_or_size_leaves_the_file_of_a_method_as_it_is() -> None:
+    """So that what is scored stays; what is not resampled decides about the scores' files."""
+    sized = {"calibrations": {"c4": CALIBRATION | {"sizes": {4: 3}}}}
+    several = {"calibrations": {"c4": CALIBRATION, "other": CALIBRATION}}
+
+    def settings(resamples: int, **change: object) -> str:
+        study = small(methods=["entropy"], resamples=resamples, **change)
+        return method_settings(files_of(study), "entropy")
+
+    assert settings(0) == settings(0, **sized) == settings(0, **several)
+    assert settings(3) == settings(3, **several) != settings(3, **sized), "three samples are not resampled"
+
+
 def test_what_a_study_says_beyond_a_stage_makes_no_job_stale() -> None:
     """Settings are passed whole, but a job has only what its stage declares."""
-    resampled = small(calibration=CALIBRATION | {"resamples": 3})
+    resampled = small(resamples=3)
     fewer = small(measures={"perplexity": PERPLEXITY | {"methods": ["entropy"]}})
     for stage, study, count in (("calibrate", resampled, 1), ("measure", fewer, 2)):
         before, after = ({job.to_json() for job in listed(one, stage)} for one in (small(), study))
@@ -163,7 +178,7 @@ def test_what_a_study_says_beyond_a_stage_makes_no_job_stale() -> None:
 
 
 def test_only_blocks_that_the_model_writes_on_take_a_device_and_what_it_computes_in() -> None:
-    written = small(calibration=CALIBRATION | {"continued_after": 8}, dtype="float16")
+    written = small(calibrations={"c4": CALIBRATION | {"continued_after": 8}}, dtype="float16")
     (plain,), (job,) = listed(small(), "calibrate"), listed(written, "calibrate")
     assert (plain.takes, job.takes) == ("core", "device")
     more = {"continued_after": 8, "dtype": "float16"}

@@ -4,15 +4,19 @@ import pytest
 
 from hfprune.errors import HfpruneError
 from hfprune.settings import validate
-from hfprune.study.labels import labels, readable
+from hfprune.study.labels import calibration_label, labels, readable
 from hfprune.study.study import Study
 
-CALIBRATION = {"corpus": "c4", "sequences": 64, "length": 8}
+CALIBRATIONS = {"c4": {"corpus": "c4", "sequences": 64, "length": 8}}
 
 
 def study(**methods: dict) -> Study:
-    data = {"models": ["a"], "methods": methods, "ratios": [0.2], "measures": {}, "calibration": CALIBRATION}
-    return validate(Study, data, "study.yaml")
+    return of(CALIBRATIONS, **methods)
+
+
+def of(calibrations: dict, **methods: dict) -> Study:
+    data = {"models": ["a"], "methods": methods, "ratios": [0.2], "measures": {}}
+    return validate(Study, data | {"calibrations": calibrations}, "study.yaml")
 
 
 BOTH = ["neurons", "key_value_groups"]
@@ -22,10 +26,8 @@ BOTH = ["neurons", "key_value_groups"]
     ("criterion", "settings", "label"),
     [
         ("entropy", {}, "Entropy"),
-        ("entropy", {"sequences": 8}, "Entropy, 8 sequences"),
         ("entropy", {"steps": 4}, "Entropy, 4 steps"),
-        ("cross_entropy", {"corpus": "wikipedia"}, "Cross-entropy, wikipedia"),
-        ("cross_entropy", {"corpus": "c4"}, "Cross-entropy"),
+        ("cross_entropy", {}, "Cross-entropy"),
         ("entropy", {"options": {"aggregation": "sum_squares"}}, "Entropy, sum squares"),
         ("sdmprune", {"options": {"alpha": 0.1}}, "SDMPrune, alpha 0.1"),
         ("mine", {"options": {"signed": True, "centred": False}}, "Mine, signed, no centred"),
@@ -46,6 +48,23 @@ BOTH = ["neurons", "key_value_groups"]
 def test_a_method_is_called_by_its_criterion_and_what_differs(criterion, settings: dict, label: str) -> None:
     chosen = {"criterion": criterion} if criterion else {}
     assert labels(study(x=chosen | settings))["x"].label == label
+
+
+def test_a_calibration_is_called_by_its_text_and_its_sequences_where_a_study_has_several() -> None:
+    c4, own = CALIBRATIONS["c4"], {"label": "Wikipedia", "corpus": "w", "sequences": 8, "length": 8}
+    sized = c4 | {"sizes": [8, 64]}
+    for calibrations, at, label in (
+        ({"c4": c4}, ("c4", 64), ""),
+        ({"c4": c4, "wiki": own}, ("wiki", 8), "Wikipedia"),
+        ({"my_c4": c4, "wiki": own}, ("my_c4", 64), "my c4"),
+        ({"c4": c4 | {"sizes": [8]}}, ("c4", 8), ""),
+        ({"c4": sized}, ("c4", 8), "8 sequences"),
+        ({"c4": sized}, ("c4", 0), ""),
+        ({"c4": sized, "wiki": own}, ("c4", 64), "c4, 64 sequences"),
+        ({"c4": sized, "wiki": own}, ("c4", 0), "c4"),
+        ({"c4": sized, "wiki": own}, ("none", 0), ""),
+    ):
+        assert calibration_label(of(calibrations, entropy={}), *at) == label
 
 
 def test_no_two_labels_are_the_same() -> None:

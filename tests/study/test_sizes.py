@@ -1,25 +1,26 @@
-"""Sizes in a study: a method for each, its samples as draws, and what they are compared with and cost."""
+"""Sizes in a study: samples of each as draws, calibrations beside each other, and what they cost."""
 
 from collections import Counter
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 
 import pytest
 from smoke import ROOT
 
-from hfprune.analysis.reference import differing, reference_of
 from hfprune.assets.catalogue import Catalogue
+from hfprune.cells import DENSE, Cell
+from hfprune.cells.recovery import Recovery
 from hfprune.cost.costs import Costs
 from hfprune.devices.known import known_devices
 from hfprune.errors import HfpruneError
-from hfprune.results import DENSE
 from hfprune.settings import load, validate
 from hfprune.stages.jobs import list_jobs
-from hfprune.study.cells import cells
-from hfprune.study.curves import curves
+from hfprune.study.calibration import Calibrated
+from hfprune.study.cells import cells, compared_within
 from hfprune.study.files import Files
-from hfprune.study.labels import labels
+from hfprune.study.labels import calibration_label, labels
+from hfprune.study.reference import differing, reference_of
 from hfprune.study.study import Study
 
 CATALOGUE = load(Catalogue, ROOT / "config/assets.yaml")
@@ -29,86 +30,117 @@ METHODS = {
     "entropy": None,
     "cross_entropy": None,
     "squares": {"criterion": "entropy", "options": {"aggregation": "sum_squares"}, "label": "Squares"},
-    "few": {"criterion": "entropy", "sequences": 10},
     "random": None,
     "outside": {"baseline": "outside"},
 }
+READING = ("entropy", "cross_entropy", "squares")
 ANYWHERE = {f"models/{model}": Path(model) for model in "ab"}
+C4 = {"corpus": "c4-sample", "sequences": 256, "length": 32}
+LORA = {"recoveries": ["none", "lora"], "recovery": {"instructions": "coqa", "methods": ["entropy"]}}
+WIKIPEDIA = {"corpus": "wikipedia-sample", "sequences": 64, "length": 32}
 
 
 def study(sizes: object = SIZES, **changes: object) -> Study:
-    calibration = {"corpus": "c4-sample", "sequences": 256, "length": 32, "sizes": sizes}
-    calibration |= changes.pop("calibration", {})  # type: ignore[arg-type]
     given = {
         "models": [SMOLLM2],
         "methods": METHODS,
+        "calibrations": {"c4": C4 | {"sizes": sizes}},
         "ratios": [0.2],
         "measures": {"perplexity": {"corpus": "c4-sample-heldout", "sequences": 2, "length": 16}},
     }
-    return validate(Study, given | {"calibration": calibration} | changes, "s")
+    return validate(Study, given | changes, "s")
 
 
 def files_of(it: Study) -> Files:
     return Files("s", it, CATALOGUE, {"outside": "plan"})
 
 
-def test_a_method_that_reads_the_calibration_stands_once_for_each_size() -> None:
+def of_c4(*sizes: int) -> list[Calibrated]:
+    return [Calibrated("c4", size) for size in sizes]
+
+
+def test_a_method_that_reads_the_calibration_is_scored_on_each_size() -> None:
     it = study()
-    of_sizes = [f"{name}_{size}" for name in ("entropy", "cross_entropy", "squares") for size in SIZES]
-    assert [*it.methods] == [*of_sizes, "few", "random", "outside"]
+    assert [*it.methods] == [*METHODS], "sizes are no methods"
+    for name in READING:
+        assert it.reads(name) and it.calibrated(SMOLLM2, name) == of_c4(*SIZES)
+    for name in ("random", "outside"):
+        assert not it.reads(name) and it.calibrated(SMOLLM2, name) == of_c4(0)
+    assert it.calibrated(SMOLLM2) == of_c4(*SIZES)
     shown = {name: label.label for name, label in labels(it).items()}
-    assert shown["entropy_64"] == "Entropy, 64 sequences" and shown["squares_16"] == "Squares, 16 sequences"
-    assert shown["entropy"] == "Entropy" and shown["squares"] == "Squares", "of all its sizes"
-    names = ("entropy", "cross_entropy", "squares")
-    assert curves(it.methods, it.calibration.sizes) == {
-        name: {size: f"{name}_{size}" for size in SIZES} for name in names
-    }
-    assert [it.sequences_of(name) for name in ("entropy_64", "few", "random")] == [64, 10, 256]
-    assert [*study(sizes=[]).methods] == [*METHODS]
-    only = study(models={SMOLLM2: {"without": ["squares_256"]}})
-    assert {*only.methods} - {*only.methods_of(SMOLLM2)} == {"squares_256"}
+    assert (shown["entropy"], shown["squares"]) == ("Entropy", "Squares"), "of all its sizes"
+    assert calibration_label(it, "c4", 64) == "64 sequences"
+    whole = study(sizes=[])
+    assert all(whole.calibrated(SMOLLM2, name) == of_c4(256) for name in READING)
+    assert whole.calibrated(SMOLLM2, "random") == of_c4(0)
+
+
+def test_every_method_is_scored_on_every_text_and_each_of_its_sizes() -> None:
+    """One pass serves the sizes of a text."""
+    texts = {"c4": C4 | {"sizes": [16, 256]}, "wiki": WIKIPEDIA}
+    it = study(calibrations=texts, draws=[0, 500], models={"a": None, "b": {"without": ["squares"]}})
+    read = [*of_c4(16, 256), Calibrated("wiki", 64)]
+    assert it.calibrated("a", "entropy") == it.calibrated("a") == read
+    assert it.calibrated("a", "random") == [Calibrated("c4", 0), Calibrated("wiki", 0)]
+    files = replace(files_of(it), elsewhere=ANYWHERE)
+    jobs = [job for job in list_jobs(files) if job.stage == "score"]
+    found = Counter((job.model.name, job.cell.calibration, job.seed, *job.methods) for job in jobs)
+    sides = {"a": READING, "b": READING[:2]}
+    weights = [(model, text, draw, "random") for model, text, draw in product(sides, texts, (0, 500))]
+    passes = [(model, text, draw, *sides[model]) for model, text, draw in product(sides, texts, (0, 500))]
+    assert found == Counter(weights + passes)
+    for job in jobs:
+        text, reads = job.cell.calibration, "random" not in job.methods
+        assert job.sizes == ({16: 16, 256: 1} if reads and text == "c4" else {})
+        blocks = f"results/s/calibration/{job.model.name}/{text}/draw{job.seed}.safetensors"
+        assert job.blocks == (Path(blocks) if reads else None)
+    named = Counter(cell for job in jobs for cell in job.named_cells())
+    pruned = Counter(replace(cell, ratio=None) for cell in files.pruned() if cell.method != "outside")
+    assert named == pruned, "scores of each pruned cell, once"
 
 
 def test_a_model_may_have_fewer_sizes_and_samples() -> None:
-    it = study(models={"a": None, "b": {"sizes": {64: 2, 16: None}, "without": ["squares_16"]}})
-    taken = {
-        model: [name for name in it.methods_of(model) if name.endswith(("_16", "_64", "_256"))]
-        for model in "ab"
-    }
-    assert len(taken["a"]) == 9
-    assert taken["b"] == ["entropy_16", "entropy_64", "cross_entropy_16", "cross_entropy_64", "squares_64"]
-    assert [it.draws_of(model, "entropy_64") for model in "ab"] == [[0, 1, 2, 3], [0, 1]]
+    it = study(models={"a": None, "b": {"sizes": {64: 2, 16: None}}})
+    taken = {model: it.calibrated(model, "entropy") for model in "ab"}
+    assert taken == {"a": of_c4(*SIZES), "b": of_c4(64, 16)}
+    assert [it.draws_of(model, Calibrated("c4", 64)) for model in "ab"] == [[0, 1, 2, 3], [0, 1]]
+    assert [it.largest(model, "c4") for model in "ab"] == of_c4(256, 64)
+    found = Counter((cell.model, cell.sequences) for cell in cells("s", it) if cell.method == "entropy")
+    assert found == {("a", 16): 16, ("a", 64): 4, ("a", 256): 1, ("b", 16): 16, ("b", 64): 2}
     jobs = [job for job in list_jobs(replace(files_of(it), elsewhere=ANYWHERE)) if job.stage == "score"]
-    assert [job.sizes for job in jobs if job.sizes] == [{16: 16, 64: 4, 256: 1}, {16: 16, 64: 2}]
+    assert [job.sizes for job in jobs if job.sizes] == [{16: 16, 64: 4, 256: 1}, {64: 2, 16: 16}]
 
 
 def test_samples_are_the_draws_of_a_size() -> None:
-    it = study(sizes={16: 3, 64: None, 256: None}, seeds=[100, 7])
-    drawn = {"entropy_16": 3, "entropy_64": 4, "entropy_256": 1, "few": 1, "random": 1, "outside": 1}
-    for name, count in drawn.items():
-        assert it.draws_of(SMOLLM2, name) == [seed + number for seed in (100, 7) for number in range(count)]
+    it = study(sizes={16: 3, 64: None, 256: None}, draws=[100, 7])
+    for calibrated, count in zip(of_c4(16, 64, 256, 0), (3, 4, 1, 1), strict=True):
+        assert it.samples_of(SMOLLM2, calibrated) == count
+        drawn = [draw + number for draw in (100, 7) for number in range(count)]
+        assert it.draws_of(SMOLLM2, calibrated) == drawn
     found = [cell for cell in cells("s", it) if cell.method != DENSE]
     assert len({*found}) == len(found)
-    assert Counter(cell.method for cell in found)["cross_entropy_64"] == 8
-    files, cell = (
-        files_of(it),
-        next(cell for cell in found if (cell.method, cell.seed) == ("entropy_64", 103)),
-    )
-    assert files.drawn(cell).stem == "seed100" == files.drawn(replace(cell, seed=100)).stem
-    assert files.drawn(replace(cell, seed=10)).stem == "seed7"
+    count = Counter((cell.method, cell.sequences) for cell in found)
+    assert count["cross_entropy", 64] == 8 and count["random", 0] == count["outside", 0] == 2
+    files = files_of(it)
+    (cell,) = (cell for cell in found if (cell.method, cell.sequences, cell.draw) == ("entropy", 64, 103))
+    assert files.drawn(cell).stem == "draw100" == files.drawn(replace(cell, draw=100)).stem
+    assert files.drawn(replace(cell, draw=10)).stem == "draw7"
 
 
 def test_draws_of_a_size_read_disjoint_sequences_and_methods_of_one_the_same() -> None:
-    (job,) = (job for job in list_jobs(files_of(study())) if job.stage == "score" and len(job.methods) == 9)
+    (job,) = (job for job in list_jobs(files_of(study())) if job.stage == "score" and len(job.methods) == 3)
     assert job.sizes == {16: 16, 64: 4, 256: 1}
     for size, count in job.sizes.items():
-        samples = [job.sample(f"entropy_{size}", draw, 256) for draw in range(count)]
+        samples = [job.sample(size, draw, 256) for draw in range(count)]
         assert {len(sample) for sample in samples} == {size}
         assert not any({*one} & {*other} for one, other in combinations(samples, 2))
-        assert samples == [job.sample(f"squares_{size}", draw, 256) for draw in range(count)]
+    drawn = [(size, draw) for size, count in job.sizes.items() for draw in range(count)]
+    assert all(job.samples(name) == drawn for name in READING)
     written = [str(file) for file in job.outputs()]
     assert len({*written}) == len(written) == 2 * 3 * (16 + 4 + 1)
-    assert f"results/s/scores/{SMOLLM2}/cross_entropy_64/seed3.safetensors" in written
+    assert f"results/s/scores/{SMOLLM2}/cross_entropy/c4/64/draw3.safetensors" in written
+    named = {(cell.method, cell.sequences, cell.draw) for cell in job.named_cells()}
+    assert named == {(name, *sample) for name in READING for sample in drawn}
 
 
 @pytest.mark.parametrize(
@@ -116,23 +148,24 @@ def test_draws_of_a_size_read_disjoint_sequences_and_methods_of_one_the_same() -
     [
         (
             {"sizes": [16, 300]},
-            "calibration.sizes: 1 of 300 sequences are more than the 256 of the calibration",
+            "calibrations.c4.sizes: 1 of 300 sequences are more than the 256 of the calibration",
         ),
-        ({"sizes": {64: 5}}, "calibration.sizes: 5 of 64 sequences are more than the 256"),
-        ({"sizes": [0]}, "calibration.sizes.0.* greater than 0"),
+        ({"sizes": {64: 5}}, "calibrations.c4.sizes: 5 of 64 sequences are more than the 256"),
+        ({"sizes": [0]}, "calibrations.c4.sizes.0.* greater than 0"),
         (
-            {"seeds": [0, 8]},
-            "seeds: 0 and 8 are too close: a size has 16 samples, and number k of them is draw",
+            {"draws": [0, 8]},
+            "draws: 0 and 8 are too close: a size has 16 samples, and number k of them is draw",
         ),
         (
-            {"methods": {"entropy": None, "entropy_16": {"criterion": "fisher"}}},
-            "methods: 'entropy_16' is 'entropy' of that size already",
+            {"models": {SMOLLM2: {"sizes": [16, 32]}}},
+            f"models.{SMOLLM2}.sizes: 32 is not among the calibrations' sizes",
         ),
-        ({"methods": {"entropy": {"steps": 2}}}, "methods.entropy_16: a method in steps has no sizes"),
         (
-            {"recoveries": ["lora"], "recovery": {"instructions": "coqa"}},
-            "recoveries: lora is not trained for sizes",
+            {"models": {SMOLLM2: {"sizes": {64: 5}}}},
+            "calibrations.c4.sizes: 5 of 64 sequences are more than the 256",
         ),
+        ({"methods": {"entropy": {"steps": 2}}}, "methods.entropy: a method in steps has no sizes"),
+        (LORA, "recoveries: lora is trained for one sample of a size; give calibrations.c4 sizes as"),
     ],
 )
 def test_what_sizes_cannot_be_is_said(changes: dict, message: str) -> None:
@@ -140,36 +173,46 @@ def test_what_sizes_cannot_be_is_said(changes: dict, message: str) -> None:
         study(**changes)
 
 
-def test_each_size_is_compared_with_entropy_of_that_size() -> None:
+def test_adapters_are_trained_of_one_sample_of_each_size_and_the_dense_control_once_a_draw() -> None:
+    it = study(sizes={16: 1, 64: 1}, draws=[0, 100], **LORA)
+    trained = [cell for cell in cells("s", it) if cell.recovery is Recovery.LORA]
+    found = Counter((cell.method, cell.sequences, cell.draw) for cell in trained)
+    sides = [(DENSE, 0), *(("entropy", size) for size in (16, 64))]
+    assert found == Counter((*side, draw) for side, draw in product(sides, (0, 100)))
+    jobs = [*list_jobs(files_of(it))]
+    written = {file for job in jobs for file in job.outputs()}
+    recoveries = [job for job in jobs if job.stage == "recover"]
+    assert [job.cell for job in recoveries] == trained
+    assert {job.packed for job in recoveries} <= written
+
+
+def test_each_size_is_compared_within_itself() -> None:
     it = study()
-    for size in SIZES:
-        assert reference_of(it, f"entropy_{size}") == f"entropy_{size}"
-        assert reference_of(it, f"cross_entropy_{size}") == f"entropy_{size}"
-        assert reference_of(it, f"squares_{size}") == f"entropy_{size}"
-        assert differing(it, f"cross_entropy_{size}", f"entropy_{size}") == ["criterion"]
-    assert reference_of(it, "random") == "entropy_256"
-    plain = study(sizes=[], methods={"entropy": None, "few": METHODS["few"], "cross_entropy": None})
-    assert [reference_of(plain, name) for name in plain.methods] == ["entropy"] * 3
+    assert [reference_of(it, name) for name in it.methods] == ["entropy"] * len(METHODS)
+    assert differing(it, "cross_entropy", "entropy") == ["criterion"]
+    at = {"ratio": 0.2, "draw": 0, "recovery": Recovery.NONE}
+    for size, other in product(SIZES, (*SIZES, 0)):
+        cell = Cell("s", SMOLLM2, "entropy" if other else "random", "c4", other, **at)
+        expected = other == size or (not other and size == 256)
+        assert compared_within(it, Calibrated("c4", size), cell) == expected
+        assert not compared_within(it, Calibrated("wiki", size), cell)
+    assert compared_within(it, Calibrated("c4", 16), Cell("s", SMOLLM2, DENSE, "none", 0, **at))
+    plain = study(sizes=[], methods={"magnitude": None, "cross_entropy": None})
+    assert [reference_of(plain, name) for name in plain.methods] == ["magnitude"] * 2
 
 
 def test_few_draws_alone_are_resampled() -> None:
-    it = study(calibration={"resamples": 4})
-    found = {
-        name: it.resamples_of(SMOLLM2, name)
-        for name in ("entropy_16", "entropy_64", "entropy_256", "few", "random")
-    }
-    assert found == {"entropy_16": 0, "entropy_64": 0, "entropy_256": 4, "few": 4, "random": 4}
-    (job,) = (job for job in list_jobs(files_of(it)) if job.stage == "score" and "entropy_64" in job.methods)
-    assert {name: job.resamples_of(name) for name in ("entropy_64", "entropy_256")} == {
-        "entropy_64": 0,
-        "entropy_256": 4,
-    }
+    it = study(resamples=4)
+    found = {size: it.resamples_of(SMOLLM2, Calibrated("c4", size)) for size in (*SIZES, 0)}
+    assert found == {16: 0, 64: 0, 256: 4, 0: 4}
+    (job,) = (job for job in list_jobs(files_of(it)) if job.stage == "score" and "entropy" in job.methods)
+    assert {size: job.resamples_of(size) for size in SIZES} == {16: 0, 64: 0, 256: 4}
 
 
 def test_three_samples_of_a_size_tell_the_spread_and_two_do_not() -> None:
     for count, resamples in ((2, 4), (3, 0)):
-        it = study(sizes={16: count}, calibration={"resamples": 4})
-        assert it.resamples_of(SMOLLM2, "entropy_16") == resamples
+        it = study(sizes={16: count}, resamples=4)
+        assert it.resamples_of(SMOLLM2, Calibrated("c4", 16)) == resamples
 
 
 def cost(it: Study, stage: str = "score") -> float:
@@ -188,8 +231,15 @@ def test_a_pass_costs_what_the_largest_size_does_and_students_what_their_samples
     start = cost(study(methods={"cross_entropy": None}, sizes=[256]))
     assert every - start == pytest.approx(3 * (one - start), rel=0.02), "each size reads all sequences once"
     resampled, not_so = (
-        cost(study(methods=plain, sizes=sizes, calibration={"resamples": 4}), "measure")
+        cost(study(methods=plain, sizes=sizes, resamples=4), "measure")
         / sum(1 for _ in cells("s", study(methods=plain, sizes=sizes)))
         for sizes in ([256], {64: 4})
     )
     assert resampled > 3 * not_so
+
+
+def test_each_text_costs_a_pass_of_its_own() -> None:
+    whole = cost(study(calibrations={"c4": C4}, methods={"entropy": None}))
+    quarter = cost(study(calibrations={"wiki": WIKIPEDIA}, methods={"entropy": None}))
+    both = cost(study(calibrations={"c4": C4, "wiki": WIKIPEDIA}, methods={"entropy": None}))
+    assert both == pytest.approx(whole + quarter) and whole > 2 * quarter

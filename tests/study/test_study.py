@@ -1,11 +1,13 @@
+from itertools import product
 from pathlib import Path
 
 import pytest
 import yaml
 
 from hfprune.assets.catalogue import Catalogue, LocalSource
+from hfprune.cells import Cell
+from hfprune.cells.recovery import Recovery
 from hfprune.errors import HfpruneError
-from hfprune.results import Cell
 from hfprune.settings import load, validate
 from hfprune.stages.fetch import Fetch
 from hfprune.study.cells import cells, measures_of
@@ -21,6 +23,7 @@ COQA = {"instructions": "coqa"}
 TEXT = {"corpus": "c4-sample-heldout", "sequences": 2, "length": 16}
 UNTUNED = {"recoveries": ["none"], "recovery": None}
 CATALOGUE = load(Catalogue, ROOT / "config/assets.yaml")
+C4 = {"corpus": "c4-sample", "sequences": 8, "length": 16}
 
 
 def demo() -> dict:
@@ -49,6 +52,14 @@ def only(criterion: str, **settings: object) -> dict:
     return measured("fidelity", **TEXT) | {"methods": {"a": {"criterion": criterion, **settings}}}
 
 
+def texts(**calibrations: dict) -> dict:
+    return {"calibrations": calibrations}
+
+
+def reading(*corpora: str) -> dict:
+    return texts(**{f"c{number}": C4 | {"corpus": corpus} for number, corpus in enumerate(corpora)})
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -57,7 +68,28 @@ def only(criterion: str, **settings: object) -> dict:
         (measured("cost", measure="latency"), "measures: the suite itself uses the name 'cost'"),
         ({"ratios": [1.2]}, "ratios.0: .*less than 1"),
         ({"ratios": [0.2, 0.2]}, "ratios: repeats a value"),
-        ({"seeds": [-1]}, "seeds"),
+        ({"draws": [-1]}, "draws"),
+        ({"seeds": [0]}, "the key 'seeds' is gone: write `draws`"),
+        (
+            {"calibration": C4},
+            "the key 'calibration' is gone: write `calibrations: {NAME: {corpus: …, sequences: …}}`; every method",
+        ),
+        (
+            texts(c4=C4 | {"resamples": 2}),
+            "calibrations.c4: the key 'resamples' is gone: give `resamples` to the study",
+        ),
+        (only("entropy", sequences=4), "methods.a: the key 'sequences' is gone: .* give `sizes` there"),
+        (
+            only("entropy", corpus="code-sample"),
+            "methods.a: the key 'corpus' is gone: texts are listed under `calibrations`, and every",
+        ),
+        (texts(), "calibrations: .*at least 1"),
+        (texts(none=C4), "'none' is the dense model's calibration; choose another name"),
+        ({"resamples": 1}, "resamples: one resample has no spread: give 0, or at least 2"),
+        (
+            texts(c4=C4, few=C4 | {"sequences": 3}) | {"resamples": 2},
+            "resamples needs at least 8 sequences, one a fold, not the 3 of calibrations.few",
+        ),
         ({"methods": {"dense": None}}, "'dense' is the unpruned model"),
         ({"methods": {"a/b": None}}, "methods"),
         ({"methods": {"a": {"baseline": "b", "options": {}}}}, "methods.a: a baseline takes no criterion"),
@@ -68,21 +100,24 @@ def only(criterion: str, **settings: object) -> dict:
         ),
         ({"methods": {"a": {"units": "layer"}}}, "unknown kind of unit 'layer'; did you mean 'layers'"),
         (only("entropi"), "methods.a: unknown criterion 'entropi'; did you mean 'entropy'"),
-        (only("entropy", sequences=999), "methods.a.sequences: 999 is more than"),
-        (only("entropy", corpus="cod-sample"), "unknown corpora 'cod-sample'; did you mean 'code-sample'"),
-        (only("entropy", corpus="c4-sample-heldout"), "fidelity .* that are calibrated on too"),
+        (texts(c4=C4 | {"sizes": [999]}), "calibrations.c4.sizes: 1 of 999 sequences are more than the 8"),
+        (reading("c4-sample", "cod-sample"), "unknown corpora 'cod-sample'; did you mean 'code-sample'"),
         (
-            only("entropy", corpus="general-mix")
+            measured("fidelity", **TEXT) | reading("c4-sample", "c4-sample-heldout"),
+            "fidelity .* that are calibrated on too",
+        ),
+        (
+            reading("c4-sample", "general-mix")
             | measured("fidelity", **TEXT | {"corpus": "technical-sample"}),
             "fidelity is measured on documents of 'technical-sample' that are calibrated on too",
         ),
         (
-            only("entropy", corpus="stories-reading") | measured("fidelity", **TEXT | {"corpus": "stories"}),
+            reading("stories-reading") | measured("fidelity", **TEXT | {"corpus": "stories"}),
             "fidelity is measured on documents of 'stories' that are calibrated on too",
         ),
         (
-            {"calibration": {"corpus": "c4-sample", "sequences": 2, "length": 9, "continued_after": 9}},
-            "calibration: .*continued_after: 9 leaves nothing to write of 9 tokens; give a smaller number",
+            texts(c4=C4 | {"length": 9, "continued_after": 9}),
+            "calibrations.c4: .*continued_after: 9 leaves nothing to write of 9 tokens; give a smaller number",
         ),
         (
             together("fidelity", "perplexty"),
@@ -93,16 +128,14 @@ def only(criterion: str, **settings: object) -> dict:
             together("fidelity", "latency"),
             "'latency' has no outcomes of items, so it has no p-value; leave it out",
         ),
-        (only("random", sequences=2), "methods.a: random reads weights only; remove corpus and sequences"),
         (only("random", steps=2), "methods.a: random reads weights, which no step changes; remove steps"),
         (
             only("angular_distance", units="layers", steps=2),
             "methods.a: angular_distance chooses all units at once; remove steps",
         ),
         (
-            only("sleb", units="layers")
-            | {"calibration": {"corpus": "c4-sample", "sequences": 8, "length": 16, "sizes": [4]}},
-            "methods.a_4: sleb searches anew for each sample, and so has no sizes; give other `sequences`",
+            only("sleb", units="layers") | texts(c4=C4 | {"sizes": [4]}),
+            "methods.a: sleb searches anew for each sample; give calibrations.c4 one size with one sample, or no",
         ),
         ({"models": {"a": {"ratio": [0.2]}}}, "models.a: unknown key 'ratio'; did you mean 'ratios'"),
         ({"models": {"a": {"methods": ["entrop"]}}}, "models.a.methods: unknown 'entrop'; did you mean"),
@@ -138,19 +171,19 @@ def test_mistakes_in_a_study_name_the_key(change: dict, message: str) -> None:
 
 
 def test_a_mixture_is_read_beside_texts_that_it_has_no_part_of() -> None:
-    for reading in ("c4-sample-heldout", "c4-reading", "code-reading", "stories-reading"):
-        changed(**only("entropy", corpus="general-mix") | measured("fidelity", **TEXT | {"corpus": reading}))
+    for text in ("c4-sample-heldout", "c4-reading", "code-reading", "stories-reading"):
+        changed(**reading("general-mix"), **measured("fidelity", **TEXT | {"corpus": text}))
 
 
 def test_one_value_stands_for_a_list_and_a_ratio_is_rounded_as_files_spell_it() -> None:
     one = {
         "ratios": 0.1234567,
-        "seeds": 3,
+        "draws": 3,
         "recoveries": "none",
         "methods": {"entropy": {"ratios": 0.1234567}},
     }
     study = changed(**measured("perplexity", **TEXT) | one)
-    assert (study.ratios, study.seeds, study.recoveries) == ([0.123457], [3], ["none"])
+    assert (study.ratios, study.draws, study.recoveries) == ([0.123457], [3], ["none"])
     assert study.methods["entropy"].ratios == [0.123457]
 
 
@@ -220,11 +253,19 @@ def test_latency_is_timed_of_the_named_cells_and_the_dense_model(settings, timed
     assert [(cell.method, cell.ratio) for cell in found] == [("dense", 0.0), *timed]
 
 
-def test_a_methods_own_corpus_is_fetched() -> None:
-    methods = {"entropy": None, "entropy_code": {"criterion": "entropy", "corpus": "code-sample"}}
-    study = changed(methods=methods, **measured("fidelity", **TEXT))
-    assert [study.corpus_of(method) for method in methods] == ["c4-sample", "code-sample"]
-    assert "corpora/code-sample" in study_assets(study)
+def test_the_text_of_every_calibration_is_fetched_and_every_method_scored_on_each() -> None:
+    study = changed(**reading("c4-sample", "code-sample"), **measured("fidelity", **TEXT))
+    assert {"corpora/c4-sample", "corpora/code-sample"} <= {*study_assets(study)}
+    assert study.calibrated(SMOLLM2, "entropy") == [("c0", 8), ("c1", 8)]
+    assert study.calibrated(SMOLLM2, "magnitude") == [("c0", 0), ("c1", 0)]
+    found = [cell for cell in cells("s", study) if cell.ratio == 0.2]
+    assert {(cell.method, cell.calibration) for cell in found} == {*product(study.methods, ("c0", "c1"))}
+    assert {cell.calibration for cell in cells("s", study) if cell.method == "dense"} == {"none"}
+
+
+def test_a_search_reads_a_calibration_of_one_size_with_one_sample() -> None:
+    study = changed(**only("sleb", units="layers"), **texts(c4=C4 | {"sizes": {4: 1}}))
+    assert study.calibrated(SMOLLM2, "a") == [("c4", 4)]
 
 
 def test_a_study_names_a_model_of_ones_own(tmp_path: Path) -> None:
@@ -245,16 +286,16 @@ def test_a_study_names_a_model_of_ones_own(tmp_path: Path) -> None:
             load_study(path, CATALOGUE)
 
 
-def test_recovered_cells_are_those_asked_for_and_the_dense_control_for_each_seed() -> None:
+def test_recovered_cells_are_those_asked_for_and_the_dense_control_for_each_draw() -> None:
     both, some = {"recoveries": ["none", "lora"]}, {"methods": ["entropy"], "ratios": [0.2]}
-    study = changed(**both, seeds=[0, 1], recovery=COQA | some)
+    study = changed(**both, draws=[0, 1], recovery=COQA | some)
     found = [*cells("s", study)]
     assert len([cell for cell in found if cell.recovery == "none"]) == 1 + 6 * 2 * 2
     recovered = [cell for cell in found if cell.recovery == "lora"]
     assert recovered == [
-        Cell("s", SMOLLM2, method, ratio, seed, "lora")
-        for method, ratio in (("dense", 0.0), ("entropy", 0.2))
-        for seed in (0, 1)
+        Cell("s", SMOLLM2, *at, draw, Recovery.LORA)
+        for at in (("dense", "none", 0, 0.0), ("entropy", "c4", 32, 0.2))
+        for draw in (0, 1)
     ]
     dense, control, measures = found[0], recovered[0], study.make_measures()
     assert "fidelity" not in measures_of(study, measures, dense)

@@ -13,8 +13,9 @@ from command_line import run
 from packages import install
 from smoke import ROOT, STUDY, jobs, make_project, snakemake, write
 
-from hfprune.analysis.effect_rows import read_effects
-from hfprune.analysis.tidy import Tidy, read_union
+from hfprune.results.effect_rows import read_effects
+from hfprune.results.files import read_union
+from hfprune.results.reader import Results
 
 BASELINES = sorted(file.stem for file in (ROOT / "workflow/rules/baselines").glob("*.smk"))
 MODELS = ["llama", "qwen2", "qwen3"]
@@ -30,12 +31,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     resources, results = folder / "resources", folder / "results/smoke"
     assets = [*(f"models/{model}" for model in MODELS), "corpora/text", "corpora/heldout", "tasks/arc_easy"]
     run("fetch", *assets, "--catalogue", folder / "config/assets.yaml", "--resources", resources)
-    calibration = STUDY["calibration"]
+    calibration = STUDY["calibrations"]["text"]
     for model in MODELS:
         dense = ("--model", resources / "models" / model)
         run("calibrate", *dense, "--corpus", resources / "corpora/text", "--sequences",
             calibration["sequences"], "--length", calibration["length"], "--out",
-            results / f"calibration/{model}/text/seed0.safetensors")  # fmt: skip
+            results / f"calibration/{model}/text/draw0.safetensors")  # fmt: skip
         run("budget", *dense, "--ratios", RATIO, "--out", results / f"budgets/{model}/{RATIO}.json")
     # Nobody names this one.
     (folder / "workflow/rules/baselines/broken.smk").write_text("rule broken\n    no: such {thing\n")
@@ -65,16 +66,18 @@ def test_every_baseline_keeps_the_contract(project: Path, tmp_path: Path) -> Non
     methods = {baseline: {"baseline": baseline} for baseline in BASELINES}
     set_study(project, models={model: {"ratios": own} for model, own in ratios.items()}, methods=methods)
     assert "Congratulations" in snakemake(project, "--lint")
-    wanted = [f"results/smoke/plans/{m}/{b}/{ratios[m][0]}/seed0.json" for m in MODELS for b in BASELINES]
+    wanted = [
+        f"results/smoke/plans/{m}/{b}/text/0/{ratios[m][0]}/draw0.json" for m in MODELS for b in BASELINES
+    ]
     snakemake(project, *wanted, "--until", *BASELINES)
     for model in MODELS:
         (ratio,) = ratios[model]
         budget = json.loads((project / f"results/smoke/budgets/{model}/{ratio}.json").read_text())
-        checkpoint = project / f"results/smoke/checkpoints/{model}/optipfair/{ratio}/seed0/config.json"
-        kept = json.loads(checkpoint.read_text())["intermediate_size"]
+        pruned = project / f"results/smoke/checkpoints/{model}/optipfair/text/0/{ratio}/draw0"
+        kept = json.loads((pruned / "config.json").read_text())["intermediate_size"]
         assert kept == budget["kept"]["neurons"][str(ratio)]["neurons"]
         for baseline in BASELINES:
-            cell = f"{model}/{baseline}/{ratio}/seed0"
+            cell = f"{model}/{baseline}/text/0/{ratio}/draw0"
             checkpoint = project / "results/smoke/checkpoints" / cell
             plan = project / f"results/smoke/plans/{cell}.safetensors"
             flag = ("--checkpoint", checkpoint) if checkpoint.exists() else ("--plan", plan)
@@ -111,7 +114,7 @@ def test_the_docs_examples_reach_the_tables_and_a_failing_baseline_costs_them_no
 
     set_study(project, models=["llama"], methods=methods | {"wrong": {"baseline": "wrong"}})
     output = snakemake(project, "--keep-going", "figures", check=False)
-    assert "plans/llama/wrong/0.15/seed0.safetensors: the plan lacks mlp.2, but" in output
+    assert "plans/llama/wrong/text/0/0.15/draw0.safetensors: the plan lacks mlp.2, but" in output
     set_study(project, models=["llama"], methods=methods)
     done = jobs(snakemake(project, "figures"))
     assert not [name for name in done if name.startswith(("score", "measure_", "adopt"))], done
@@ -143,7 +146,7 @@ def test_the_docs_examples_reach_the_tables_and_a_failing_baseline_costs_them_no
         text = (results / f"{table}.md").read_text()
         assert all(f"| {name} " in text for name in expected), text
     assert "Gate norm" not in (results / "tables/table5.md").read_text()
-    tidy = Tidy(results).tidy
+    tidy = Results(results).tidy
     removed = tidy[tidy["metric"] == "parameter_ratio"].set_index("method")["value"]
     assert removed["first_neurons"] == pytest.approx(removed["peak"])
     overlap = read_union(results / "layers.parquet")

@@ -23,9 +23,9 @@ def test_console_of_a_run_is_two_short_lines_a_job(finished: tuple[Path, str]) -
     for name in (
         "fetch models/qwen2",
         "calibrate qwen2 on text",
-        "plan llama, random 0.15 seed 0",
-        "measure latency of llama, entropy 0.15 seed 0",
-        "recover qwen3, entropy 0.15 seed 0, lora",
+        "plan llama, random 0.15 draw 0, text",
+        "measure latency of llama, entropy 0.15 draw 0, text",
+        "recover qwen3, entropy 0.15 draw 0, text, lora",
     ):
         assert name in names
     assert "Reason: " not in said

@@ -82,7 +82,7 @@ def test_a_study_killed_at_random_moments_comes_to_the_same_numbers(
     project: Path, finished: tuple[Path, str]
 ) -> None:
     """Each kill is of a run that goes on from the last; a run that ends first begins the study anew."""
-    pattern = f"{CELLS}/llama/*/0.15/seed0/none/fidelity.parquet"
+    pattern = f"{CELLS}/llama/*/*/*/0.15/draw0/none/fidelity.parquet"
     before = contents(finished[0], pattern)
     moments = random.Random(SEED)
     history = []

@@ -8,9 +8,9 @@ import pytest
 from command_line import run
 from smoke import STUDY, change, jobs, snakemake
 
-from hfprune.analysis.tidy import Tidy
+from hfprune.results.reader import Results
 
-CELL = "llama/{method}/0.15/seed0/{recovery}"
+CELL = "llama/{method}/text/6/0.15/draw0/{recovery}"
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def test_it_is_solved_once_for_all_plans_and_measured_beside_none(project: Path,
     # One pass for both plans; entropy's cell gets an adapter, and so does the dense model, as the control.
     assert done["linear_0"] == 1 and done["recover"] == 1
     results = project / "results/smoke"
-    tidy = Tidy(results).tidy
+    tidy = Results(results).tidy
     measured = tidy[tidy["measure"].isin(["fidelity", "perplexity"])]
     assert {*measured[["method", "recovery"]].itertuples(index=False, name=None)} == {
         *(("dense", recovery) for recovery in ("none", "lora")),
@@ -48,8 +48,8 @@ def test_it_is_solved_once_for_all_plans_and_measured_beside_none(project: Path,
 
     # By hand, the same model: reconstructed, and exported.
     plan, blocks = (
-        results / f"{name}/seed0.safetensors"
-        for name in ("plans/llama/entropy/0.15", "calibration/llama/text")
+        results / f"{name}/draw0.safetensors"
+        for name in ("plans/llama/entropy/text/6/0.15", "calibration/llama/text")
     )
     pruned = ("--model", project / "resources/models/llama", "--plan", plan, "--dtype", "float32")
     run("linear", *pruned, "--blocks", blocks, "--out", tmp_path / "solved")

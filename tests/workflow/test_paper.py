@@ -24,7 +24,7 @@ rule probe:
 """
 HUNGRY = """
 rule hungry:
-    output: "hungry/{model}/{method}/{ratio}/seed{seed}/{recovery}"
+    output: "hungry/{model}/{method}/{calibration}/{sequences}/{ratio}/draw{draw}/{recovery}"
     retries: 2
     resources:
         **ADAPTERS.needs
@@ -71,12 +71,11 @@ def test_a_rule_names_all_that_its_jobs_read(clone: Path) -> None:
 def test_recovered_cells_have_the_same_plans_and_as_many_tokens() -> None:
     studies = [load(Study, ROOT / f"config/studies/{name}.yaml") for name in ("paper", "paper-recovery")]
     untuned, tuned = studies
-    one, other = (study.calibration.model_dump(exclude={"resamples"}) for study in studies)
-    assert one == other
+    assert untuned.calibrations == tuned.calibrations
     assert {name: untuned.methods[name] for name in tuned.methods} == tuned.methods
-    assert (tuned.models, tuned.dtype, tuned.seeds) == (untuned.models, untuned.dtype, untuned.seeds[:3])
+    assert (tuned.models, tuned.dtype, tuned.draws) == (untuned.models, untuned.dtype, untuned.draws[:3])
     cells = [cell for cell in study_cells.cells("paper-recovery", tuned) if cell.recovery == "lora"]
-    # The six dense models, and three methods at every ratio and SDMPrune, with three seeds.
+    # The six dense models, and three methods at every ratio and SDMPrune, with three draws.
     assert len(cells) == 3 * (6 + 14 * 3 + 6 + 6 + 2)
     assert tuned.recovery is not None and tuned.recovery.max_steps
 
@@ -101,7 +100,7 @@ def test_what_a_study_takes_is_said_before_the_first_job(clone, arguments, works
 def test_with_a_device_map_a_job_takes_all_gpus_and_none_is_too_large(clone: Path) -> None:
     settings = yaml.safe_load((clone / "config/studies/paper-small.yaml").read_text())
     settings |= {"models": ["qwen2.5-7b"], "device_map": "auto"}
-    (clone / "config/studies/spread.yaml").write_text(yaml.safe_dump(settings | {"seeds": [0]}))
+    (clone / "config/studies/spread.yaml").write_text(yaml.safe_dump(settings | {"draws": [0]}))
     chosen = ("--config", "study=spread", "device=rtx-3090")
     add(PROBE, clone / "workflow/rules/score.smk")
     snakemake(clone, "probe", "--resources", "gpu=4", *chosen)
@@ -115,7 +114,7 @@ def test_with_a_device_map_a_job_takes_all_gpus_and_none_is_too_large(clone: Pat
 
 def test_jobs_have_limits_that_grow_with_the_attempt(clone: Path) -> None:
     """A rule that fails twice prints what its third attempt may take: three times the first."""
-    target = "hungry/qwen2.5-7b/entropy/0.2/seed0/lora"
+    target = "hungry/qwen2.5-7b/entropy/c4/1024/0.2/draw0/lora"
     add(HUNGRY, clone / "workflow/rules/recover.smk")
     snakemake(clone, "--config", "study=paper-recovery", "device=h100", "--", target, check=False)
     lines = (clone / "limits.txt").read_text().splitlines()

@@ -1,6 +1,7 @@
 """A method in steps through the workflow: rules by step, after a kill too, and the plan that the commands give."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,8 +16,8 @@ from smoke import STUDY, jobs, make_project, snakemake, write
 from hfprune.plans.planning import load_plan
 from hfprune.scoring.score_files import load_resampled
 
-PLAN = "results/smoke/plans/llama/in_steps/0.15/seed0.safetensors"
-STEPS = "results/smoke/steps/llama/in_steps/0.15/seed0"
+PLAN = "results/smoke/plans/llama/in_steps/text/8/0.15/draw0.safetensors"
+STEPS = "results/smoke/steps/llama/in_steps/text/8/0.15/draw0"
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "methods": {"in_steps": {"criterion": "entropy", "steps": 3}},
         "recoveries": ["none"],
         "recovery": None,
-        "calibration": STUDY["calibration"] | {"sequences": 8, "resamples": 2},
+        "calibrations": {"text": STUDY["calibrations"]["text"] | {"sequences": 8}},
+        "resamples": 2,
         "measures": {"fidelity": STUDY["measures"]["fidelity"]},
     }
     write(folder / "config/studies/smoke.yaml", study)
@@ -48,7 +50,8 @@ def test_a_killed_run_goes_on_at_its_step_and_comes_to_the_plan_by_hand(
     killed = subprocess.Popen(
         command, cwd=project, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    scored = (line for line in killed.stderr if "score_step of llama, in_steps 0.15" in line)
+    started = re.compile(r"score step \d of llama, in_steps 0\.15 .* …$")
+    scored = filter(started.search, killed.stderr)
     assert next(scored) and next(scored), "the second and the third step"
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
@@ -61,7 +64,7 @@ def test_a_killed_run_goes_on_at_its_step_and_comes_to_the_plan_by_hand(
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
     model = ("--model", project / "resources/models/llama")
-    blocks = ("--blocks", project / "results/smoke/calibration/llama/text/seed0.safetensors")
+    blocks = ("--blocks", project / "results/smoke/calibration/llama/text/draw0.safetensors")
     plan = ()
     for step in (1, 2, 3):
         scores = ("--out", tmp_path / f"scores{step}.safetensors")

@@ -10,9 +10,9 @@ import pytest
 import yaml
 from smoke import STUDY, change, contents, jobs, same_as_before, snakemake
 
-from hfprune.analysis.effect_rows import read_effects
-from hfprune.analysis.tidy import Tidy
 from hfprune.report.publication import publication_names
+from hfprune.results.effect_rows import read_effects
+from hfprune.results.reader import Results
 
 CELLS = "results/smoke/cells"
 # The rule that measures all cells but the dense ones.
@@ -30,7 +30,7 @@ def test_every_result_table_and_figure_is_there(finished) -> None:
     first = next(line for line in said.splitlines() if line.startswith("study:"))
     assert first == "study: smoke (as configured; another: --config study=NAME)"
     results, figures = folder / "results/smoke", folder / "figures/smoke"
-    tidy = Tidy(results).tidy
+    tidy = Results(results).tidy
     assert set(tidy["model"]) == {"llama", "qwen2", "qwen3"}
     assert set(tidy["method"]) == {"dense", *STUDY["methods"]}
     assert set(tidy["measure"]) == {*STUDY["measures"], "size", "recovery"}
@@ -54,7 +54,7 @@ def test_every_result_table_and_figure_is_there(finished) -> None:
         ["qwen3", "entropy_attention"]
     ]
     assert len(compared) == len(STUDY["models"]) * (len(STUDY["methods"]) - 1) - 1
-    assert {*compared["differs"]} == {"units, corpus", "criterion, allocation"}
+    assert {*compared["differs"]} == {"units", "criterion, allocation"}
     for name in FIGURES:
         for suffix in ("pdf", "svg", "png"):
             # No model of this study is in the paper, no measure is new and no claim is about its ratio: three
@@ -66,7 +66,7 @@ def test_every_result_table_and_figure_is_there(finished) -> None:
 
 
 def test_result_holds_its_provenance_and_its_items(finished) -> None:
-    path = finished[0] / CELLS / "qwen2/entropy/0.15/seed0/none/zeroshot/arc_easy.json"
+    path = finished[0] / CELLS / "qwen2/entropy/text/6/0.15/draw0/none/zeroshot/arc_easy.json"
     result = json.loads(path.read_text())
     made = result["provenance"]
     assert result["cell"]["method"] == "entropy"
@@ -83,7 +83,7 @@ def test_removed_results_are_made_again_with_what_depends_on_them_byte_for_byte(
     before = contents(project, "results/smoke/scores/**/*")
     shown = contents(project, "results/smoke/tables/*") | contents(project, "figures/smoke/*")
     assert len(shown) == 3 * len([*publication_names("tables"), *FIGURES])
-    cell = project / CELLS / "llama/random/0.15/seed0/none"
+    cell = project / CELLS / "llama/random/text/0/0.15/draw0/none"
     (project / "results/smoke/claims.csv").unlink()
     assert "\ncost: nothing to fetch or to compute; tables, " in snakemake(project, "--dry-run")
     (cell / "perplexity.json").unlink()
@@ -105,7 +105,7 @@ def test_removed_results_are_made_again_with_what_depends_on_them_byte_for_byte(
 @pytest.mark.thorough
 def test_partial_shows_what_there_is_and_leaves_the_whole_alone(project: Path) -> None:
     whole = contents(project, "results/smoke/tables/*") | contents(project, "results/smoke/*.parquet")
-    (project / CELLS / "llama/random/0.15/seed0/none/perplexity.json").unlink()
+    (project / CELLS / "llama/random/text/0/0.15/draw0/none/perplexity.json").unlink()
     assert jobs(snakemake(project, "partial")) == {"partial": 1}
     partial = project / "results/smoke/partial"
     rows = pd.read_csv(partial / "tables/table7.csv").query("model == 'llama' and method == 'random'")
@@ -168,7 +168,8 @@ def test_resampled_calibrations_give_one_draw_its_intervals(project: Path) -> No
         models=["llama"],
         methods={"entropy": None, "cross_entropy": None, "random": None},
         **UNTUNED,
-        calibration=STUDY["calibration"] | {"sequences": 8, "length": 16, "resamples": 3},
+        calibrations={"text": STUDY["calibrations"]["text"] | {"sequences": 8, "length": 16}},
+        resamples=3,
         # Intervals take eight documents.
         measures={"zeroshot": STUDY["measures"]["zeroshot"]}
         | {name: STUDY["measures"][name] | {"sequences": 8} for name in ("fidelity", "perplexity")},
@@ -184,14 +185,14 @@ def test_resampled_calibrations_give_one_draw_its_intervals(project: Path) -> No
     assert {*draws["outcome"]} == {"js_distance", "perplexity_ratio"} and draws["resamples_sd"].notna().all()
 
 
-@pytest.mark.parametrize("pattern", ["budgets/*/*.json", "scores/*/random/*"])
+@pytest.mark.parametrize("pattern", ["budgets/*/*.json", "scores/*/random/*/*/*"])
 def test_what_a_kill_left_unfinished_hides_nothing_that_is_missing(project: Path, pattern: str) -> None:
     """A forced job whose output is there, before an ancient input or in its place, and a result that is not."""
     for path in (project / "results/smoke").glob(pattern):
         name = base64.urlsafe_b64encode(str(path.relative_to(project)).encode()).decode()
         (project / ".snakemake/incomplete").mkdir(exist_ok=True)
         (project / ".snakemake/incomplete" / name).write_text('{"external_jobid": null}')
-    (project / CELLS / "llama/random/0.15/seed0/none/perplexity.json").unlink()
+    (project / CELLS / "llama/random/text/0/0.15/draw0/none/perplexity.json").unlink()
     done = jobs(snakemake(project, "--dry-run"))
     assert done[MEASURED] == done["score_2" if "scores" in pattern else "budget"] // 3 == 1
     assert {done[rule] for rule in PUBLISHED} == {1}
@@ -217,7 +218,7 @@ def test_raised_versions_rerun_one_method_and_measure_its_cells_anew(project: Pa
     done, cells = jobs(output), len(STUDY["methods"]) + 1 + len(STUDY["recovery"]["methods"])
     assert done["score_2"] == done["plan"] == 3 and done[MEASURED] == cells * len(STUDY["models"])
     assert not {"score_0", "score_1", "recover"} & done.keys()
-    assert "score llama, random seed 0" in output
+    assert "score llama, random draw 0, text" in output
 
 
 def test_edited_local_file_is_read_again(project: Path) -> None:
@@ -226,7 +227,7 @@ def test_edited_local_file_is_read_again(project: Path) -> None:
     before = text.read_text()
     text.write_text(before + "\nOne more line.")
     try:
-        assert jobs(snakemake(project, "--dry-run"))["fetch"] == 3, "the three corpora are of that file"
+        assert jobs(snakemake(project, "--dry-run"))["fetch"] == 2, "both corpora are of that file"
     finally:
         text.write_text(before)
 
@@ -235,9 +236,14 @@ def test_edited_local_file_is_read_again(project: Path) -> None:
     ("changes", "message"),
     [
         ({"ratois": [0.2]}, "config/studies/smoke.yaml: unknown key 'ratois'; did you mean 'ratios'?"),
+        ({"seeds": [0]}, "config/studies/smoke.yaml: the key 'seeds' is gone: write `draws`"),
         (
             UNTUNED | {"methods": {"random": {"sequences": 2}}, "measures": {}},
-            "methods.random: random reads weights only; remove corpus and sequences",
+            "methods.random: the key 'sequences' is gone: how many sequences are read is a calibration's; ",
+        ),
+        (
+            UNTUNED | {"methods": {"random": {"steps": 2}}, "measures": {}},
+            "methods.random: random reads weights, which no step changes; remove steps",
         ),
         ({"ratios": [0.15, 0.95]}, "ratio 0.95 cannot be reached"),
     ],

@@ -3,8 +3,8 @@ from hfprune.stages.budget import neurons_removed
 
 # Only those of the study: a broken file affects only studies that use it.
 BASELINES = sorted({method.baseline for method in STUDY.methods.values() if method.baseline})
-# Blocks of the study's own corpus, for baselines that read text.
-CALIBRATION_BLOCKS = f"{RESULTS}/{paths.BLOCKS}.safetensors".replace("{corpus}", STUDY.calibration.corpus)
+# The blocks of a cell's calibration, for baselines that read text.
+CALIBRATION_BLOCKS = f"{RESULTS}/{paths.BLOCKS}.safetensors"
 
 
 def methods_of(baseline):

@@ -38,11 +38,12 @@ except HfpruneError as error:
 NAME, STUDY = CHOSEN.name, CHOSEN.study
 RESULTS, FIGURES, LOGS = f"results/{NAME}", f"figures/{NAME}", f"logs/{NAME}"
 CELLS_PER_JOB = CHOSEN.config.cells_per_job
-RESAMPLES = STUDY.calibration.resamples
+RESAMPLES = STUDY.resamples
 SCORED = [".safetensors", ".json", *[paths.RESAMPLED] * bool(RESAMPLES)]
 ENVIRONMENT = str(WORKFLOW / "envs/hfprune.yml")
 # One job of a cluster for all measurements of a cell; the profile says how many of them it joins.
-CELL_GROUP = "cell-{model}-{method}-{ratio}-{seed}-{recovery}" if CLUSTER and CELLS_PER_JOB == 1 else None
+COORDINATES = "{model}-{method}-{calibration}-{sequences}-{ratio}-{draw}-{recovery}"
+CELL_GROUP = f"cell-{COORDINATES}" if CLUSTER and CELLS_PER_JOB == 1 else None
 
 # One job per GPU at a time, each with a leased GPU. A cluster counts its own GPUs, and gives one to each of its jobs.
 if (GPUS or workflow.remote_exec) and workflow.nodes is None and "gpu" not in workflow.global_resources:

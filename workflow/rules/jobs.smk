@@ -56,8 +56,12 @@ def alike(found, key):
 def scores_of(job):
     """Return the files of a job's scores, without suffix; a pass over samples of the calibration makes many draws."""
     named = f"{RESULTS}/{paths.SCORES}"
-    draws = [(method, str(draw) if job.sizes else "{seed}") for method, draw in job.each()]
-    return tuple(named.replace("{method}", method).replace("{seed}", draw) for method, draw in draws)
+    if not job.sizes:
+        return tuple(named.replace("{method}", method) for method, *_ in job.each())
+    return tuple(
+        named.replace("{method}", method).replace("{sequences}", str(size)).replace("{draw}", str(draw))
+        for method, size, draw in job.each()
+    )
 
 
 class Jobs:

@@ -1,5 +1,5 @@
 # From a corpus to blocks, from blocks to scores, from scores and a parameter budget to plans.
-from hfprune.stages.jobs import method_settings
+from hfprune.study.files import method_settings
 
 BUDGETS = Jobs(f"{RESULTS}/{paths.BUDGET}.json")
 BLOCKS = Jobs(f"{RESULTS}/{paths.BLOCKS}.safetensors")
@@ -24,7 +24,7 @@ rule calibrate:
     params:
         **BLOCKS.params,
     message:
-        "{rule} {params.about} on {wildcards.corpus}"
+        "{rule} {params.about} on {wildcards.calibration}"
     shell:
         "hfprune {params.stage} --settings {params.settings:q} > {log} 2>&1"
 
@@ -76,9 +76,10 @@ for number, (scores, found) in enumerate(alike(sweeps, scores_of).items()):
             # Not removed before the job, which keeps finished scores: a new method is scored alone.
             update([f"{one}{suffix}" for one in scores for suffix in SCORED]),
         log:
-            f"{LOGS}/sweeps/{{model}}/score_{number}/{Path(scores[0]).name}.log",
+            f"{scores[0].replace(RESULTS, LOGS, 1)}.sweep.log",
         wildcard_constraints:
             model=any_of(dict.fromkeys(job.model_name() for job in found)),
+            calibration=any_of(dict.fromkeys(job.cell.calibration for job in found)),
         conda:
             ENVIRONMENT
         threads: SCORES.cores

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 
 from hfprune.errors import REASON, HfpruneError, explained, nearest, reading
 from hfprune.files import atomic_file
-from hfprune.report.collected import Collected
 from hfprune.report.drawing.panels import sheet, theme
 from hfprune.report.publication import FIGURES, absent, publication_names
+from hfprune.results.reader import Results
 
 # No dates, so the same input gives the same bytes.
 _METADATA: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
@@ -37,7 +37,7 @@ def write_figures(
     One without data is not drawn: a file of an earlier call stays as it is.
     """
     over = read_style(own_style) if own_style else {}
-    data = Collected(folder, paper, parts)
+    data = Results(folder, paper, parts)
     lacking = absent("figures", folder, only)
     why = {name: f"{folder} has no {' and no '.join(files)}" for name, files in lacking.items()}
     for name in [name for name in only or publication_names("figures") if name not in lacking]:
@@ -64,14 +64,14 @@ def write_figures(
     return why
 
 
-def made_figure(name: str, data: Collected) -> Figure | str:
+def made_figure(name: str, data: Results) -> Figure | str:
     """Return a figure in the style that is in force, or the sentence that takes its place without values."""
     publication = FIGURES.load(name)()
     values = publication.values(data)
     return publication.empty if values.empty else publication.draw(values, data)
 
 
-def embedded_svg(name: str, data: Collected) -> tuple[str, pd.DataFrame] | None:
+def embedded_svg(name: str, data: Results) -> tuple[str, pd.DataFrame] | None:
     """Return a figure as an element of HTML, whose names no other figure has, and the values in it."""
     publication = FIGURES.load(name)()
     values = publication.values(data)

@@ -13,14 +13,14 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import FuncFormatter, LogFormatterMathtext, MaxNLocator, NullLocator
 from matplotlib.transforms import blended_transform_factory, offset_copy
 
+from hfprune.cells import DENSE
 from hfprune.report.charts import Chart, at_edge, beyond
 from hfprune.report.style import Look
-from hfprune.results import DENSE
 
 BLACK, GREY, SHADE = "black", "#8C8C8C", "#EAF2F8"
 # Separates markers that touch.
 EDGE: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.3}
-LEVEL: dict[str, Any] = {"color": BLACK, "linewidth": 0.8, "linestyle": "--"}  # the dense model
+DENSE_LINE: dict[str, Any] = {"color": BLACK, "linewidth": 0.8, "linestyle": "--"}  # the dense model
 MARKED: dict[str, Any] = {"color": GREY, "linewidth": 0.8, "linestyle": "-."}
 LONG = 1e5  # from here on, a number at a tick is a power of ten
 AT_EDGE = 0.75  # letters of a value beyond the edge, relative to the others
@@ -95,7 +95,7 @@ def _levels(ax: Axes, rows: pd.DataFrame, across: bool, looks: Mapping[str, Look
         if pd.notna(row.value):
             look = looks[row.group]
             own = {} if row.group == DENSE else {"color": look.colour, "linestyle": look.line}
-            line(row.value, **(LEVEL | own | ({"linestyle": ":"} if row.hollow else {})))
+            line(row.value, **(DENSE_LINE | own | ({"linestyle": ":"} if row.hollow else {})))
 
 
 def _sides(ax: Axes, rows: pd.DataFrame, better: int) -> None:

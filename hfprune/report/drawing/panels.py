@@ -18,10 +18,10 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.textpath import TextPath
 
+from hfprune.cells import DENSE
 from hfprune.report.charts import Chart, at_edge, beyond
-from hfprune.report.drawing.marks import AT_EDGE, EDGE, GREY, LEVEL, draw, headline, inches, points_of
+from hfprune.report.drawing.marks import AT_EDGE, DENSE_LINE, EDGE, GREY, draw, headline, inches, points_of
 from hfprune.report.style import Look
-from hfprune.results import DENSE
 
 THEME = Path(__file__).with_name("theme.mplstyle")
 NAMED, UNNAMED = 0.8, 1.5  # inches that a panel needs, with lines by name or with an axis of its own
@@ -150,7 +150,7 @@ def handles(
     """Return the legend's entries of methods in the order of `looks`; the dense model is a line unless marked."""
     present = set(methods)
     return [
-        Line2D([], [], label=look.label, **LEVEL)
+        Line2D([], [], label=look.label, **DENSE_LINE)
         if method == DENSE and method not in marked
         else _sample(look, method in hollow)
         for method, look in looks.items()

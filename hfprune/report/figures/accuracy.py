@@ -10,14 +10,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from hfprune.analysis.averages import AVERAGE, MEAN, primary_values
 from hfprune.report import charts
-from hfprune.report.collected import Collected
 from hfprune.report.drawing.marks import GREY
 from hfprune.report.drawing.panels import sheet
+from hfprune.report.looks import looks_of
 from hfprune.report.publication import FigurePublication
 from hfprune.report.unread import GUESS, LOOKS, unread
 from hfprune.report.values import all_values, scaled
+from hfprune.results.averages import AVERAGE, MEAN, primary_values
+from hfprune.results.reader import Results
 
 
 class Accuracy(FigurePublication):
@@ -27,7 +28,7 @@ class Accuracy(FigurePublication):
     shows = "zeroshot"
     empty = "Zero-shot accuracy: not measured"
 
-    def values(self, data: Collected) -> pd.DataFrame:
+    def values(self, data: Results) -> pd.DataFrame:
         scores = all_values(data.levels, data.declared, [data.declared.first("zeroshot")])
         scores = scores[scores["metric"] == AVERAGE]
         ours = scaled(scores[scores["task"] == MEAN]).assign(source="ours")
@@ -36,7 +37,7 @@ class Accuracy(FigurePublication):
         lines = unread(data, data.answers, {}).query("key == @AVERAGE").assign(source=GUESS)
         return pd.concat([ours, printed, lines], ignore_index=True) if len(ours) else ours
 
-    def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
+    def draw(self, values: pd.DataFrame, data: Results) -> Figure:
         by_source = dict([*values.groupby("source")])
         ours, printed = by_source["ours"], by_source.get("published", values[:0])
         lines = by_source.get(GUESS, values[:0])
@@ -44,10 +45,10 @@ class Accuracy(FigurePublication):
         count = primary_values(data.levels, zeroshot)["task"].nunique()
         label = {(zeroshot, ours["metric"].iloc[0], MEAN): f"Average of {count} task{'s' * (count > 1)} (%)"}
         rows = []
-        for name, cells in charts.outcomes(ours, label, data.looks, data.declared, printed):
+        for name, cells in charts.outcomes(ours, label, looks_of(data), data.declared, printed):
             rows.append((name, [_with_lines(cell, lines) for cell in cells]))
         bars = charts.meaning(ours)
-        if bars and (ours["seeds"] == 1).all():
+        if bars and (ours["draws"] == 1).all():
             bars += ", too few to compare methods"
         hollow: dict[str, Any] = {"color": GREY, "linestyle": "", "marker": "o", "markerfacecolor": "white"}
         entries = [Line2D([], [], label="Published, 10 tasks", **hollow)] if len(printed) else []

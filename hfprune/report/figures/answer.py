@@ -7,15 +7,16 @@ from dataclasses import replace
 import pandas as pd
 from matplotlib.figure import Figure
 
-from hfprune.analysis.effect import ALIKE, BETTER, WORSE
+from hfprune.effects.effect import ALIKE, BETTER, WORSE, Effect
 from hfprune.report.charts import focus, share_removed
-from hfprune.report.collected import Collected
 from hfprune.report.drawing.marks import GREY
 from hfprune.report.drawing.panels import sheet
-from hfprune.report.effects import beside_reference, ranking
+from hfprune.report.effects import GROUP, beside_reference, ranking
 from hfprune.report.figures.effects import forest
+from hfprune.report.looks import looks_of
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import Look
+from hfprune.results.reader import Results
 from hfprune.study import paths
 
 LOOKS = {
@@ -33,7 +34,7 @@ class Answer(FigurePublication):
     reads = (paths.EFFECTS,)
     empty = "The primary outcome: not measured on two methods"
 
-    def values(self, data: Collected) -> pd.DataFrame:
+    def values(self, data: Results) -> pd.DataFrame:
         """Return the effects on the outcome that ranks methods, at the ratio nearest to `FOCUS`."""
         rows = beside_reference(data).rename(columns={"against": "reference"})
         rows = rows[rows["better"] != ""]
@@ -42,12 +43,11 @@ class Answer(FigurePublication):
         chosen = ranking(data, rows)
         rows = rows[rows["outcome"] == chosen]
         rows = pd.concat(
-            [part[part["ratio"] == focus(part)] for _, part in rows.groupby("model", sort=False)]
+            [part[part["ratio"] == focus(part)] for _, part in rows.groupby(GROUP[:2], sort=False)]
         )
-        standings = [data.effect(row).standing for row in rows.to_dict("records")]
+        standings = [Effect.of_row(row).standing for row in rows.to_dict("records")]
         shown = [
-            "model",
-            "ratio",
+            *GROUP,
             "method",
             "reference",
             "outcome",
@@ -60,18 +60,18 @@ class Answer(FigurePublication):
         rising = rows["better"].iloc[0] == "lower"
         return rows[shown].assign(standing=standings).sort_values("value", ascending=rising, kind="stable")
 
-    def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
-        """Draw a panel a model."""
+    def draw(self, values: pd.DataFrame, data: Results) -> Figure:
+        """Draw one panel per model and calibration."""
         declared = data.declared.first_outcomes()[values["outcome"].iloc[0]]
-        labels = {method: look.label for method, look in data.looks.items()}
+        labels = {method: look.label for method, look in looks_of(data).items()}
         rows = []
-        for model, part in values.groupby("model"):
-            chart = replace(forest(part, part, declared, data.looks, [*part["method"]]), looks=LOOKS)
+        for (model, calibrated), part in values.groupby(GROUP[:2]):
+            chart = replace(forest(part, part, declared, looks_of(data), [*part["method"]]), looks=LOOKS)
             references = dict.fromkeys(part["reference"].map(labels))
             against = next(iter(references)) if len(references) == 1 else "the method below each name"
             if len(references) > 1:
                 beside = zip(chart.names, part["reference"].map(labels), strict=True)
                 chart = replace(chart, names=[f"{name}\n− {other}" for name, other in beside], tall=2)
-            name = f"{model}, {share_removed(focus(part))}, against {against}"
-            rows.append((name, [chart]))
+            parts = [model, calibrated, share_removed(focus(part)), f"against {against}"]
+            rows.append((", ".join(filter(None, parts)), [chart]))
         return sheet(rows, "Bars: 95 % intervals. Shaded: the better side", 3.7)

@@ -7,13 +7,14 @@ import pandas as pd
 import seaborn
 from matplotlib.figure import Figure
 
-from hfprune.analysis.answers import MAJORITY
 from hfprune.assets.known_tasks import tasks_in_order
 from hfprune.report import charts
-from hfprune.report.collected import Collected
 from hfprune.report.drawing.marks import headline, inches
 from hfprune.report.drawing.panels import framed, full, wrapped
+from hfprune.report.looks import looks_of
 from hfprune.report.publication import FigurePublication
+from hfprune.results.answers import MAJORITY
+from hfprune.results.reader import Results
 
 LOOK = {"vmin": 0, "vmax": 100, "cmap": "Blues", "cbar": False, "annot_kws": {"fontsize": "small"}}
 
@@ -26,11 +27,13 @@ class Answers(FigurePublication):
     shows = "zeroshot"
     empty = "Answers to single questions: not measured"
 
-    def values(self, data: Collected) -> pd.DataFrame:
+    def values(self, data: Results) -> pd.DataFrame:
         return data.answers.assign(share=100 * data.answers["share"]).drop(columns="balanced")
 
-    def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
-        names = {MAJORITY: "Commonest right answer"} | {name: look.label for name, look in data.looks.items()}
+    def draw(self, values: pd.DataFrame, data: Results) -> Figure:
+        names = {MAJORITY: "Commonest right answer"} | {
+            name: look.label for name, look in looks_of(data).items()
+        }
         tasks = tasks_in_order(values["task"])
         matrices = {}
         for name, facet in charts.facets(values[values["method"] != MAJORITY]).items():

@@ -5,14 +5,14 @@ beside it; the claimed side is shaded. Claims that follow from the budget by ari
 import pandas as pd
 from matplotlib.figure import Figure
 
-from hfprune.analysis.averages import AVERAGE_WITHOUT_CROWS
-from hfprune.analysis.condition import MEASURED
+from hfprune.effects.condition import MEASURED
 from hfprune.report.charts import Chart, span
-from hfprune.report.collected import Collected
 from hfprune.report.drawing.marks import BLACK, GREY
 from hfprune.report.drawing.panels import sheet
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import VERDICT_LOOKS, Look
+from hfprune.results.averages import AVERAGE_WITHOUT_CROWS
+from hfprune.results.reader import Results
 from hfprune.rounding import percent
 
 LOOKS = VERDICT_LOOKS | {
@@ -28,7 +28,7 @@ class ClaimsFigure(FigurePublication):
     reads = ("claims.csv",)
     empty = "Claims: not measured"
 
-    def values(self, data: Collected) -> pd.DataFrame:
+    def values(self, data: Results) -> pd.DataFrame:
         rows = data.claims
         if rows.empty:
             return rows
@@ -36,9 +36,9 @@ class ClaimsFigure(FigurePublication):
         rows = rows[known & (rows["metric"] != AVERAGE_WITHOUT_CROWS) & (rows["basis"] == MEASURED)]
         rows = rows[rows["value"].notna().groupby(rows["claim"]).transform("any")]
         effect = ["value", "low", "high", "published", "confidence", "threshold", "relation", "label", "unit"]
-        return rows[["claim", "sentence", "model", "ratio", "verdict", *effect]]
+        return rows[["claim", "sentence", "model", "calibrated", "ratio", "verdict", *effect]]
 
-    def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
+    def draw(self, values: pd.DataFrame, data: Results) -> Figure:
         panels = [panel for _, panel in values.groupby("claim", sort=False)]
         cells = [_forest(panel) for panel in sorted(panels, key=len)]
         rows = [("", cells[i : i + 2]) for i in range(0, len(cells), 2)]
@@ -59,7 +59,8 @@ def _forest(rows: pd.DataFrame) -> Chart:
         ]
     )
     ratios = ["" if pd.isna(ratio) else f", {percent(ratio)}" for ratio in rows["ratio"]]
-    names = [model + ratio for model, ratio in zip(rows["model"], ratios, strict=True)]
+    texts = [f", {text}" if text else "" for text in rows["calibrated"]]
+    names = [*map("".join, zip(rows["model"], texts, ratios, strict=True))]
     drawn = drawn.dropna(subset="value").fillna({"hollow": False}).astype({"low": float, "high": float})
     better = {"higher": 1, "lower": -1}.get(first["relation"], 0)
     heading, ends = first["sentence"], span(drawn, first["threshold"], log=False, near=False)

@@ -10,11 +10,11 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from hfprune.report.collected import Collected
 from hfprune.report.drawing.marks import EDGE, GREY, inches
 from hfprune.report.drawing.panels import framed, full, legend
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import METHODS
+from hfprune.results.reader import Results
 
 BARS, LETTERS = "#D9D9D9", 12  # of a token's name
 NARROWEST = 1.9  # inches of a panel; where they do not fit side by side, they stand one below the other
@@ -29,12 +29,12 @@ class DistributionsFigure(FigurePublication):
     reads = ("items.parquet",)
     empty = "Next-token distributions: not measured"
 
-    def values(self, data: Collected) -> pd.DataFrame:
+    def values(self, data: Results) -> pd.DataFrame:
         gradients = [f"{method}_gradient" for method in DRAWN]
         columns = ["model", "level", "entropy", "context", "token", "is_target", "probability", *gradients]
         return data.distributions.reindex(columns=columns)
 
-    def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
+    def draw(self, values: pd.DataFrame, data: Results) -> Figure:
         models = sorted({*values["model"]})
         columns = max(len({*part["level"]}) for _, part in values.groupby("model"))
         beside = columns if full() / columns > NARROWEST else 1

@@ -6,37 +6,37 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from hfprune.analysis.questions import REFERENCE
+from hfprune.effects.questions import REFERENCE
 from hfprune.paper.printed import DOSE
 from hfprune.report.charts import Chart, dodge, share_removed
-from hfprune.report.collected import Collected
 from hfprune.report.drawing.marks import BLACK, MARKED
 from hfprune.report.drawing.panels import sheet
 from hfprune.report.effects import ranking
+from hfprune.report.looks import looks_of
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import Look
+from hfprune.results.reader import Results
 from hfprune.study import paths
-from hfprune.study.curves import curves
+from hfprune.study.labels import calibration_label
+from hfprune.study.study import Study
 
 OWN, EFFECT, OVERLAP = "own", "effect", "overlap"
 NO_EFFECT = "no effect"
-AT = ["model", "ratio", "method", "against", "size", "tokens"]
+AT = ["model", "calibration", "ratio", "method", "against", "sequences", "tokens"]
 DRAWN = ["shown", *AT, "outcome", "value", "low", "high"]
 
 
 class Dose(FigurePublication):
-    """A row of panels a model and ratio; the methods without recovery, named without their sizes."""
+    """One row of panels per model, calibration and ratio; the methods without recovery."""
 
     order = 11
     reads = (paths.EFFECTS, paths.DRAWS)
     shows = "sizes"
     empty = "Sizes of the calibration: not measured"
 
-    def values(self, data: Collected) -> pd.DataFrame:
-        outcome, length = ranking(data, data.draws), data.study.calibration.length
-        by_base = curves(data.study.methods, data.study.calibration.sizes).items()
-        read = {name: (base, size) for base, own in by_base for size, name in own.items()}
-        if not outcome or not read:
+    def values(self, data: Results) -> pd.DataFrame:
+        outcome, sizes = ranking(data, data.draws), _sizes(data.study)
+        if not outcome or not sizes:
             return pd.DataFrame(columns=DRAWN)
         draws = data.draws[data.draws["outcome"] == outcome].fillna({"against": ""})
         own = draws[draws["against"] == ""]
@@ -47,16 +47,14 @@ class Dose(FigurePublication):
         parts = {OWN: own.assign(**ends), EFFECT: effects, OVERLAP: kept.dropna(subset="value")}
         rows = pd.concat([part.assign(shown=name) for name, part in parts.items()], ignore_index=True)
         # A method that reads no calibration has no place on the axis.
-        rows = rows[rows["method"].isin(read)]
-        bases, sizes = ({name: one[part] for name, one in read.items()} for part in (0, 1))
-        size = rows["method"].map(sizes)
-        rows = rows.assign(size=size, tokens=size * length, against=rows["against"].replace(bases))
-        rows = rows.assign(method=rows["method"].map(bases))
-        return rows.sort_values(["model", "ratio", "method", "size"], kind="stable")[DRAWN]
+        rows = rows[rows["calibration"].isin(sizes) & rows["method"].map(data.study.reads)]
+        rows = rows.assign(tokens=rows["sequences"] * rows["calibration"].map(sizes))
+        by = ["model", "calibration", "ratio", "method", "sequences"]
+        return rows.sort_values(by, kind="stable")[DRAWN]
 
-    def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
+    def draw(self, values: pd.DataFrame, data: Results) -> Figure:
         declared = data.declared.outcomes()[values["outcome"].iloc[0]]
-        looks = data.looks | {NO_EFFECT: Look("No effect", BLACK, "", ":")}
+        looks = looks_of(data) | {NO_EFFECT: Look("No effect", BLACK, "", ":")}
         titles = {OWN: declared.label, EFFECT: declared.heading, OVERLAP: "Neurons in common"}
         methods = [method for method in looks if method in {*values["method"]}]
         aside = dict(zip(methods, dodge(len(methods), 0.05 * len(methods)), strict=True))
@@ -69,7 +67,7 @@ class Dose(FigurePublication):
             [{"shown": EFFECT, "group": NO_EFFECT, "value": declared.neutral, "hollow": False}]
         )
         rows = []
-        for (model, ratio), part in points.groupby(["model", "ratio"]):
+        for (model, calibration, ratio), part in points.groupby(["model", "calibration", "ratio"]):
             cells: list[Chart | str] = []
             for shown, title in titles.items():
                 chosen = part[part["shown"] == shown]
@@ -77,9 +75,15 @@ class Dose(FigurePublication):
                     chosen = pd.concat([chosen, neutral])
                 axes = title, "Calibration tokens"
                 cells.append(Chart(chosen, looks, *axes, log_place=True, marked=float(DOSE)))
-            rows.append((f"{model}, {share_removed(ratio)}", cells))
+            parts = [model, calibration_label(data.study, calibration, 0), share_removed(ratio)]
+            rows.append((", ".join(filter(None, parts)), cells))
         title = (
             "Bars: 95 % intervals, left over samples of the size, of effects over samples and documents. Neurons "
             "in common with those of another sample of the size; hollow: with the reference's of the same sample"
         )
         return sheet(rows, title, entries=[Line2D([], [], label="The paper's calibration", **MARKED)])
+
+
+def _sizes(study: Study) -> dict[str, int]:
+    """Return the length of a sequence of each calibration that is read in several sizes."""
+    return {name: read.length for name, read in study.calibrations.items() if len(read.sizes) > 1}

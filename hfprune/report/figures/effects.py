@@ -7,24 +7,26 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from hfprune.analysis.declarations import Declaration
-from hfprune.analysis.effect import DIRECTIONS
-from hfprune.analysis.tidy import NEURONS
+from hfprune.effects.effect import DIRECTIONS
 from hfprune.report.charts import Chart, focus, share_removed, span
-from hfprune.report.collected import Collected
 from hfprune.report.drawing.panels import sheet
-from hfprune.report.effects import agreement_on_neurons, beside_reference
+from hfprune.report.effects import AT, GROUP, agreement_on_neurons, beside_reference
+from hfprune.report.looks import looks_of
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import Look
+from hfprune.results.declarations import Declaration
+from hfprune.results.files import NEURONS
+from hfprune.results.reader import Results
 from hfprune.study import paths
 
 MOST_LINES = 30  # in a comparison at all ratios
 OVERLAP = "overlap"
 DRAWN = [
     "model",
+    "calibrated",
     "ratio",
     "method",
-    "seed",
+    "draw",
     "reference",
     "outcome",
     "value",
@@ -42,10 +44,10 @@ class EffectsFigure(FigurePublication):
     reads = (paths.EFFECTS, NEURONS)
     empty = "Comparison of methods: not measured"
 
-    def values(self, data: Collected) -> pd.DataFrame:
+    def values(self, data: Results) -> pd.DataFrame:
         """Return the effects of methods beside their references, and the overlap of their neurons."""
         effects = beside_reference(data).rename(columns={"against": "reference"})
-        parts = [effects.assign(seed=np.nan)]
+        parts = [effects.assign(draw=np.nan)]
         if len(data.neurons):
             overlaps = (
                 agreement_on_neurons(data).dropna(subset="overlap").rename(columns={"overlap": "value"})
@@ -54,32 +56,33 @@ class EffectsFigure(FigurePublication):
         rows = pd.concat([part.reindex(columns=DRAWN) for part in parts if len(part)] or [effects[:0]])
         rows = rows.dropna(subset="value")
         beside = rows[rows["method"] != rows["reference"]]
-        if len(beside[["model", "ratio", "method"]].drop_duplicates()) > MOST_LINES:
+        if len(beside[AT].drop_duplicates()) > MOST_LINES:
             rows = rows[rows["ratio"] == focus(beside)]
         return rows if len(beside) else rows[:0]
 
-    def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
-        """Draw a row of panels a model and ratio, one an outcome."""
-        draws = values[values["seed"].notna()]
-        beside = values[values["seed"].isna() & (values["method"] != values["reference"])]
+    def draw(self, values: pd.DataFrame, data: Results) -> Figure:
+        """Draw one row of panels per model, calibration and ratio, with a panel per outcome."""
+        draws = values[values["draw"].notna()]
+        beside = values[values["draw"].isna() & (values["method"] != values["reference"])]
         outcomes = data.declared.first_outcomes()
         rows = []
-        for (model, ratio), block in beside.groupby(["model", "ratio"], sort=False):
-            names = {data.looks[name].label for name in block["reference"]}
-            against = names.pop() if len(names) == 1 else "the reference with the same calibration"
+        for (model, calibrated, ratio), block in beside.groupby(GROUP, sort=False):
+            names = {looks_of(data)[name].label for name in block["reference"]}
+            against = names.pop() if len(names) == 1 else "the reference"
             measured = block[block["outcome"] != OVERLAP]
             methods = [*dict.fromkeys([*measured["method"], *block["method"]])]
-            own = draws[(draws["model"] == model) & (draws["ratio"] == ratio)]
+            own = draws[(draws[GROUP] == [model, calibrated, ratio]).all(axis=1)]
             cells: list[Chart | str] = []
             if OVERLAP in {*beside["outcome"]}:
-                cells.append(_overlaps(block[block["outcome"] == OVERLAP], own, data.looks, methods))
+                cells.append(_overlaps(block[block["outcome"] == OVERLAP], own, looks_of(data), methods))
             for name in [name for name in outcomes if name in {*beside["outcome"]}]:
                 part, alike = (some[some["outcome"] == name] for some in (block, beside))
                 if part.empty:
                     cells.append(f"{outcomes[name].heading}\nnot measured")
                     continue
-                cells.append(forest(part, alike, outcomes[name], data.looks, methods))
-            rows.append((f"{model}, {share_removed(ratio)}, against {against}", cells))
+                cells.append(forest(part, alike, outcomes[name], looks_of(data), methods))
+            parts = [model, calibrated, share_removed(ratio), f"against {against}"]
+            rows.append((", ".join(filter(None, parts)), cells))
         band = ". Grey band: the reference's own overlap with its other draws" * bool(len(draws))
         return sheet(rows, f"Bars: 95 % intervals. Shaded: the better side{band}")
 
@@ -110,7 +113,7 @@ def forest(
     looks: dict[str, Look],
     methods: list[str],
 ) -> Chart:
-    """Return a chart of effects, a line a method; `alike` are the rows that share its axis."""
+    """Return a chart of effects, one line per method; `alike` are the rows that share its axis."""
     log, rows = declared.neutral == 1, _placed(rows, methods).assign(neutral=declared.neutral)
     reach, names = span(alike, declared.neutral, log), [looks[method].label for method in methods]
     better = DIRECTIONS.get(declared.metric.better, 0)

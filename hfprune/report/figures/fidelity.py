@@ -6,12 +6,13 @@ the logarithm.
 import pandas as pd
 from matplotlib.figure import Figure
 
-from hfprune.analysis.declarations import ALL_SHOWN
 from hfprune.report import charts
-from hfprune.report.collected import Collected
 from hfprune.report.drawing.panels import sheet
+from hfprune.report.looks import looks_of
 from hfprune.report.publication import FigurePublication
 from hfprune.report.values import scaled
+from hfprune.results.declarations import ALL_SHOWN
+from hfprune.results.reader import Results
 
 KINDS = ("js_distance", "jaccard", "perplexity")  # ends of the metrics' names; the others if there is none
 
@@ -23,12 +24,12 @@ class FidelityFigure(FigurePublication):
     shows = "fidelity perplexity"
     empty = "Fidelity: not measured"
 
-    def values(self, data: Collected) -> pd.DataFrame:
+    def values(self, data: Results) -> pd.DataFrame:
         rows = data.levels[data.levels["measure"].isin(data.declared.of_kind(*ALL_SHOWN))]
         known = rows["metric"].str.endswith(KINDS)
         return scaled(rows[known] if known.any() else rows)
 
-    def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
+    def draw(self, values: pd.DataFrame, data: Results) -> Figure:
         measured = values[charts.OUTCOME].drop_duplicates().itertuples(index=False, name=None)
         ranks = {kind: i for i, kind in enumerate(KINDS)}
         keys = sorted(
@@ -39,5 +40,5 @@ class FidelityFigure(FigurePublication):
             alike = [key for key in keys if key[1] == metric]
             name = measure if [key[2] for key in alike].count(corpus) > 1 else corpus
             labels[measure, metric, corpus] = data.declared.label_of(metric) + f", {name}" * (len(alike) > 1)
-        rows = charts.outcomes(values, labels, data.looks, data.declared)
+        rows = charts.outcomes(values, labels, looks_of(data), data.declared)
         return sheet(rows, charts.meaning(values, "documents"))

@@ -7,11 +7,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from hfprune.report import charts
-from hfprune.report.collected import Collected
 from hfprune.report.drawing.panels import sheet
+from hfprune.report.looks import looks_of
 from hfprune.report.publication import FigurePublication
+from hfprune.results.reader import Results
 
-CURVE = ["model", "ratio", "method", "seed", "recovery"]
+CURVE = ["model", "ratio", "calibrated", "method", "draw", "recovery"]
 
 
 class LearningFigure(FigurePublication):
@@ -21,11 +22,11 @@ class LearningFigure(FigurePublication):
     shows = "lora"
     empty = "Learning curves of recovery: not measured"
 
-    def values(self, data: Collected) -> pd.DataFrame:
+    def values(self, data: Results) -> pd.DataFrame:
         curves = data.curves[[*CURVE, "step", "tokens", "loss"]]
         return curves.sort_values([*CURVE, "step"], ignore_index=True)
 
-    def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
+    def draw(self, values: pd.DataFrame, data: Results) -> Figure:
         curves = values.rename(columns={"method": "group", "tokens": "place", "loss": "value"})
         curves = curves.assign(hollow=curves["step"] == 0, low=np.nan, high=np.nan)
         before = curves[~curves["hollow"]].groupby("model")["place"].min() / 2
@@ -36,11 +37,13 @@ class LearningFigure(FigurePublication):
                 shown = part[part["ratio"].isin([0.0, ratio])]
                 # A gap behind each curve parts those of one method.
                 gaps = (
-                    shown.groupby(["group", "seed", "recovery"], as_index=False).tail(1).assign(value=np.nan)
+                    shown.groupby(["group", "calibrated", "draw", "recovery"], as_index=False)
+                    .tail(1)
+                    .assign(value=np.nan)
                 )
                 shown = pd.concat([shown, gaps]).sort_index(kind="stable")
                 heading = f"{model}, {charts.share_removed(ratio)}"
                 titles = "Held-out loss (nats/token)", "Trained tokens"
-                cells.append(charts.Chart(shown, data.looks, *titles, heading=heading, log_place=True))
+                cells.append(charts.Chart(shown, looks_of(data), *titles, heading=heading, log_place=True))
         said = "Hollow: before training. Before the end the schedule is unfinished"
         return sheet([("", cells)], said, 4.6 if len(cells) == 1 else None, 2.2)

@@ -5,13 +5,14 @@ where all have one share, with 95 % intervals.
 import pandas as pd
 from matplotlib.figure import Figure
 
-from hfprune.analysis.averages import MEAN
+from hfprune.cells import DENSE
 from hfprune.report import charts
-from hfprune.report.collected import Collected
 from hfprune.report.drawing.panels import sheet
+from hfprune.report.looks import looks_of
 from hfprune.report.publication import FigurePublication
 from hfprune.report.values import headings, other_values, scaled
-from hfprune.results import DENSE
+from hfprune.results.averages import MEAN
+from hfprune.results.reader import Results
 
 MOST_TASKS = 8  # for a measure with more tasks, their mean is drawn
 
@@ -22,7 +23,7 @@ class MeasuresFigure(FigurePublication):
     order = 5
     empty = "Other measures: not measured"
 
-    def values(self, data: Collected) -> pd.DataFrame:
+    def values(self, data: Results) -> pd.DataFrame:
         values = other_values(data.levels, data.declared)
         places = {*zip(values["measure"], values["metric"], strict=True)}
         # The first declared metric that was measured: tasks differ in those that they have.
@@ -37,7 +38,7 @@ class MeasuresFigure(FigurePublication):
         compared = values.loc[values["method"] != DENSE, charts.OUTCOME].drop_duplicates()
         return scaled(values.merge(compared))
 
-    def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
+    def draw(self, values: pd.DataFrame, data: Results) -> Figure:
         labels = {key: name.replace("_", " ") for key, name in headings(values, data.declared).items()}
-        rows = charts.outcomes(values, labels, data.looks, data.declared)
+        rows = charts.outcomes(values, labels, looks_of(data), data.declared)
         return sheet(rows, charts.meaning(values), height=2.2)

@@ -5,16 +5,17 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from hfprune.analysis.averages import AVERAGE, AVERAGE_WITHOUT_CROWS, MEAN
 from hfprune.assets.known_tasks import tasks_in_order
+from hfprune.cells import DENSE
 from hfprune.report import charts
-from hfprune.report.collected import Collected
 from hfprune.report.drawing.marks import GREY
 from hfprune.report.drawing.panels import sheet
+from hfprune.report.looks import looks_of
 from hfprune.report.publication import FigurePublication
 from hfprune.report.unread import GUESS, LOOKS
 from hfprune.report.values import all_values, scaled
-from hfprune.results import DENSE
+from hfprune.results.averages import AVERAGE, AVERAGE_WITHOUT_CROWS, MEAN
+from hfprune.results.reader import Results
 
 
 class Tasks(FigurePublication):
@@ -24,13 +25,13 @@ class Tasks(FigurePublication):
     shows = "zeroshot"
     empty = "Zero-shot accuracy: not measured"
 
-    def values(self, data: Collected) -> pd.DataFrame:
+    def values(self, data: Results) -> pd.DataFrame:
         scores = all_values(data.levels, data.declared, [data.declared.first("zeroshot")])
         scores = scores[scores["metric"] == AVERAGE]
         return scaled(scores[~scores["task"].isin([MEAN, AVERAGE_WITHOUT_CROWS])])
 
-    def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
-        methods, tasks = charts.pruned(values, data.looks), tasks_in_order(values["task"])
+    def draw(self, values: pd.DataFrame, data: Results) -> Figure:
+        methods, tasks = charts.pruned(values, looks_of(data)), tasks_in_order(values["task"])
         places = {task: float(i) for i, task in enumerate(tasks)}
         aside = {DENSE: 0.0} | dict(zip(methods, charts.dodge(len(methods), 0.76), strict=True))
         place = values["task"].map(places) + values["method"].map(aside)
@@ -45,7 +46,9 @@ class Tasks(FigurePublication):
             for ratio in charts.ratios(facet):
                 heading = f"{name}, {charts.share_removed(ratio)}"
                 shown = facet[facet["ratio"].isin([0.0, ratio])]
-                cells.append(charts.Chart(shown, data.looks, "Accuracy (%)", "", names, heading, tall=tall))
+                cells.append(
+                    charts.Chart(shown, looks_of(data), "Accuracy (%)", "", names, heading, tall=tall)
+                )
             rows.append(("", cells))
         guess = [Line2D([], [], color=GREY, linewidth=0.8, label=LOOKS[GUESS].label)]
         return sheet(rows, charts.meaning(values[values["method"] != DENSE]), entries=guess)

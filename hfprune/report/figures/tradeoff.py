@@ -8,14 +8,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from hfprune.analysis.tradeoff import GAINS, QUALITIES, THEORY, tradeoff
-from hfprune.analysis.tradeoff import label as label_of
+from hfprune.cells import DENSE
 from hfprune.report.charts import Chart
-from hfprune.report.collected import Collected
 from hfprune.report.drawing.marks import GREY
 from hfprune.report.drawing.panels import sheet
+from hfprune.report.looks import looks_of
 from hfprune.report.publication import FigurePublication
-from hfprune.results import DENSE
+from hfprune.report.tradeoff import GAINS, QUALITIES, THEORY, tradeoff
+from hfprune.report.tradeoff import label as label_of
+from hfprune.results.reader import Results
 
 
 class TradeoffFigure(FigurePublication):
@@ -25,8 +26,8 @@ class TradeoffFigure(FigurePublication):
     shows = "latency"
     empty = "Quality against speed: not measured"
 
-    def values(self, data: Collected) -> pd.DataFrame:
-        cells = tradeoff(data.levels, data.declared)
+    def values(self, data: Results) -> pd.DataFrame:
+        cells = data.with_calibrated(tradeoff(data.levels, data.declared))
         parts = []
         for gain, sign in GAINS.items():
             scale = 1 if sign > 0 else 100
@@ -35,14 +36,14 @@ class TradeoffFigure(FigurePublication):
                 names |= {f"{gain}_low": "left", f"{gain}_high": "right"}
                 names |= {THEORY[gain][0]: "theory"} if gain in THEORY else {}
                 part = cells.rename(columns=names).reindex(
-                    columns=["model", "method", "ratio", *names.values()]
+                    columns=["model", "calibrated", "method", "ratio", *names.values()]
                 )
                 part = part.assign(place=scale * part["place"], quality=quality, gain=gain)
                 parts.append(part.dropna(subset=["place", "value"]))
         found = pd.concat(parts).sort_values("model", kind="stable", ignore_index=True)
         return found if (found["method"] != DENSE).any() else found[:0]
 
-    def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
+    def draw(self, values: pd.DataFrame, data: Results) -> Figure:
         drawn, rows, panels = values.assign(group=values["method"]), [], []
         for (model, quality), part in drawn.groupby(["model", "quality"], sort=False):
             cells: list[Chart | str] = []
@@ -52,7 +53,7 @@ class TradeoffFigure(FigurePublication):
                     cells.append(f"{label}: not measured")
                     continue
                 label += " (% of dense)" * (GAINS[gain] < 0)
-                cells.append(Chart(shown, data.looks, label_of(quality, data.declared), label))
+                cells.append(Chart(shown, looks_of(data), label_of(quality, data.declared), label))
                 panels.append((gain, shown))
             rows.append((f"{model}, {label_of(quality, data.declared)}", cells))
         entries = [Line2D([], [], color=GREY, marker="|", linestyle="", label="Theoretical speed-up")]
@@ -60,7 +61,7 @@ class TradeoffFigure(FigurePublication):
         figure = sheet(rows, title, height=1.7, entries=entries)
         axes = [ax for ax in figure.axes if ax.axison]
         for ax, (gain, shown) in zip(axes, panels, strict=True):
-            colours = [data.looks[method].colour for method in shown["method"]]
+            colours = [looks_of(data)[method].colour for method in shown["method"]]
             if gain in THEORY:
                 ax.scatter(shown["theory"], shown["value"], c=colours, marker="|", zorder=0)
                 faint: dict[str, Any] = {"linewidth": 0.5, "alpha": 0.4, "zorder": 0}

@@ -4,13 +4,13 @@ from operator import add
 
 import pandas as pd
 
-from hfprune.analysis.condition import ARITHMETIC, NOT_APPLICABLE, NOT_COMPARABLE, NOT_RUN, VERDICTS
-from hfprune.analysis.effect import Effect
 from hfprune.calibration.folds import MIN_DRAWS
-from hfprune.report.cells import counts, ratio_column, texts, words
-from hfprune.report.collected import Collected
+from hfprune.effects.condition import ARITHMETIC, NOT_APPLICABLE, NOT_COMPARABLE, NOT_RUN, VERDICTS
+from hfprune.effects.effect import Effect
+from hfprune.report.cells import calibration_columns, counts, ratio_column, texts, words
 from hfprune.report.publication import TablePublication
 from hfprune.report.typeset import MISSING, Column, Table
+from hfprune.results.reader import Results
 from hfprune.study import paths
 
 
@@ -21,7 +21,7 @@ class ClaimsTable(TablePublication):
     reads = (paths.CLAIMS,)
     empty = "The paper has no claims."
 
-    def make(self, data: Collected) -> Table:
+    def make(self, data: Results) -> Table:
         rows = data.claims
         claims = rows.drop_duplicates("claim").set_index("claim")
         found = pd.crosstab(rows["claim"], rows["verdict"])
@@ -58,6 +58,7 @@ def _comparisons(rows: pd.DataFrame) -> Table:
     columns = [
         Column("Model", rows["model"].tolist(), words=True),
         Column("Kind", rows["kind"].tolist(), words=True),
+        *calibration_columns(rows),
         *([ratio_column(rows)] if rows["ratio"].notna().any() else []),
         *([Column("Metric", rows["metric"].tolist(), words=True)] if rows["metric"].nunique() > 1 else []),
         Column("Effect", [effect.texts[0] or MISSING for effect in effects]),
@@ -82,7 +83,7 @@ def _notes(rows: pd.DataFrame) -> list[str]:
         notes.append(
             "Interval: Student's t of a two-way variance over draws of the calibration and items, paired, "
             "lengthened by Hall's transformation on the side of a long tail of items; the "
-            f"variance over draws is that over seeds, from {MIN_DRAWS} of them, pooled with that over resampled "
+            f"variance over draws is that over samples, from {MIN_DRAWS} of them, pooled with that over resampled "
             "calibrations where there are any. Minimum detectable effect: the smallest distance from the "
             "threshold that this study would have shown in 80 % of repetitions"
             + (", as a factor." if {*rows["neutral"]} == {1} else ".")

@@ -1,10 +1,12 @@
 """What ten times as many calibration sequences change."""
 
-from hfprune.analysis.questions import OWN_SLOPE, SLOPE
-from hfprune.report.cells import counts, differences, present, ratio_column
-from hfprune.report.collected import Collected
+from hfprune.effects.effect import Effect
+from hfprune.effects.questions import OWN_SLOPE, SLOPE
+from hfprune.report.cells import calibration_columns, counts, differences, present, ratio_column
+from hfprune.report.looks import looks_of
 from hfprune.report.publication import TablePublication
 from hfprune.report.typeset import Column, Table
+from hfprune.results.reader import Results
 from hfprune.study import paths
 
 
@@ -15,17 +17,18 @@ class Dose(TablePublication):
     reads = (paths.EFFECTS,)
     empty = "No method was calibrated on samples of several sizes."
 
-    def make(self, data: Collected) -> Table:
-        """Lay out a row a method or difference and outcome, of the first of each measure."""
+    def make(self, data: Results) -> Table:
+        """Lay out one row per method or difference and outcome, of the first of each measure."""
         rows, outcomes = data.effects, data.declared.first_outcomes()
         rows = rows[rows["question"].isin([OWN_SLOPE, SLOPE]) & rows["outcome"].isin(outcomes)]
-        keys = ["model", "ratio", "method", "against", "outcome"]
+        keys = ["model", "calibration", "ratio", "method", "against", "outcome"]
         numbers = rows[[*keys, "value", "low", "high", "p", "holm", "draws", "resamples", "n"]]
         columns = [
             ratio_column(rows),
-            Column("Method", differences(rows, data.looks), words=True),
+            *calibration_columns(rows),
+            Column("Method", differences(rows, looks_of(data)), words=True),
             Column("Outcome", [outcomes[name].heading for name in rows["outcome"]], words=True),
-            Column("Per tenfold", [str(data.effect(row)) for row in rows.to_dict("records")]),
+            Column("Per tenfold", [str(Effect.of_row(row)) for row in rows.to_dict("records")]),
             Column("Samples", counts(rows["draws"])),
             Column("Resamples", counts(rows["resamples"])),
         ]

@@ -1,9 +1,19 @@
 """Variation between calibration samples."""
 
-from hfprune.report.cells import counts, differences, present, ratio_column, texts, together, with_intervals
-from hfprune.report.collected import Collected
+from hfprune.report.cells import (
+    calibration_columns,
+    counts,
+    differences,
+    present,
+    ratio_column,
+    texts,
+    together,
+    with_intervals,
+)
+from hfprune.report.looks import looks_of
 from hfprune.report.publication import TablePublication
 from hfprune.report.typeset import Column, Table
+from hfprune.results.reader import Results
 from hfprune.study import paths
 
 
@@ -14,16 +24,17 @@ class Draws(TablePublication):
     reads = (paths.DRAWS,)
     empty = "No method was calibrated twice, on samples or resamples."
 
-    def make(self, data: Collected) -> Table:
+    def make(self, data: Results) -> Table:
         rows, effects = data.draws.fillna({"against": ""}), data.declared.first_outcomes()
         measured = [effects[name] for name in rows["outcome"]]
         outcomes = [row.label + " (logarithm)" * (row.metric.effect == "ratio") for row in measured]
         columns = [
             ratio_column(rows),
-            Column("Method", differences(rows, data.looks), words=True),
+            *calibration_columns(rows),
+            Column("Method", differences(rows, looks_of(data)), words=True),
             Column("Outcome", outcomes, words=True),
-            Column("Draws", texts(rows["seeds"], "{:,.0f}")),
-            Column("SD over draws", texts(rows["seeds_sd"], "{:.4f}")),
+            Column("Draws", texts(rows["draws"], "{:,.0f}")),
+            Column("SD over draws", texts(rows["draws_sd"], "{:.4f}")),
             Column("Resamples", counts(rows["resamples"])),
             Column("SD over resamples", texts(rows["resamples_sd"], "{:.4f}")),
             Column(
@@ -36,8 +47,8 @@ class Draws(TablePublication):
             ),
         ]
         notes = [
-            "SD over draws: standard deviation of the mean over items when the calibration is drawn again with "
-            "another seed. SD over resamples: the same when the folds of one calibration are drawn with "
+            "SD over draws: standard deviation of the mean over items of another sample of the "
+            "calibration. SD over resamples: the same when the folds of one calibration are drawn with "
             "replacement, corrected for their number; root mean square over the draws. Ratio of SDs: the first "
             "divided by the second, with its 95 % interval; a resampling that tells the variation between "
             "calibration samples has 1 inside. A minus: paired differences."

@@ -4,17 +4,20 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from hfprune.analysis.effect import ALPHA, BETTER
-from hfprune.analysis.tidy import NEURONS
-from hfprune.report.cells import present, ratio_column, texts, words
-from hfprune.report.collected import Collected
-from hfprune.report.effects import AT, agreement_on_neurons, beside_reference
+from hfprune.effects.effect import ALPHA, BETTER, Effect
+from hfprune.report.cells import calibration_columns, present, ratio_column, texts, words
+from hfprune.report.effects import AT, GROUP, agreement_on_neurons, beside_reference
+from hfprune.report.looks import looks_of
 from hfprune.report.publication import TablePublication
 from hfprune.report.typeset import MISSING, Column, Table
+from hfprune.results.files import NEURONS
+from hfprune.results.reader import Results
 from hfprune.rounding import percent
 from hfprune.study import paths
 
 NUMBERS = ["value", "low", "high", "holm"]
+# Tables without a row have columns without a type.
+TYPES = {"ratio": float, "calibrated": str}
 
 
 class EffectsTable(TablePublication):
@@ -24,22 +27,22 @@ class EffectsTable(TablePublication):
     reads = (paths.EFFECTS, NEURONS)
     empty = "No two methods were measured at the same ratio."
 
-    def make(self, data: Collected) -> Table:
+    def make(self, data: Results) -> Table:
         """Lay out one row a method, and one a further draw of the reference, which agrees on neurons alone."""
         effects = beside_reference(data)
         rows = _rows(data, effects)
-        looks, outcomes = data.looks, data.declared.first_outcomes()
-        seeds = ["" if pd.isna(seed) else f", seed {seed:.0f}" for seed in rows["seed"]]
-        methods = [looks[method].label + seed for method, seed in zip(rows["method"], seeds, strict=True)]
+        looks, outcomes = looks_of(data), data.declared.first_outcomes()
+        draws = ["" if pd.isna(draw) else f", draw {draw:.0f}" for draw in rows["draw"]]
+        methods = [looks[method].label + draw for method, draw in zip(rows["method"], draws, strict=True)]
         references = [looks[name].label for name in rows["reference"]]
         cells = {
-            (*(row[name] for name in AT), row["outcome"]): _text(data, row)
-            for row in effects.to_dict("records")
+            (*(row[name] for name in AT), row["outcome"]): _text(row) for row in effects.to_dict("records")
         }
         keys = [*rows[AT].itertuples(index=False, name=None)]
-        alone = rows["seed"].notna().tolist()
+        alone = rows["draw"].notna().tolist()
         columns = [
             ratio_column(rows),
+            *calibration_columns(rows),
             Column("Method", methods, words=True),
             *([Column("Reference", references, words=True)] if len({*references}) > 1 else []),
             Column("Differs in", words(rows["differs"]), words=True, prose=True),
@@ -57,40 +60,40 @@ class EffectsTable(TablePublication):
         return Table(rows, columns, [*_notes(data, references, [column.heading for column in columns])])
 
 
-def _rows(data: Collected, effects: pd.DataFrame) -> pd.DataFrame:
+def _rows(data: Results, effects: pd.DataFrame) -> pd.DataFrame:
     """Return the numbers of the table: of each method its agreement with the reference, and its effects."""
     about = effects.rename(columns={"against": "reference"}).drop_duplicates(AT)
-    wide = about[[*AT, "reference", "differs", "draws", "resamples"]].astype({"ratio": float})
+    wide = about[[*AT, "reference", "differs", "draws", "resamples"]].astype(TYPES)
     for name, part in effects.groupby("outcome", sort=False):
         named = part[[*AT, *NUMBERS]].rename(columns={one: f"{name} {one}" for one in NUMBERS})
         wide = wide.merge(named, "left", on=AT)
     agreement = agreement_on_neurons(data)
     agreed = ["overlap", "rank_correlation", "near_cut"]
-    agreement = agreement.reindex(columns=[*AT, "reference", "seed", *agreed])
-    agreement = agreement.astype({"ratio": float, "seed": float})
+    agreement = agreement.reindex(columns=[*AT, "reference", "draw", *agreed])
+    agreement = agreement.astype(TYPES | {"draw": float})
     blank = {*data.blanks[AT].itertuples(index=False, name=None)}
     applicable = [at not in blank for at in agreement[AT].itertuples(index=False, name=None)]
     agreement = agreement.loc[applicable]
-    beside = agreement[agreement["seed"].isna()].drop(columns="seed")
-    rows = wide.merge(beside, "outer", on=[*AT, "reference"]).assign(seed=float("nan"))
-    again = agreement[agreement["seed"].notna()].assign(differs="seed", draws=1)
+    beside = agreement[agreement["draw"].isna()].drop(columns="draw")
+    rows = wide.merge(beside, "outer", on=[*AT, "reference"]).assign(draw=float("nan"))
+    again = agreement[agreement["draw"].notna()].assign(differs="draw", draws=1)
     order = {key: place for place, key in enumerate(wide[AT].itertuples(index=False, name=None))}
     both = pd.concat([rows, again], ignore_index=True).fillna({"differs": ""})
     places = [order.get(at, len(order)) for at in both[AT].itertuples(index=False, name=None)]
-    both = both.assign(place=places).sort_values(["model", "ratio", "place", "method", "seed"], kind="stable")
+    both = both.assign(place=places).sort_values([*GROUP, "place", "method", "draw"], kind="stable")
     return both.drop(columns="place").reset_index(drop=True)
 
 
-def _text(data: Collected, row: dict) -> str:
+def _text(row: dict) -> str:
     """Return an effect in words, bold where it is better even by Holm's correction."""
-    effect = data.effect(row)
+    effect = Effect.of_row(row)
     return f"**{effect}**" if effect.sure and effect.standing == BETTER else str(effect)
 
 
-def _notes(data: Collected, references: list[str], headings: list[str]) -> Iterator[str]:
+def _notes(data: Results, references: list[str], headings: list[str]) -> Iterator[str]:
     outcomes = data.declared.first_outcomes()
     yield (
-        f"Reference: {' or '.join(dict.fromkeys(references))}, seed by seed on the same items; without recovery."
+        f"Reference: {' or '.join(dict.fromkeys(references))}, draw by draw on the same items; without recovery."
     )
     yield (
         "Differs in: the settings that differ from the reference's; options that only one of two criteria has do "

@@ -1,11 +1,12 @@
 """Learning curves of recovery: the loss on held-out pairs, and what the last doubling of the data brought."""
 
 from hfprune.report.cells import head_columns, in_order, texts, with_errors, with_intervals
-from hfprune.report.collected import Collected
+from hfprune.report.looks import looks_of
 from hfprune.report.publication import TablePublication
 from hfprune.report.typeset import Column, Table
+from hfprune.results.reader import Results
 
-_CURVE = ["model", "ratio", "method", "seed", "recovery"]
+_CURVE = ["model", "ratio", "calibrated", "method", "draw", "recovery"]
 
 
 class LearningTable(TablePublication):
@@ -14,18 +15,18 @@ class LearningTable(TablePublication):
     order = 11
     empty = "No recovery was measured as it trained."
 
-    def make(self, data: Collected) -> Table:
+    def make(self, data: Results) -> Table:
         by_step = data.curves.sort_values("step").groupby(_CURVE)
         rows = by_step.tail(1).merge(by_step.head(1)[[*_CURVE, "loss"]], on=_CURVE, suffixes=("", "_before"))
-        rows = in_order(rows, _CURVE, data.looks)
+        rows = in_order(rows, _CURVE, looks_of(data))
         several = rows["recovery"].nunique() > 1
         doublings, intervals = with_intervals(
             rows["doubling"], rows["doubling_low"], rows["doubling_high"], "{:+.3f}", neutral=0
         )
-        seed = Column("Seed", texts(rows["seed"], "{}"))
+        draw = Column("Draw", texts(rows["draw"], "{}"))
         columns = [
-            *head_columns(rows if several else rows.drop(columns="recovery"), data.looks),
-            *([seed] if rows["seed"].nunique() > 1 else []),
+            *head_columns(rows if several else rows.drop(columns="recovery"), looks_of(data)),
+            *([draw] if rows["draw"].nunique() > 1 else []),
             Column("Steps", texts(rows["step"], "{:,.0f}")),
             Column("Tokens", texts(rows["tokens"], "{:,.0f}")),
             Column("Loss before", texts(rows["loss_before"], "{:.3f}")),

@@ -2,13 +2,14 @@
 
 import pandas as pd
 
-from hfprune.analysis.averages import MEAN
 from hfprune.report.cells import OURS, head_columns, in_order, present
-from hfprune.report.collected import Collected
+from hfprune.report.looks import looks_of
 from hfprune.report.publication import TablePublication
 from hfprune.report.rows import ORDER, ROW, CellForm, lay_out, mark_notes, with_blanks
 from hfprune.report.typeset import Table
 from hfprune.report.values import dotted, headings, other_values, scaled
+from hfprune.results.averages import MEAN
+from hfprune.results.reader import Results
 
 
 class MeasuresTable(TablePublication):
@@ -17,7 +18,7 @@ class MeasuresTable(TablePublication):
     order = 9
     empty = "Nothing else was measured."
 
-    def make(self, data: Collected) -> Table:
+    def make(self, data: Results) -> Table:
         cells = scaled(other_values(data.levels, data.declared))
         if cells.empty:
             return Table(pd.DataFrame(columns=ROW[:-1]), [], [])
@@ -35,7 +36,7 @@ class MeasuresTable(TablePublication):
         keys = map(dotted, zip(cells["measure"], cells["metric"], cells["task"], strict=True))
         cells = cells.assign(source=OURS, key=[*keys], printed=pd.NA, confidence=pd.NA)
         cells = with_blanks(cells, data.blanks, forms)
-        cells = in_order(cells, ORDER, data.looks, [*data.printed.models.values()])
+        cells = in_order(cells, ORDER, looks_of(data), [*data.printed.models.values()])
         numbers, laid = lay_out(cells, forms, {})
-        columns = present([*head_columns(numbers, data.looks), *laid])
+        columns = present([*head_columns(numbers, looks_of(data)), *laid])
         return Table(numbers.drop(columns=["source", "doubts"]), columns, mark_notes(columns, cells))

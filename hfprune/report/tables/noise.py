@@ -2,15 +2,18 @@
 
 import pandas as pd
 
-from hfprune.report.cells import differences, present, ratio_column, texts
-from hfprune.report.collected import Collected
-from hfprune.report.effects import AT, beside_reference
+from hfprune.effects.effect import Effect
+from hfprune.report.cells import calibration_columns, differences, present, ratio_column, texts
+from hfprune.report.effects import AT, GROUP, beside_reference
+from hfprune.report.looks import looks_of
 from hfprune.report.publication import TablePublication
 from hfprune.report.typeset import MISSING, Column, Table
+from hfprune.results.reader import Results
 from hfprune.study import paths
 
 PAIR = [*AT, "against", "outcome"]
 OWN = ["again", "overlap"]
+TYPES = {"ratio": float, "calibrated": str}
 
 
 class Noise(TablePublication):
@@ -20,17 +23,17 @@ class Noise(TablePublication):
     reads = (paths.EFFECTS, paths.DRAWS)
     empty = "No two methods were calibrated twice, on samples or resamples."
 
-    def make(self, data: Collected) -> Table:
-        """Lay out a row an effect, of methods without recovery, on the first outcome of each measure."""
+    def make(self, data: Results) -> Table:
+        """Lay out one row per effect, of methods without recovery, on the first outcome of each measure."""
         draws, outcomes = data.draws.fillna({"against": ""}), data.declared.first_outcomes()
         own, pairs = (draws[(draws["against"] == "") == alone] for alone in (True, False))
         # Tables without a row have columns without a type.
-        rows = beside_reference(data).astype({"ratio": float})
-        rows = rows.merge(pairs[[*PAIR, "overlap"]].astype({"ratio": float}), on=PAIR)
+        rows = beside_reference(data).astype(TYPES)
+        rows = rows.merge(pairs[[*PAIR, "overlap"]].astype(TYPES), on=PAIR)
         for side in ("method", "against"):
             named = {"method": side} | {name: f"{side}_{name}" for name in OWN}
-            alone = own[[*AT, "outcome", *OWN]].rename(columns=named).astype({"ratio": float})
-            rows = rows.merge(alone, "left", on=["model", "ratio", side, "outcome"])
+            alone = own[[*AT, "outcome", *OWN]].rename(columns=named).astype(TYPES)
+            rows = rows.merge(alone, "left", on=[*GROUP, side, "outcome"])
         metrics = [outcomes[name].metric for name in rows["outcome"]]
         for side in ("method_again", "against_again"):
             pair = zip(rows["outcome"], rows[side], strict=True)
@@ -43,9 +46,10 @@ class Noise(TablePublication):
 
         columns = [
             ratio_column(rows),
-            Column("Methods", differences(rows, data.looks), words=True),
+            *calibration_columns(rows),
+            Column("Methods", differences(rows, looks_of(data)), words=True),
             Column("Outcome", [outcomes[name].heading for name in rows["outcome"]], words=True),
-            Column("Effect", [str(data.effect(row)) for row in rows.to_dict("records")]),
+            Column("Effect", [str(Effect.of_row(row)) for row in rows.to_dict("records")]),
             Column("First, other sample", changes("method_again")),
             Column("Second, other sample", changes("against_again")),
             Column("Overlap", texts(rows["overlap"], "{:.3f}")),

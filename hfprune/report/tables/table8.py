@@ -3,9 +3,9 @@
 The paper's Table 8 beside ours.
 """
 
+from hfprune.cells import DENSE
 from hfprune.paper.printed import NOT_AVERAGED
 from hfprune.report.papers import ACCURACY, PaperTable
-from hfprune.results import DENSE
 
 
 class Table8(PaperTable):

@@ -2,11 +2,12 @@
 
 import pandas as pd
 
-from hfprune.analysis.tradeoff import QUALITIES, THEORY, label, tradeoff
 from hfprune.report.cells import head_columns, in_order, present, texts, together, with_intervals, words
-from hfprune.report.collected import Collected
+from hfprune.report.looks import looks_of
 from hfprune.report.publication import TablePublication
+from hfprune.report.tradeoff import QUALITIES, THEORY, label, tradeoff
 from hfprune.report.typeset import MISSING, Column, Table
+from hfprune.results.reader import Results
 
 _THEORY_LABELS = {"prefill_by_flops": "by FLOPs", "decode_by_parameters": "by parameters"}
 
@@ -17,12 +18,17 @@ class TradeoffTable(TablePublication):
     order = 12
     empty = "No latency was measured."
 
-    def make(self, data: Collected) -> Table:
-        rows = in_order(tradeoff(data.levels, data.declared), ("model", "ratio", "method"), data.looks)
+    def make(self, data: Results) -> Table:
+        rows = in_order(
+            tradeoff(data.levels, data.declared),
+            ("model", "ratio", "calibration", "sequences", "method"),
+            looks_of(data),
+        )
+        rows = data.with_calibrated(rows)
         removed = data.marks.drop_duplicates(["model", "method"])[["model", "method", "units"]]
-        rows.insert(3, "units", words(rows[["model", "method"]].merge(removed, "left")["units"]))
+        rows.insert(5, "units", words(rows[["model", "method"]].merge(removed, "left")["units"]))
         columns = [
-            *head_columns(rows, data.looks),
+            *head_columns(rows, looks_of(data)),
             Column("Units", [units or MISSING for units in rows["units"]], words=True),
             *(_with_interval(label(name, data.declared), rows, name, "{:.3f}") for name in QUALITIES),
             Column("Params (B)", texts(rows["parameters"], "{:.3g}", 1e-9)),
@@ -37,8 +43,8 @@ class TradeoffTable(TablePublication):
             "if a prefill took time in proportion to its operations, and a decoding step to the weights that it "
             "reads.",
             "Memory: the weights, and the KV cache of the prompts whose decoding is timed.",
-            "In brackets: 95 % interval over documents and, with several seeds, draws. Speed-ups have one over "
-            "seeds alone, since repeats in one process say nothing of another.",
+            "In brackets: 95 % interval over documents and, with several draws, draws. Speed-ups have one over "
+            "draws alone, since repeats in one process say nothing of another.",
         ]
         return Table(rows, present(columns), notes)
 

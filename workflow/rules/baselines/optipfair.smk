@@ -20,7 +20,7 @@ rule optipfair:
         * neurons_removed(Path(input.budget), wildcards.ratio, more=0.5),
         dtype=STUDY.dtype,
     message:
-        "optipfair of {wildcards.model} at {wildcards.ratio}, seed {wildcards.seed}"
+        "optipfair of {wildcards.model} at {wildcards.ratio}, draw {wildcards.draw}"
     shell:
         "HF_HUB_OFFLINE=1 optipfair prune --model-path {params.model} --pruning-type MLP_GLU --method MAW"
         " --pruning-percentage {params.percentage} --device cpu --dtype {params.dtype}"

@@ -1,0 +1,1 @@
+"""`hfprune check`: the tables of a run beside those of another run of the same study."""

@@ -1,0 +1,133 @@
+"""What another run of a study may change in its tables, as `docs/results.md` states it."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from hfprune.checking.by_key import EQUAL, Compared, Limit, number
+from hfprune.provenance import CODE
+from hfprune.results.declarations import Declarations
+
+# What follows from outcomes, beside their `value`, in any table: numbers, and words with numbers.
+FOLLOWING = (
+    *("stderr", "sd", "low", "high", "base", "p", "holm", "detectable", "needs", "note"),
+    *("draws_sd", "resamples_sd", "quotient", "quotient_low", "quotient_high", "again", "share", "balanced"),
+    *("overlap", "rank_correlation", "near_cut", "jaccard", "expected"),
+)
+# These differ from each other where they are near zero, and have a common rounding.
+_SIDES = ["value", "low", "high", "base"]
+# The parts of a record that are of the machine, and of the run.
+OF_MACHINE = ("packages", "hardware")
+OF_RUN = (
+    *("commit", "version", "started", *OF_MACHINE, "cost"),
+    # Of the code of a criterion or a measure, which changes with a comment; what it computes is compared.
+    *(f"inputs.{role}" for role in CODE),
+    *("settings.batch_tokens", "settings.scoring.batch_tokens", "more.batch_tokens_that_fitted"),
+)
+# The inputs that a run makes itself, by which a cell's model is another one; and another such, of every model.
+MADE_INPUTS = [f"inputs.{name}" for name in ("plan", "resampled", "linear", "adapter")]
+HASHES = (*MADE_INPUTS, "inputs.scores")
+CELL = ["model", "method", "calibration", "sequences", "ratio", "recovery"]
+_OF_VALUE = 0.01  # the error of a value that has none, relative to it
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """The limits of each table's columns.
+
+    `moved` are the cells, by `CELL`, whose plan or adapter is another one, or that other packages or another
+    machine measured. Their values must lie within the intervals; those of all others must be equal but for
+    rounding. `changed` are the models of which any item is not equal.
+    """
+
+    declared: Declarations
+    moved: Collection[tuple[str, ...]] = ()
+    changed: Collection[str] = ()
+
+    def after(self, items: Compared) -> "Allowed":
+        """Return the limits of the other tables, for which the items tell which models have changed."""
+        unequal = items.kept[(items.found != EQUAL) & ~self._once(items.kept)]
+        return replace(self, changed={*unequal["model"]})
+
+    def in_items(self, rows: pd.DataFrame, made: pd.DataFrame) -> Mapping[str, Limit]:
+        """Return the limits of outcomes, whose size is also that of the mean outcome of the cell and task."""
+        once = self._once(rows)
+        cells = [rows[name] for name in [*CELL, "measure", "task"]]
+        numbers = {name: number(rows[name]) for name in rows}
+        return {
+            name: Limit(
+                size=values.abs().groupby(cells).transform("mean"),
+                left_out=(once | self._moved(rows)) & values.notna(),
+                least=np.where(once, 0.0, np.nan),
+            )
+            for name, values in numbers.items()
+            if values.notna().any()
+        }
+
+    def in_values(self, rows: pd.DataFrame, made: pd.DataFrame) -> Mapping[str, Limit]:
+        """Return the limits of values and of what compares them."""
+        once, moved = self._once(rows), self._moved(rows)
+        sides = pd.DataFrame({name: number(rows[name]).abs() for name in _SIDES if name in rows}, rows.index)
+        size = sides.max(axis=1)
+        # A time is not negative, nor is its error, nor the quotient of two, by which times are compared; but the
+        # low end of an interval may be.
+        positive = np.where(once, 0.0, np.nan)
+        limits = {
+            name: Limit(
+                size if name in _SIDES else 0.0,
+                left_out=once | moved,
+                least=np.nan if name == "low" else positive,
+            )
+            for name in FOLLOWING
+            if name in rows
+        }
+        if "value" not in rows:
+            return limits
+        value, low, high = (number(rows[name]) for name in _SIDES[:3])
+        if "stderr" in rows:
+            half = 2 * number(rows["stderr"]).fillna(_OF_VALUE * value.abs())
+            low, high = low.fillna(value - half), high.fillna(value + half)
+        left_out, least = once | (moved & low.isna()), np.where(once, 0.0, -np.inf)
+        return limits | {"value": Limit(size, low.where(moved), high.where(moved), left_out, least)}
+
+    def in_records(self, rows: pd.DataFrame, made: pd.DataFrame) -> Mapping[str, Limit]:
+        """Return the limits of settings, inputs and curves; of what is of the run, numbers are not negative."""
+        changed, moved = rows["model"].isin(self.changed), self._moved(rows)
+        found = {}
+        for name in rows:
+            part = name.partition(".")[0]
+            if part in OF_RUN or name in OF_RUN:
+                least = np.where(number(made[name]).notna(), 0.0, np.nan)
+                found[name] = Limit(left_out=True, least=least)
+            elif name in HASHES:
+                found[name] = Limit(left_out=changed)
+            elif part in ("curve", "more"):
+                found[name] = Limit(left_out=moved)
+        return found
+
+    def _once(self, rows: pd.DataFrame) -> pd.Series:
+        """Tell which rows are of times or memory. A claim names no measure, and an item is of all its metrics."""
+        names = [name for name in ("measure", "metric") if name in rows]
+        once = [row for row in self.declared if not row.metric.repeatable]
+        values = [{"measure": row.measure, "metric": row.metric.name} for row in once]
+        return _among(rows, names, {tuple(of[name] for name in names) for of in values} - {()})
+
+    def _moved(self, rows: pd.DataFrame) -> pd.Series:
+        """Tell which rows are of a moved cell or, in a table that compares cells, of a model with one."""
+        names = CELL if {"draw", "measure"} <= {*rows} else CELL[:1]
+        return _among(rows, names, {cell[: len(names)] for cell in self.moved})
+
+
+def moved(records: Compared) -> set[tuple[str, ...]]:
+    """Return the cells of the records that have another plan or adapter, other packages or another machine."""
+    names = [name for name in records.outside if name in MADE_INPUTS or name.partition(".")[0] in OF_MACHINE]
+    others = records.outside[names].any(axis=1)
+    return {*records.kept.loc[others[others].index, CELL].itertuples(index=False, name=None)}
+
+
+def _among(rows: pd.DataFrame, names: Sequence[str], some: Collection[tuple[str, ...]]) -> pd.Series:
+    """Tell which rows have one of these combinations in these columns."""
+    pairs = zip(*(rows[name] for name in names), strict=True) if names else [()] * len(rows)
+    return pd.Series([pair in some for pair in pairs], rows.index, dtype=bool)

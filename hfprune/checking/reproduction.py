@@ -1,0 +1,150 @@
+"""A study's tables beside those of another run of it: what is equal, what is not, and what may be why."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from itertools import chain, islice
+from pathlib import Path
+
+import pandas as pd
+
+from hfprune.cells import KEY
+from hfprune.checking.allowed import OF_MACHINE, OF_RUN, Allowed, moved
+from hfprune.checking.by_key import INSIDE, KINDS, OUTSIDE, ROUNDED, Compared, by_key, number
+from hfprune.checking.flat import read_flat, read_lines
+from hfprune.errors import HfpruneError
+from hfprune.results.declarations import Declarations, declare
+from hfprune.results.files import ITEMS, RECORDS, RESULTS, STUDY
+from hfprune.settings import load
+from hfprune.study import paths
+from hfprune.study.study import Study
+
+# The columns that tell the rows of a table apart, of whichever table has them.
+NAMES = (
+    *KEY,
+    *("question", "against", "against_recovery", "outcome", "claim", "kind", "reference"),
+    *("resample", "item", "layer", "method_a", "method_b"),
+)
+# How many differences are listed.
+MOST = 20
+
+Found = Mapping[str, Compared]
+
+
+def study_name(folder: Path) -> str:
+    """Return the name of the study that a folder of `collect` is of.
+
+    Raises:
+        HfpruneError: its values cannot be read, or there is none.
+    """
+    named = read_flat(folder / RESULTS).get("study", pd.Series(dtype=str)).mode()
+    if named.empty:
+        raise HfpruneError(f"{folder / RESULTS}: holds no result of a study; run `hfprune collect` first")
+    return str(named[0])
+
+
+def reproduction(kept: Path, made: Path, render: Callable[[list[str]], Path]) -> tuple[bool, str]:
+    """Return whether a run gives the kept tables, and the comparison as Markdown.
+
+    The tables of the paper are made of the others, so that the run's are compared with what its own others give.
+
+    Args:
+        kept: folder of the kept tables.
+        made: folder of the run's.
+        render: makes tables of the paper anew from the run's, by their names, and returns their folder.
+
+    Raises:
+        HfpruneError: a file cannot be read.
+    """
+    names = [name for name in (*paths.TIDY, *paths.ANALYSED) if (kept / name).exists()]
+    missing = [name for name in names if not (made / name).exists()]
+    tables = [
+        {name: read_flat(folder / name) for name in names if name not in missing} for folder in (kept, made)
+    ]
+    found = dict(compared(declare(load(Study, kept / STUDY)), *tables))
+    shown = [file.relative_to(kept).as_posix() for file in sorted((kept / paths.TABLES).glob("*.*"))]
+    missing += [name for name in shown if not (made / name).exists()]
+    if shown and not missing and all(one.failed.empty for one in found.values()):
+        again = render([*dict.fromkeys(Path(name).stem for name in shown)])
+        found |= {
+            name: by_key(read_lines(again / Path(name).name), read_lines(made / name), ["line"])
+            for name in shown
+        }
+    failed = [f"{name}: missing" for name in missing]
+    lines = chain(failed, (f"{name}: {line}" for name, one in found.items() for line in one.described()))
+    number = len(failed) + sum(len(one.failed) for one in found.values())
+    return not number, _text(made, found, [*islice(lines, MOST)], number)
+
+
+def compared(
+    declared: Declarations, kept: Mapping[str, pd.DataFrame], made: Mapping[str, pd.DataFrame]
+) -> Iterator[tuple[str, Compared]]:
+    """Yield each table of a study beside that of the run, by its file; the items first.
+
+    The records tell where other items may differ, and the items, where other tables may.
+    """
+    allowed, both = Allowed(declared), {name: (kept[name], made[name]) for name in kept}
+    if RECORDS in both:
+        allowed = replace(allowed, moved=moved(by_key(*both[RECORDS], NAMES)))
+    if ITEMS in both:
+        items = by_key(*both.pop(ITEMS), NAMES, allowed.in_items)
+        yield ITEMS, items
+        allowed = allowed.after(items)
+    for name, tables in both.items():
+        limits = {RECORDS: allowed.in_records, STUDY: lambda *_: {}}.get(name, allowed.in_values)
+        yield name, by_key(*tables, NAMES, limits)
+
+
+def _text(made: Path, found: Found, failed: list[str], number: int) -> str:
+    counts = pd.DataFrame([one.found.value_counts().reindex([*KINDS]) for one in found.values()])
+    counts = counts.fillna(0).astype(int).groupby([name.split("/")[0] for name in found], sort=False).sum()
+    counts = counts.rename_axis("file")
+    answer = "Numbers within the intervals" if counts[INSIDE].any() else "The same numbers, up to rounding"
+    lines = [f"{'Not the same numbers' if number else answer}: {made}.", "", counts.to_markdown(), ""]
+    if number:
+        first = f", of which these are the first {MOST}" if number > MOST else ""
+        lines += [
+            f"Rows outside, missing or added: {number}{first}.",
+            "",
+            *(f"- {line}" for line in failed),
+            "",
+        ]
+    if RESULTS in found:
+        lines += _largest(found[RESULTS])
+    lines += [
+        f"Not compared in {name}: {', '.join(_left_out(one))}." for name, one in found.items() if one.left_out
+    ]
+    if RECORDS in found:
+        lines += _differing(found[RECORDS])
+    return "\n".join(lines) + "\n"
+
+
+def _largest(values: Compared) -> Iterator[str]:
+    """Yield the largest difference of a value that was compared, relative to it."""
+    compared = values.found.isin([ROUNDED, INSIDE, OUTSIDE])
+    before, after = (number(side.loc[compared, "value"]) for side in (values.kept, values.made))
+    gap = (after - before).abs() / before.abs().where(before != 0, 1)
+    if gap.max() > 0:
+        at = gap.idxmax()
+        where = ", ".join(filter(None, values.kept.loc[at, [*values.key]]))
+        yield f"The largest difference: {before[at]:.6g} → {after[at]:.6g} ({where})."
+
+
+def _left_out(one: Compared) -> Iterator[str]:
+    """Yield the columns that were not compared, with the metrics or measures of their rows if they are not all."""
+    by = next((name for name in ("metric", "measure") if name in one.kept), "")
+    groups: dict[str, dict[str, None]] = {}
+    for name, rows in one.left_out.items():
+        of = "" if rows.all() or not by else " of " + ", ".join(sorted({*one.kept.loc[rows, by]} - {""}))
+        groups.setdefault(of, {})[name if name in OF_RUN else name.partition(".")[0]] = None
+    return (f"{', '.join(names)}{of}" for of, names in groups.items())
+
+
+def _differing(records: Compared) -> Iterator[str]:
+    """Yield the versions, the precision and the hardware that differ."""
+    for name in records.kept:
+        part, _, rest = name.partition(".")
+        if part in OF_MACHINE or name == "settings.dtype":
+            before, after = ({*map(str, side[name].dropna())} for side in (records.kept, records.made))
+            if before != after:
+                shown = (", ".join(sorted(side)) or "not kept" for side in (before, after))
+                yield f"{rest} differs: {' → '.join(shown)}."

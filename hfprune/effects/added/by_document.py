@@ -1,0 +1,87 @@
+"""On which documents a method is better than its reference: its effect over the dense model's entropy on each."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+
+import numpy as np
+
+from hfprune.effects.comparisons import DENSE_SIDE, ComparedBy, Comparison, comparisons
+from hfprune.effects.questions import REFERENCE, Side, questions
+from hfprune.results.effect_rows import EffectRow
+from hfprune.results.evidence import Evidence
+from hfprune.statistics.estimates import estimate
+from hfprune.statistics.outcomes import Contrast, NotComparableError, Outcomes, contrast
+from hfprune.study.added_effects import AddedEffects
+
+ENTROPY = "output_entropy"
+
+
+class ByDocument(AddedEffects):
+    """By how much an effect changes where the dense model's output entropy is a nat higher."""
+
+    question = "by_document"
+    needs = ENTROPY
+
+    def rows(self, evidence: Evidence) -> Iterator[EffectRow]:
+        """Yield one row per method with a reference, and outcome that was measured on the crops of an entropy."""
+        return slopes_over_entropy(evidence, evidence)
+
+
+def slopes_over_entropy(evidence: Evidence, entropies: Evidence) -> Iterator[EffectRow]:
+    """Yield the slopes of a study's effects over the dense models' entropies, which another study may have."""
+    of_dense = {
+        (compared.model, entropies.tasks(compared.outcome.declared.measure)[0]): compared.sides[DENSE_SIDE]
+        for compared in comparisons(entropies, ComparedBy.first_of(entropies))
+        if compared.outcome.declared.kind == ENTROPY and DENSE_SIDE in compared.sides
+    }
+    others = (one for one in ComparedBy.first_of(evidence) if one.declared.kind != ENTROPY)
+    for compared in comparisons(evidence, others):
+        texts = evidence.tasks(compared.outcome.declared.measure)
+        entropy = of_dense.get((compared.model, texts[0])) if len(texts) == 1 else None
+        for asked in questions(evidence.study, compared.model, compared.sides) if entropy else ():
+            if asked.name == REFERENCE and entropy:
+                with suppress(NotComparableError):
+                    sides = compared.sides[asked.left], compared.sides[asked.right]
+                    yield _row(compared, *asked[1:], over_entropy(*sides, entropy))
+
+
+def _row(compared: Comparison, left: Side, right: Side, slopes: Contrast) -> EffectRow:
+    declared = compared.outcome.declared
+    unit = "" if declared.neutral else f"{declared.unit} per nat".strip()
+    return compared.row(ByDocument.question, left, right, estimate(slopes), better="", unit=unit)
+
+
+def over_entropy(method: Outcomes, reference: Outcomes, entropy: Outcomes) -> Contrast:
+    """Return outcomes whose mean over items is the slope of a difference over the entropy, for each draw.
+
+    With the slope b of a draw, weights w = (e - ē) / Σ (e - ē)², the leverage h and n items, an item with the
+    residual r from the slope of all draws has b + n·w·r / (1 - h), centred. So the variance over items is that
+    of a least-squares slope without equal variances ("HC3"), and draws and documents count as in every effect.
+
+    Source: MacKinnon and White, "Some Heteroskedasticity-Consistent Covariance Matrix Estimators with Improved
+    Finite Sample Properties", 1985.
+
+    Raises:
+        NotComparableError: the three were not measured on the same items.
+    """
+    (items,) = next(iter(entropy.values())).values()
+    (task,) = next(iter(method.values()))
+    # The entropy enters with weight 0, by which it must have the same items.
+    found = contrast([(1.0, method), (-1.0, reference), (0.0, {None: {task: items}})])
+    centred = items.to_numpy(np.float64) - items.mean()
+    n, weights = len(centred), centred / (centred @ centred)
+    leverage = 1 / n + centred * weights
+    common = float((found.tasks[task] @ weights).mean())
+
+    def weighed(outcomes: np.ndarray) -> np.ndarray:
+        residuals = outcomes - outcomes.mean(-1, keepdims=True) - common * centred
+        parts = n * weights * residuals / (1 - leverage)
+        slopes = (outcomes @ weights)[..., None]
+        return slopes + parts - parts.mean(-1, keepdims=True)
+
+    return replace(
+        found,
+        tasks={task: weighed(found.tasks[task])},
+        resampled={name: weighed(array) for name, array in found.resampled.items()},
+    )

@@ -1,0 +1,172 @@
+"""The one generator of comparisons: all sides measured of one outcome, model, calibration and ratio."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import Any, Self
+
+import numpy as np
+
+from hfprune.assets.known_tasks import with_same_choices
+from hfprune.cells import DENSE
+from hfprune.cells.recovery import Recovery
+from hfprune.effects.questions import Side
+from hfprune.results.declarations import Declaration
+from hfprune.results.effect_rows import BOTH, EffectRow, estimated
+from hfprune.results.evidence import Evidence
+from hfprune.statistics.estimates import Estimate
+from hfprune.statistics.outcomes import Contrast, NotMeasuredError, Outcomes, contrast
+from hfprune.study.calibration import Calibrated
+
+DENSE_SIDE: Side = (DENSE, Recovery.NONE)
+
+
+@dataclass(frozen=True)
+class ComparedBy:
+    """What two sides are compared by: an outcome of the study, on all tasks, on some, or on one."""
+
+    name: str
+    declared: Declaration
+    tasks: Sequence[str] | None = None
+    task: str = ""
+    family: str = ""
+
+    @classmethod
+    def all_of(cls, evidence: Evidence) -> Iterator[Self]:
+        """Yield every outcome, also without each task that a constant answer may win."""
+        families = {name: " and ".join(some) for some in evidence.hypothesis_families() for name in some}
+        for name, declared in evidence.named_outcomes.items():
+            yield cls(name, declared, family=families.get(name, name))
+            tasks = evidence.tasks(declared.measure)
+            for task in with_same_choices() if declared.kind == "zeroshot" else []:
+                left = [other for other in tasks if other != task]
+                if task in tasks and left:
+                    yield cls(without := f"{name}_without_{task}", declared, left, family=without)
+
+    @classmethod
+    def first_of(cls, evidence: Evidence) -> Iterator[Self]:
+        """Yield the first outcome of each measure, on all tasks."""
+        first = evidence.declared.first_outcomes()
+        return (outcome for outcome in cls.all_of(evidence) if outcome.name in first)
+
+    def by_task(self, evidence: Evidence) -> Iterator[Self]:
+        """Yield the outcome on each task, where it is a mean over several."""
+        tasks = evidence.tasks(self.declared.measure) if self.declared.per_task and self.tasks is None else []
+        for task in tasks if len(tasks) > 1 else []:
+            yield replace(self, tasks=[task], task=task, family=f"{self.name} of each task")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The sides that were measured on one outcome: plans of one model, from one calibration, at one ratio."""
+
+    evidence: Evidence = field(repr=False)
+    model: str
+    calibrated: Calibrated
+    ratio: float
+    outcome: ComparedBy
+    sides: Mapping[Side, Outcomes] = field(repr=False)
+    """By method and recovery; the dense model is among them."""
+
+    def difference(self, left: Side, right: Side) -> Contrast:
+        """Return the outcomes of one side less those of the other.
+
+        Raises:
+            NotComparableError: they were measured on different draws, tasks or items.
+        """
+        return contrast([(1.0, self.sides[left]), (-1.0, self.sides[right])])
+
+    def row(
+        self,
+        question: str,
+        left: Side,
+        right: Side | None,
+        it: Estimate,
+        covers: str | None = None,
+        **more: Any,
+    ) -> EffectRow:
+        """Return the row of an effect; it is one of a family where its interval covers draws and items.
+
+        Args:
+            question: what it answers.
+            left: the method with its recovery.
+            right: the other side; None for an outcome of the method's own.
+            it: the effect.
+            covers: what its interval stands for; None: draws and items, if it has one.
+            more: fields that are not as for an effect of the outcome itself.
+        """
+        declared, tasks = self.outcome.declared, self.outcome.tasks
+        covers = (BOTH if it.known else "") if covers is None else covers
+        count = len(self.evidence.tasks(declared.measure)) if tasks is None else len(tasks)
+        fields: dict[str, Any] = {
+            **estimated(it, declared.shown),
+            "tasks": count if declared.per_task else 1,
+            "p": it.p_value() if covers == BOTH else np.nan,
+            "family": self._family(question) if covers == BOTH else "",
+            "covers": covers,
+            "neutral": declared.neutral,
+            "better": declared.metric.better,
+            "unit": declared.unit,
+            "form": declared.metric.effect_form,
+            "label": declared.metric.label,
+        }
+        against, against_recovery = right or ("", "")
+        return EffectRow(
+            question=question,
+            model=self.model,
+            calibration=self.calibrated.calibration,
+            sequences=self.calibrated.sequences,
+            ratio=self.ratio,
+            method=left[0],
+            recovery=left[1],
+            against=against,
+            against_recovery=against_recovery,
+            outcome=self.outcome.name,
+            measure=declared.measure,
+            metric=declared.metric.name,
+            task=self.outcome.task,
+            **fields | more,
+        )
+
+    def _family(self, question: str) -> str:
+        """Return the name of the family: those of the study's first calibration, and of the others, are two."""
+        first, *_ = self.evidence.study.calibrations
+        others = " on other calibrations" * (self.calibrated.calibration != first)
+        return f"{question}: {self.outcome.family}{others}"
+
+
+def comparisons(evidence: Evidence, outcomes: Iterable[ComparedBy]) -> Iterator[Comparison]:
+    """Yield every comparison of a study on these outcomes: by model, outcome, ratio, and calibration.
+
+    Sides that were not measured, or are not applicable at a ratio, are left out.
+    """
+    wanted = [*outcomes]
+    for model in evidence.models:
+        for outcome, ratio in product(wanted, evidence.study.ratios_of(model)):
+            for calibrated in evidence.study.calibrated(model):
+                sides = _sides(evidence, model, calibrated, ratio, outcome)
+                yield Comparison(evidence, model, calibrated, ratio, outcome, sides)
+
+
+def _sides(
+    evidence: Evidence, model: str, calibrated: Calibrated, ratio: float, outcome: ComparedBy
+) -> dict[Side, Outcomes]:
+    study, declared = evidence.study, outcome.declared
+    tasks = None if outcome.tasks is None else [*outcome.tasks]
+    pairs = product([DENSE, *study.methods_of(model)], study.recoveries_of(model))
+    found: dict[Side, Outcomes] = {}
+    for method, recovery in dict.fromkeys([DENSE_SIDE, *pairs]):
+        if (model, method, ratio) in evidence.results.not_applicable:
+            continue
+        at = 0.0 if method == DENSE else ratio
+        cells = evidence.cells_of(model, method, calibrated, at, recovery)
+        with suppress(NotMeasuredError):
+            found[method, recovery] = evidence.outcomes(cells, declared.measure, declared.metric.name, tasks)
+    return found
+
+
+def mean(outcomes: Outcomes) -> float:
+    """Return the mean outcome of a side over draws and tasks, without its resamples."""
+    drawn = [tasks for draw, tasks in outcomes.items() if draw is None or not draw.resample]
+    return float(np.mean([items.mean() for tasks in drawn for items in tasks.values()]))

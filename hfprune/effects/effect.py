@@ -1,0 +1,101 @@
+"""An effect: one outcome of one side less (or over) that of another, and the one way in which it is written."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from hfprune.rounding import DIGITS, written
+
+ALPHA = 0.05  # of every test: an interval of 95 % that leaves no effect out has a smaller p-value
+# Places of one side beside the other, by the interval of their difference.
+STANDINGS = BETTER, ALIKE, WORSE = "better", "no significant difference", "worse"
+# The directions of better outcomes.
+DIRECTIONS = {"higher": 1, "lower": -1}
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A difference or a ratio of two sides' outcomes, with its 95 % interval; NaN is what is not known."""
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    form: str = "{:+.3f}"
+    """Format of the numbers, for `str.format`; it rounds no coarser than their interval asks for."""
+    neutral: float = 0.0
+    """What no effect is: 0 for a difference, 1 for a ratio; of a claim, its threshold."""
+    ratio: bool = False
+    """Whether sides were divided, so that the interval is one of the logarithm."""
+    better: int = 0
+    """1 if values above `neutral` are better, -1 if those below are, 0 if neither."""
+    holm: float = math.nan
+    """The p-value of no effect by Holm's method for its family; NaN where there is no family."""
+    unit: str = ""
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any], **more: Any) -> Self:
+        """Return the effect of a row of `effects.csv`."""
+        numbers = {name: float(row[name]) for name in ("value", "low", "high", "holm", "neutral")}
+        own: dict[str, Any] = numbers | {"form": str(row["form"]), "ratio": row["neutral"] == 1}
+        own["better"] = DIRECTIONS.get(row["better"], 0)
+        own["unit"] = row["unit"] if isinstance(row["unit"], str) else ""
+        return cls(**own | more)
+
+    @classmethod
+    def of_claim(cls, row: Mapping[str, Any]) -> Self:
+        """Return the effect of a row of `claims.csv`, whose ends are told apart from the claim's threshold."""
+        neutral, threshold = (float(row[name]) for name in ("neutral", "threshold"))
+        limit = neutral if math.isnan(threshold) else threshold
+        return cls.of_row({**row, "better": row["relation"]}, neutral=limit)
+
+    @property
+    def known(self) -> bool:
+        """Whether it has an interval."""
+        return not (math.isnan(self.low) or math.isnan(self.high))
+
+    @property
+    def side(self) -> int | None:
+        """-1 or 1 where the whole interval lies below or above no effect, else 0; None without an interval.
+
+        Of an exact tie, only what rounding leaves differs from no effect.
+        """
+        if not self.known:
+            return None
+        low, high = (round(end - self.neutral, DIGITS) for end in (self.low, self.high))
+        return int(low > 0) - int(high < 0)
+
+    @property
+    def sure(self) -> bool:
+        """Whether it holds by Holm's correction for its family."""
+        return self.holm < ALPHA
+
+    @property
+    def standing(self) -> str:
+        """The place of the first side beside the second, one of `STANDINGS`; "" where nobody can tell.
+
+        Where the effect has a family, one side is better only if that holds by Holm's correction.
+        """
+        if self.side is None or not self.better:
+            return ""
+        shown = self.side * self.better if self.sure or math.isnan(self.holm) else 0
+        return {1: BETTER, 0: ALIKE, -1: WORSE}[shown]
+
+    def turned(self) -> Self:
+        """Return the effect with the two sides in the other order."""
+        if self.ratio:
+            value, low, high = 1 / self.value, 1 / self.high, 1 / self.low
+        else:
+            value, low, high = -self.value, -self.high, -self.low
+        return replace(self, value=value, low=low, high=high)
+
+    @property
+    def texts(self) -> tuple[str, str]:
+        """The number and its interval for readers, each "" where it is not known."""
+        numbers = self.value, self.low, self.high
+        return written(self.form, *numbers, neutral=self.neutral, ratio=self.ratio)
+
+    def __str__(self) -> str:
+        """Return the number with its interval, and a star where it holds by Holm's correction."""
+        value, interval = self.texts
+        return value + f" ({interval})" * bool(interval) + "*" * (self.sure and bool(self.side))

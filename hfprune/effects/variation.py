@@ -1,0 +1,127 @@
+"""Variation between calibration samples: of outcomes, over draws and over resampled calibrations."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from hfprune.calibration.folds import MIN_DRAWS
+from hfprune.cells import DENSE
+from hfprune.cells.recovery import Recovery
+from hfprune.effects.comparisons import ComparedBy, comparisons
+from hfprune.results.evidence import Evidence
+from hfprune.results.files import NEURONS, read_csv
+from hfprune.results.kept_neurons import OF_PAIR
+from hfprune.statistics.estimates import LEVEL
+from hfprune.statistics.outcomes import Contrast, NotComparableError, contrast
+from hfprune.statistics.spread import RESAMPLING, resampling_dof
+from hfprune.study.reference import reference_of
+
+
+class DrawsRow(NamedTuple):
+    """How an outcome varies over draws of the calibration, on the same items.
+
+    `against` is the reference if the outcome is a method's difference from it, or empty. `value` is the mean over
+    draws; `low` and `high` are the ends of its 95 % interval over them alone. `again` is the standard deviation
+    of what changes when another sample takes the place of one: of the method's effect against itself. `overlap`
+    is the Jaccard index of the kept neurons: of the method with itself on another sample, or with the reference
+    on the same. `draws_sd` is the standard deviation over draws, `resamples_sd` that over resampled
+    calibrations, the root mean square over the draws, corrected for the number of folds. `quotient` is the first
+    divided by the second, with its 95 % interval by the F distribution: a resampling that tells what another draw
+    would change has 1 inside.
+    """
+
+    model: str
+    calibration: str
+    sequences: int
+    ratio: float
+    method: str
+    against: str
+    outcome: str
+    value: float
+    low: float
+    high: float
+    again: float
+    overlap: float
+    draws: int
+    resamples: int
+    draws_sd: float
+    resamples_sd: float
+    quotient: float
+    quotient_low: float
+    quotient_high: float
+
+
+def over_draws(evidence: Evidence) -> pd.DataFrame:
+    """Return how every method's outcomes vary over draws, and its differences from the reference.
+
+    Outcomes are the first of each measure that compare two cells (`Declarations.first_outcomes`); of a ratio, the
+    logarithm.
+    """
+    overlaps = _overlaps(evidence.folder / NEURONS)
+    rows: list[dict[str, Any]] = []
+    for compared in comparisons(evidence, ComparedBy.first_of(evidence)):
+        plain = [method for method, recovery in compared.sides if recovery is Recovery.NONE]
+        for method in plain:
+            reference = reference_of(evidence.study, method)
+            references = [reference] if reference in plain and reference != method else []
+            for against in ["", *references] if method != DENSE else ():
+                sides = [compared.sides[name, Recovery.NONE] for name in (method, against) if name]
+                with suppress(NotComparableError):
+                    difference = contrast([*zip((1.0, -1.0), sides, strict=False)])
+                    if spread := _over_draws(difference):
+                        at = (compared.model, *compared.calibrated, compared.ratio)
+                        overlap = overlaps.get((*at, method, against or method), np.nan)
+                        about = (*at, method, against, compared.outcome.name)
+                        of = dict(zip(DrawsRow._fields, about, strict=False))
+                        rows.append(of | spread | {"overlap": overlap})
+    return pd.DataFrame(rows, columns=DrawsRow._fields)
+
+
+def _overlaps(path: Path) -> dict[tuple[Any, ...], float]:
+    """Return the mean overlap of a method with its reference, or with itself, by coordinates and both names."""
+    if not path.exists():
+        return {}
+    rows = read_csv(path, *OF_PAIR, "overlap")
+    by = ["model", "calibration", "sequences", "ratio", "method", "reference"]
+    return rows.groupby(by)["overlap"].mean().to_dict()
+
+
+def _over_draws(found: Contrast) -> dict[str, Any]:
+    from scipy.stats import f, t
+
+    means = np.mean([array.mean(-1) for array in found.tasks.values()], axis=0)
+    draws, resamples = len(means), 0
+    real = float(means.std(ddof=1)) if draws > 1 else np.nan
+    resampled = np.nan
+    if found.resampled:
+        again = np.mean([array.mean(-1) for array in found.resampled.values()], axis=0)
+        resamples = again.shape[1]
+        resampled = float(np.sqrt(again.var(axis=1, ddof=1).mean() * RESAMPLING))
+    if np.isnan([real, resampled]).all():
+        return {}
+    quotient = real / resampled if resampled else np.nan
+    levels = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
+    ends = np.sqrt(f.ppf(levels, draws - 1, resampling_dof(draws, resamples))) if draws > 1 else [np.nan] * 2
+    # Both estimate the variance of one draw, and are pooled by their degrees of freedom.
+    each = (real, draws - 1.0), (resampled, resampling_dof(draws, resamples))
+    sds, dofs = np.array([pair for pair in each if not np.isnan(pair[0])]).T
+    dof, variance = dofs.sum(), sds**2 @ dofs / dofs.sum()
+    known = resamples or draws >= MIN_DRAWS
+    half = float(t.ppf(levels[1], dof)) * np.sqrt(variance / draws) if known else np.nan
+    return {
+        "value": float(means.mean()),
+        "low": float(means.mean() - half),
+        "high": float(means.mean() + half),
+        "again": float(np.sqrt(2 * variance)),
+        "draws": draws,
+        "resamples": resamples,
+        "draws_sd": real,
+        "resamples_sd": resampled,
+        "quotient": quotient,
+        # F of the larger quotient bounds it from below.
+        "quotient_low": quotient / ends[1],
+        "quotient_high": quotient / ends[0],
+    }

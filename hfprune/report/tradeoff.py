@@ -1,0 +1,81 @@
+"""Quality against the gain: what pruning costs, and how much faster and smaller models get."""
+
+import pandas as pd
+
+from hfprune.cells import DENSE
+from hfprune.cells.recovery import Recovery
+from hfprune.results.averages import MEAN
+from hfprune.results.declarations import Declarations
+
+# Metric → the kind of its measure. Of each, lower is better.
+QUALITIES = {"js_distance": "fidelity", "bpb": "gold_bpb"}
+# Relative to the dense model: a speed-up (higher is better), or the share that is kept (lower is better).
+GAINS = {"prefill_speedup": 1, "decode_speedup": 1, "parameters_kept": -1}
+# Measured → what it would be if time followed a prefill's operations, or the weights that a decoding step reads.
+THEORY = {
+    "prefill_speedup": ("prefill_by_flops", "flops"),
+    "decode_speedup": ("decode_by_parameters", "parameters"),
+}
+# Of what no measure declares.
+PARAMETERS = "Parameters"
+BARE = ["parameters", "memory_bytes", "flops"]
+CELL = ["model", "calibration", "sequences", "method", "ratio"]
+
+
+def label(metric: str, declared: Declarations) -> str:
+    """Return the name of a quality or a gain for readers."""
+    kind = QUALITIES.get(metric, "latency")
+    return (
+        PARAMETERS
+        if metric == "parameters_kept"
+        else declared.find(declared.first(kind), metric).metric.label
+    )
+
+
+def tradeoff(levels: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
+    """Return one row per cell whose latency was measured, and their dense models, over draws.
+
+    Recovered models are left out, since an adapter changes no shape.
+
+    Returns:
+        the columns of `CELL`; the metrics of `QUALITIES` (the dense model's distance to itself is 0);
+        `parameters, memory_bytes, flops` as measured; `GAINS` relative to the dense model, which has 1; with
+        `<metric>_low` and `<metric>_high`, the ends of the 95 % interval of qualities and speed-ups; those of
+        speed-ups are over draws, which several processes measured, and in logarithms. The theoretical speed-ups of
+        `THEORY` are the dense model's operations or parameters over the pruned one's.
+    """
+    plain = levels[(levels["recovery"] == Recovery.NONE) & levels["ratio"].notna()]
+    wide = _wide(plain[plain["measure"] == declared.first("latency")], [*THEORY, *BARE])
+    columns = [*QUALITIES, *THEORY, *BARE]
+    for metric, kind in QUALITIES.items():
+        rows = plain[(plain["measure"] == declared.first(kind)) & (plain["metric"] == metric)]
+        if rows["task"].nunique() > 1:
+            rows = rows[rows["task"] == MEAN]
+        wide = wide.join(_wide(rows, [metric]))
+    bounds = [f"{name}_{end}" for name in (*QUALITIES, *THEORY) for end in ("low", "high")]
+    wide = wide.reindex(columns=[*columns, *bounds]).astype(float)
+    table = wide.reset_index().sort_values(
+        ["model", "ratio", "method", "calibration", "sequences"], ignore_index=True
+    )
+    dense = table["method"] == DENSE
+    if dense.all():
+        table, dense = table[:0], dense[:0]
+    for name, own in {"js_distance": 0.0, **dict.fromkeys(THEORY, 1.0)}.items():
+        if table[name].notna().any():
+            table.loc[dense, name] = own
+    of_dense = {
+        name: table["model"].map(table[dense].set_index("model")[name]).astype(float) for name in BARE
+    }
+    table["parameters_kept"] = table["parameters"] / of_dense["parameters"]
+    for name, bare in THEORY.values():
+        table[name] = of_dense[bare] / table[bare]
+    return table
+
+
+def _wide(rows: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
+    rows = rows[rows["metric"].isin(metrics)]
+    parts = [
+        rows.pivot_table(values, CELL, "metric", dropna=False).dropna(how="all").add_suffix(suffix)
+        for values, suffix in (("value", ""), ("low", "_low"), ("high", "_high"))
+    ]
+    return parts[0].join(parts[1:])

@@ -1,0 +1,172 @@
+"""Levels: the means over draws of all values and of their averages over tasks, with intervals."""
+
+from collections.abc import Collection, Iterator
+
+import numpy as np
+import pandas as pd
+
+from hfprune.assets.known_tasks import CROWS, PRIMARY
+from hfprune.calibration.folds import MIN_DRAWS
+from hfprune.cells import CELL_COLUMNS, KEY
+from hfprune.errors import HfpruneError
+from hfprune.paper.printed import AVERAGE, AVERAGE_WITHOUT_CROWS, MARGIN, NOT_AVERAGED
+from hfprune.results.declarations import Declarations
+from hfprune.statistics.estimates import LEVEL, interval
+from hfprune.statistics.spread import MIN_DOCUMENTS, draws_and_items
+
+MEAN = "mean"  # the task of a mean over the tasks of a measure that is not zero-shot
+
+
+def primary_values(rows: pd.DataFrame, measure: str = "zeroshot") -> pd.DataFrame:
+    """Return the rows of values with the primary metric of each task of a zero-shot measure.
+
+    The rule is that of the evaluation script of SDMPrune, the paper's predecessor; the paper states none.
+    """
+    zeroshot = rows[(rows["measure"] == measure) & ~rows["metric"].isin([AVERAGE, MARGIN])]
+    chosen = {}
+    for task, found in zeroshot.groupby("task")["metric"]:
+        chosen[task] = next((metric for metric in PRIMARY if metric in {*found}), "")
+        if not chosen[task]:
+            lacking = f"no {', '.join(PRIMARY)} among the metrics {sorted({*found})}"
+            raise HfpruneError(f"zero-shot task {task}: {lacking}; the paper's rule needs one of them")
+    return zeroshot[zeroshot["metric"] == zeroshot["task"].map(chosen)]
+
+
+def with_averages(results: pd.DataFrame, measure: str = "zeroshot") -> pd.DataFrame:
+    """Return `primary_values` followed by one row per cell and average, with the average's name as the task.
+
+    `average` is the paper's: the plain mean of all tasks, with CrowS-Pairs' share of stereotypes counted as an
+    accuracy. `average without CrowS` leaves that task out. Tasks count as independent, so the standard error
+    is sqrt(Σ se²)/k. A cell without a task that another cell has gets no average, since means over different
+    tasks are not comparable.
+    """
+    primary = primary_values(results, measure)
+    without = primary[primary["metric"] != CROWS]
+    averages = {AVERAGE: primary, AVERAGE_WITHOUT_CROWS: without}
+    means = [_mean_over_tasks(rows, name, AVERAGE) for name, rows in averages.items()]
+    return pd.concat([primary, *means], ignore_index=True)
+
+
+def _mean_over_tasks(rows: pd.DataFrame, task: str, metric: str) -> pd.DataFrame:
+    tasks = rows["task"].nunique()
+    cells = rows.assign(variance=rows["stderr"] ** 2).groupby([*CELL_COLUMNS, "measure"])
+    mean = cells[["value", "n"]].agg({"value": "mean", "n": "sum"})
+    # min_count: one task without a standard error leaves the mean without one.
+    mean["stderr"] = np.sqrt(cells["variance"].sum(min_count=tasks)) / tasks
+    mean = mean[cells.size() == tasks].reset_index()
+    return mean.assign(task=task, metric=metric)[[*KEY, "value", "stderr", "n"]]
+
+
+def without_tasks(average: str, tasks: Collection[str]) -> str:
+    """Return the name of an average that leaves these tasks out, in the order in which they are given."""
+    return average + "".join(f" without {task}" for task in tasks)
+
+
+def levels(results: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
+    """Return the level of every value over all draws, and of averages over tasks.
+
+    The averages of a zero-shot measure are those of `with_averages`, also under the tasks that a table of the
+    paper leaves out (`without_tasks`), if they were measured. Its margin, and any other measure of several tasks,
+    have their mean under the task `mean`.
+
+    Returns:
+        The columns of `over_draws`, and `low` and `high`, the ends of the 95 % interval of `half_width`. Where the
+        metric is compared by ratios, errors multiply, so the interval is symmetric in the logarithm (delta method:
+        the logarithm's standard error is stderr / value). A task's accuracy has Wilson's interval.
+    """
+    averages = [rows for rows in _averages(results, declared) if len(rows)]
+    found = over_draws(pd.concat([results, *averages]))
+    pairs = [*zip(found["measure"], found["metric"], strict=True)]
+    metrics = {pair: declared.find(*pair).metric for pair in {*pairs}}
+    # Repeats of one process give no interval: another process may find another time.
+    once = pd.Series([not metrics[pair].repeatable for pair in pairs], found.index, dtype=bool)
+    half = half_width(found.assign(stderr=found["stderr"].mask(once)))
+    ratios = pd.Series([metrics[pair].effect == "ratio" for pair in pairs], found.index, dtype=bool)
+    value, factor = found["value"], np.exp(half / found["value"])
+    low, high = (value - half).mask(ratios, value / factor), (value + half).mask(ratios, value * factor)
+    return _with_scores(found.assign(low=low, high=high), declared)
+
+
+def _with_scores(levels: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
+    """Return levels in which Wilson's score interval takes the place of that of a task's accuracy, a fraction.
+
+    It stays between 0 and 1, and has a length where all answers are right. Where items may be right in part, or
+    draws add their variance, n is that of answers with this variance, and the quantile over draws is Student's.
+
+    Sources: Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", 1927; Dean and Pagano,
+    "Evaluating Confidence Interval Methods for Binomial Proportions in Clustered Surveys", 2015.
+    """
+    from scipy.stats import norm
+
+    zeroshot = levels["measure"].map(declared.kind).eq("zeroshot") & levels["metric"].isin(PRIMARY)
+    rows = levels[zeroshot & levels["low"].notna() & levels["value"].between(0, 1)]
+    p, normal = rows["value"], norm.ppf((1 + LEVEL) / 2)
+    variance = rows["stderr"].fillna(0) ** 2 + (rows["sd"] ** 2 / rows["draws"]).fillna(0)
+    vary = variance > 0
+    n = (p * (1 - p) / variance.where(vary) + 1).fillna(rows["n"].astype(float))
+    z = ((rows["high"] - rows["low"]) / 2 / np.sqrt(variance)).where(vary & (rows["draws"] > 1), normal)
+    middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    found = levels.copy()
+    found.loc[rows.index, ["low", "high"]] = np.column_stack(
+        [np.minimum(middle - half, p), np.maximum(middle + half, p)]  # which rounding may cross
+    )
+    return found
+
+
+def _averages(results: pd.DataFrame, declared: Declarations) -> Iterator[pd.DataFrame]:
+    per_task = {row.measure for row in declared if row.per_task}
+    for measure, rows in results.groupby("measure"):
+        if declared.kind(measure) == "zeroshot":
+            with_crows = CROWS in {*rows["metric"]}
+            some = [tasks for tasks in NOT_AVERAGED.values() if {*tasks} & {*rows["task"]}]
+            for left_out in [(), *some]:
+                means = with_averages(rows[~rows["task"].isin(left_out)], measure)
+                means = means[means["metric"] == AVERAGE]
+                means = means[with_crows | (means["task"] != AVERAGE_WITHOUT_CROWS)]
+                yield means.assign(task=[without_tasks(task, left_out) for task in means["task"]])
+            if len(margins := rows[rows["metric"] == MARGIN]):
+                yield _mean_over_tasks(margins, MEAN, MARGIN)
+        elif rows["task"].nunique() > 1 and measure in per_task:
+            for metric, group in rows.groupby("metric"):
+                yield _mean_over_tasks(group, MEAN, metric)
+
+
+def over_draws(rows: pd.DataFrame) -> pd.DataFrame:
+    """Reduce tidy rows that differ only in their draw to one.
+
+    `value` is the mean, `sd` the standard deviation over draws (missing for a single draw), and `stderr` the
+    standard error over items of one draw, on average; `draws` and `n` are counts.
+    """
+    by = [column for column in rows.columns if column not in ("draw", "value", "stderr", "n")]
+    return rows.groupby(by, as_index=False, dropna=False).agg(
+        value=("value", "mean"),
+        sd=("value", "std"),
+        stderr=("stderr", "mean"),
+        draws=("draw", "nunique"),
+        n=("n", "max"),
+    )
+
+
+def error_column(summary: pd.DataFrame) -> str:
+    """Return the meaning of ± for these rows of `over_draws`: `sd` if any has several draws, else `stderr`.
+
+    One sign must not mean both, since they differ in size and in meaning.
+    """
+    return "sd" if (summary["draws"] > 1).any() else "stderr"
+
+
+def half_width(summary: pd.DataFrame) -> pd.Series:
+    """Return half the 95 % interval of rows of `over_draws`, over items and, with several draws, draws.
+
+    The variance over draws contains a share of that over items, so that several draws make it a little too wide;
+    where outcomes per item are at hand, `hfprune.statistics.estimates.estimate` tells the two apart. With one draw
+    the interval says nothing of others. Two draws have none, nor have fewer than `MIN_DOCUMENTS` documents.
+    """
+    items, draws = summary["stderr"].astype(float) ** 2, summary["sd"] ** 2 / summary["draws"]
+    dofs = (summary["draws"] - 1).clip(lower=1), summary["n"].astype(float) - 1
+    dof = draws_and_items(draws.fillna(0), items.fillna(0), *dofs)
+    _, half = interval(0.0, draws.fillna(0) + items.fillna(0), dof)
+    enough = (items.notna() & (summary["n"].astype(float) >= MIN_DOCUMENTS)) | (items.isna() & draws.notna())
+    enough &= ~summary["draws"].between(2, MIN_DRAWS - 1)
+    return pd.Series(half, summary.index).where(enough)

@@ -1,0 +1,129 @@
+"""The rows of the table of effects, and how they are corrected, written and read."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from hfprune.results.files import read_csv, readable, require_columns
+from hfprune.statistics.estimates import Estimate, holm
+from hfprune.study import paths
+
+BOTH, ITEMS_ALONE = "draws and items", "items"
+# What is zero but for rounding differs between machines.
+ROUNDING = 1e-12
+
+
+class EffectRow(NamedTuple):
+    """A row of `effects.csv`: one outcome of the side (method, recovery) less, or over, that of `against`.
+
+    Both sides are of one `calibration`, of which their scores read so many `sequences` (0: of all sizes together);
+    the other side is of `against_calibration` where that is not empty.
+    `question` is one of `hfprune.effects.questions`, and `claim` the id of the claim that it is about, if any.
+    `outcome` names what was compared: `metric` of `measure`, on one `task` or text, or after one step of a
+    training, or, where that is empty, on average over all `tasks`. `base` is the other side's own outcome. It
+    and `value`, `low` and `high` are in `unit`; `neutral` is what no effect is: 0 for a difference, 1 for a
+    ratio. `better` is the better direction of the outcome. `p` is the two-sided p-value of no effect, and
+    `holm` that by Holm's method for all rows of the same `family`. `n` counts items, `draws` the samples
+    and `resamples` the resampled calibrations that the spread over draws is from. `covers` says what the interval
+    stands for: `draws and items`, or `items` alone for this one plan, which has no p-value, or nothing.
+    `detectable` is the smallest distance from no effect that such a study shows in 80 % of repetitions.
+    `form` is the format of the numbers for `str.format`, and `label` the name of the outcome for readers.
+    `differs` names the settings in which the method differs from its reference. Of a training, `n` counts
+    sequences; of a correlation, plans, and its interval is over plans and items.
+    """
+
+    question: str
+    model: str
+    calibration: str
+    sequences: int
+    ratio: float | None
+    method: str
+    recovery: str
+    against: str
+    against_recovery: str
+    outcome: str
+    measure: str
+    metric: str
+    task: str = ""
+    claim: str = ""
+    against_calibration: str = ""
+    tasks: int = 1
+    base: float = np.nan
+    value: float = np.nan
+    low: float = np.nan
+    high: float = np.nan
+    p: float = np.nan
+    holm: float = np.nan
+    family: str = ""
+    draws: int = 0
+    resamples: int = 0
+    n: int = 0
+    covers: str = ""
+    detectable: float = np.nan
+    neutral: float = 0.0
+    better: str = ""
+    unit: str = ""
+    form: str = "{:+.3f}"
+    label: str = ""
+    differs: str = ""
+
+
+# The numbers of a claim that its effect has.
+OF_CLAIM = ["value", "low", "high", "n", "draws", "resamples", "detectable"]
+# The columns that tell the rows of a study apart, and those with texts.
+KEY = EffectRow._fields[: EffectRow._fields.index("tasks")]
+TEXTS = [name for name, kind in EffectRow.__annotations__.items() if kind in (str, "str")]
+
+
+def read_effects(path: Path) -> pd.DataFrame:
+    """Read a table of effects, with "" for a missing text.
+
+    Raises:
+        HfpruneError: it is not there, cannot be read, or lacks a column.
+    """
+    numbers = {name: [""] for name in EffectRow._fields if name not in TEXTS}
+    with readable(path, OSError, ValueError):
+        rows = pd.read_csv(path, dtype=dict.fromkeys(TEXTS, "str"), keep_default_na=False, na_values=numbers)
+    require_columns(rows, path, EffectRow._fields)
+    return rows
+
+
+def read_claims(folder: Path) -> pd.DataFrame:
+    """Read the verdicts in a folder, each with the numbers of its effect (`OF_CLAIM`).
+
+    Raises:
+        HfpruneError: a file is not there, cannot be read, or lacks a column.
+    """
+    verdicts = read_csv(folder / paths.CLAIMS, "claim", "calibration", "verdict")
+    effects = read_effects(folder / paths.EFFECTS)
+    about = effects[effects["claim"] != ""].drop(columns="metric").rename(columns={"outcome": "metric"})
+    key = ["claim", "model", "calibration", "sequences", "ratio", "metric"]
+    rows = verdicts.merge(about.astype({"ratio": float})[[*key, *OF_CLAIM]], "left", on=key)
+    counts = ["n", "draws", "resamples"]
+    return rows.fillna(dict.fromkeys(counts, 0)).astype(dict.fromkeys(counts, int))
+
+
+def table(rows: Sequence[EffectRow]) -> pd.DataFrame:
+    """Return rows as a table, corrected within their families, in their order."""
+    found = pd.DataFrame(rows, columns=EffectRow._fields)
+    corrected = found[found["family"] != ""].groupby("family", sort=False)["p"].transform(holm)
+    found["holm"] = corrected.reindex(found.index).astype(float)
+    numbers = found[["value", "low", "high"]]
+    found[numbers.columns] = numbers.where((numbers.abs() > ROUNDING) | numbers.isna(), 0.0)
+    return found
+
+
+def estimated(it: Estimate, shown: Callable[[float], Any]) -> dict[str, Any]:
+    """Return the fields of an estimate's row, in the units shown."""
+    return {
+        "value": shown(it.value),
+        "low": shown(it.low),
+        "high": shown(it.high),
+        "draws": it.draws,
+        "resamples": it.resamples,
+        "n": it.n,
+        "detectable": shown(it.minimum()),
+    }

@@ -1,0 +1,165 @@
+"""A study's files → its tables: the one place that reads them, for all that comes after."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic import TypeAdapter
+
+from hfprune.cells import CELL_COLUMNS, KEY, Cell, Value, read_result
+from hfprune.errors import REASON, HfpruneError, explained
+from hfprune.files import atomic_file
+from hfprune.results.averages import levels
+from hfprune.results.curves import curve
+from hfprune.results.declarations import Declarations, declare
+from hfprune.results.files import (
+    DTYPES,
+    ITEMS,
+    LAYERS,
+    NEURONS,
+    RECORDS,
+    RESULT,
+    RESULTS,
+    STUDY,
+    write_csv,
+    write_union,
+)
+from hfprune.results.kept_neurons import KeptNeurons
+from hfprune.settings import load
+from hfprune.study.added_effects import keep_losses
+from hfprune.study.labels import labels, readable
+from hfprune.study.study import Study
+
+# Parts of the provenance that have a column of their own in records.parquet; the rest is its column `more`.
+PARTS = ("settings", "inputs", "packages", "hardware", "cost")
+WORDS = {"git": "commit", "hfprune": "version", "started": "started"}
+RECORD = ["study", *RESULT, "not_applicable", *WORDS.values(), *PARTS, "curve", "more"]
+
+
+@dataclass(frozen=True)
+class _Result:
+    cell: Cell
+    measure: str
+    task: str
+    values: list[Value]
+    provenance: dict[str, Any]
+
+
+_RESULT = TypeAdapter(_Result)
+
+
+def collect(study_file: Path, results: Sequence[Path], folder: Path, out: Path) -> None:
+    """Write all that a study measured into the folder `out`, with a copy of the study's file.
+
+    Any part of a study's files is enough, so that a running study can be inspected.
+    """
+    study = load(Study, study_file)
+    declared = declare(study)
+    read = {path: _read(path) for path in sorted(results)}
+    values = _named(_values(read), study, declared)
+    items = [rows for path, result in read.items() if len(rows := _items(path, result))]
+    neurons = KeptNeurons(study, study_file.stem, folder)
+    # Nothing is written before everything is read.
+    key = ["measure", "task", "model", "method", "calibration", "sequences", "ratio", "recovery", "draw"]
+    whole = dict.fromkeys(("sequences", "draw"), "int64")
+    none = pd.DataFrame(columns=[*RESULT, "resample"]).astype(
+        {name: DTYPES[name] for name in RESULT} | whole | {"resample": "int64"}
+    )
+    ordered = sorted(items, key=lambda rows: [*map(str, rows[key].iloc[0])])
+    losses = keep_losses(study.effects)
+    rows = [record(result, losses=losses) for result in read.values()]
+    records = pd.DataFrame(rows, columns=RECORD)
+    records = records.astype(dict.fromkeys(RECORD, "str") | whole | {"ratio": "float64"})
+    write_csv(values, out / RESULTS)
+    write_union([none, *ordered], out / ITEMS)
+    write_union([records.sort_values(key, ignore_index=True)], out / RECORDS)
+    write_csv(neurons.with_reference(), out / NEURONS)
+    write_union([neurons.by_layer()], out / LAYERS)
+    with atomic_file(out / STUDY) as temporary:
+        temporary.write_bytes(study_file.read_bytes())
+
+
+def _read(path: Path) -> dict[str, Any]:
+    text = f"{path}: not a complete result ({REASON}); delete it and measure again"
+    with explained(text, OSError, ValueError):
+        result = read_result(path)
+        _RESULT.validate_python(result)
+    return result
+
+
+def _values(read: Mapping[Path, dict[str, Any]]) -> pd.DataFrame:
+    rows: list[dict[str, Any]] = []
+    origins: dict[tuple, Path] = {}
+    for path, result in read.items():
+        for value in result["values"]:
+            row = {**result["cell"], "measure": result["measure"], "task": result["task"], **value}
+            first = origins.setdefault(tuple(row[column] for column in KEY), path)
+            if first != path:
+                raise HfpruneError(
+                    f"{path}: gives {value['metric']} of the same cell, measure and task as {first}; "
+                    "delete one of the two"
+                )
+            rows.append(row)
+    columns = [*KEY, "value", "stderr", "n"]
+    return pd.DataFrame(rows, columns=columns).astype({name: DTYPES[name] for name in columns})
+
+
+def _named(values: pd.DataFrame, study: Study, declared: Declarations) -> pd.DataFrame:
+    """Return the rows of results.csv: values of single draws, their levels, and what they are called.
+
+    A value times `scale` is in `unit`.
+    """
+    rows = pd.concat([values, levels(values, declared)]).sort_values(KEY, ignore_index=True)
+    pairs = [*zip(rows["measure"], rows["metric"], strict=True)]
+    found = {pair: declared.find(*pair) for pair in {*pairs}}
+    named = {name: label.label for name, label in labels(study).items()}
+    criteria = {
+        name: method.criterion or name for name, method in study.methods.items() if not method.baseline
+    }
+    rows["label"] = [named.get(method, readable(method)) for method in rows["method"]]
+    rows["criterion"] = [criteria.get(method, "") for method in rows["method"]]
+    rows["metric_label"] = [found[pair].label for pair in pairs]
+    rows["unit"] = [found[pair].metric.unit for pair in pairs]
+    rows["scale"] = [found[pair].metric.scale for pair in pairs]
+    return rows[[*DTYPES]].astype(DTYPES)
+
+
+def _items(path: Path, result: dict[str, Any]) -> pd.DataFrame:
+    """Return the items of a result, sorted, with its key and the number of the resample (0: the draw itself)."""
+    path = path.with_suffix(".parquet")
+    if not path.exists():
+        return pd.DataFrame()
+    with explained(f"{path}: cannot read it ({REASON}); delete it and measure again", OSError, ValueError):
+        rows = pd.read_parquet(path)
+    if "resample" not in rows:
+        rows = rows.assign(resample=0)
+    order = [name for name in ("resample", "document", "item") if name in rows]
+    rows = rows.sort_values(order, kind="stable", ignore_index=True)
+    if "document" in rows:
+        rows["document"] = rows["document"].astype("str")
+    of = {name: result["cell"][name] for name in CELL_COLUMNS[1:]}
+    of |= {"measure": result["measure"], "task": result["task"]}
+    first = pd.DataFrame(of, index=rows.index).astype({"ratio": "float64"})
+    return pd.concat([first, rows[["resample", *rows.columns.drop("resample")]]], axis="columns")
+
+
+def record(result: dict[str, Any], *, losses: bool = False) -> dict[str, Any]:
+    """Return a result as a row of records.parquet (`RECORD`), with the losses of held-out sequences or without.
+
+    Its provenance is JSON in the columns `PARTS`, and in `more` what has no column of its own.
+    """
+    made = result["provenance"]
+    rest = {key: value for key, value in made.items() if key not in (*PARTS, *WORDS, "curve")}
+    return {
+        **result["cell"],
+        "measure": result["measure"],
+        "task": result["task"],
+        "not_applicable": result.get("not_applicable", ""),
+        **{name: made.get(key) or "" for key, name in WORDS.items()},
+        **{key: json.dumps(made.get(key, {}), sort_keys=True) for key in PARTS},
+        "curve": json.dumps(curve(result["measure"], made, losses=losses)),
+        "more": json.dumps(rest, sort_keys=True),
+    }

@@ -1,0 +1,160 @@
+"""Agreement of methods on the neurons to keep."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from hfprune.cells import DENSE, Cell
+from hfprune.cells.recovery import Recovery
+from hfprune.errors import REASON, explained
+from hfprune.results.files import OVERLAP
+from hfprune.study import cells as study_cells
+from hfprune.study import paths
+from hfprune.study.calibration import Calibrated
+from hfprune.study.reference import reference_of
+from hfprune.study.study import Study
+
+NEAR = 0.1  # fraction of a layer's width within which a neuron is near the cut
+# The columns of neurons.csv: `overlap`, the mean over layers of the Jaccard index of the kept neurons;
+# `rank_correlation`, that of Spearman's correlation of the scores; `near_cut`, the share of the disputed neurons,
+# which one plan alone keeps, whose ranks by both scores are within `NEAR` of the cut.
+OF_PAIR = ["model", "calibration", "sequences", "ratio", "method", "reference", "draw"]
+AGREEMENT = ["overlap", "rank_correlation", "near_cut"]
+
+ByLayer = dict[int, np.ndarray]
+ScoresByLayer = dict[Cell, ByLayer]  # by the cell without its ratio
+Group = tuple[str, Calibrated, float]  # model, calibration and ratio, within which methods are compared
+PlansByLayer = dict[tuple[Group, int], dict[str, ByLayer]]  # (group, draw) → method
+
+
+def read_layers(path: Path) -> ByLayer:
+    """Return the neurons' tensors by layer; other units are too few for an overlap."""
+    text = f"{path}: not a safetensors file of mlp.<layer> tensors ({REASON}); delete it and make it again"
+    with explained(text, OSError, ValueError, SafetensorError):
+        tensors = load_file(path)
+        return {
+            int(name.removeprefix("mlp.")): tensor
+            for name, tensor in tensors.items()
+            if name.startswith("mlp.")
+        }
+
+
+def overlaps(plans: PlansByLayer, scored: ScoresByLayer) -> pd.DataFrame:
+    """Return a row of `OVERLAP` for every two methods of a group and draw, and every layer.
+
+    `jaccard` is that of the neurons that they keep, `expected` that of two random choices of as many; it is
+    missing where no scores tell the layer's width.
+    """
+    widths = {
+        (cell.model, layer): len(scores)
+        for cell, layers in scored.items()
+        for layer, scores in layers.items()
+    }
+    rows = []
+    for ((model, calibrated, ratio), draw), methods in sorted(plans.items()):
+        for a, b in combinations(sorted(methods), 2):
+            for layer in sorted(methods[a].keys() & methods[b].keys()):
+                kept = methods[a][layer], methods[b][layer]
+                # By chance: the index at the mean size of the random intersection; its true mean differs by less
+                # than 1/width.
+                both = len(kept[0]) * len(kept[1]) / widths.get((model, layer), np.nan)
+                chance = both / (len(kept[0]) + len(kept[1]) - both)
+                rows.append((model, *calibrated, draw, ratio, layer, a, b, jaccard(*kept), chance))
+    return pd.DataFrame(rows, columns=OVERLAP)
+
+
+def jaccard(a: np.ndarray, b: np.ndarray) -> float:
+    """Return |a ∩ b| / |a ∪ b| of two vectors of kept neurons, each without repeats."""
+    both = len(np.intersect1d(a, b, assume_unique=True))
+    return both / (len(a) + len(b) - both)
+
+
+class KeptNeurons:
+    """The scores and plans of a study's pruned cells without recovery, as far as their files are there."""
+
+    def __init__(self, study: Study, name: str, folder: Path) -> None:
+        self._study = study
+        self._scores: ScoresByLayer = {}
+        self._cut: dict[Cell, ByLayer] = {}
+        self._groups: dict[Group, dict[str, list[Cell]]] = {}
+        for cell in study_cells.cells(name, study):
+            if cell.method == DENSE or cell.recovery is not Recovery.NONE:
+                continue
+            scores, plan = (
+                folder / f"{paths.fill(pattern, cell)}.safetensors" for pattern in (paths.SCORES, paths.PLAN)
+            )
+            if scores.exists() and _scored(cell) not in self._scores:
+                self._scores[_scored(cell)] = read_layers(scores)
+            if plan.exists():
+                self._cut[cell] = read_layers(plan)
+            for calibrated in study.calibrated(cell.model):
+                if study_cells.compared_within(study, calibrated, cell):
+                    group = self._groups.setdefault((cell.model, calibrated, cell.ratio or 0.0), {})
+                    group.setdefault(cell.method, []).append(cell)
+
+    def by_layer(self) -> pd.DataFrame:
+        """Return the `overlaps` of all plans that are there."""
+        plans: PlansByLayer = {}
+        for group, methods in self._groups.items():
+            for method, cells in methods.items():
+                for cell in cells:
+                    if cell in self._cut:
+                        plans.setdefault((group, cell.draw), {})[method] = self._cut[cell]
+        return overlaps(plans, self._scores)
+
+    def with_reference(self) -> pd.DataFrame:
+        """Return the columns `OF_PAIR` and `AGREEMENT` of every method without recovery beside its reference.
+
+        A row without a draw is the mean over draws. One with a draw compares a method's draw with its own first,
+        and `reference` is the method itself. Rows without a number are left out.
+        """
+        rows = [
+            {"model": model, **calibrated._asdict(), "ratio": ratio, "method": method} | row
+            for (model, calibrated, ratio), methods in self._groups.items()
+            for method in methods
+            for row in self._rows(method, methods)
+        ]
+        table = pd.DataFrame(rows, columns=[*OF_PAIR, *AGREEMENT]).astype(dict.fromkeys(AGREEMENT, float))
+        return table.astype({"draw": "Int64"}).dropna(subset=AGREEMENT, how="all")
+
+    def _rows(self, method: str, methods: dict[str, list[Cell]]) -> Iterator[dict[str, Any]]:
+        reference, ours = reference_of(self._study, method), methods[method]
+        for cell in ours[1:]:
+            yield {"reference": method, "draw": cell.draw} | self._agreement([(cell, ours[0])])
+        if reference != method and reference in methods:
+            pairs = [(a, b) for a in ours for b in methods[reference] if a.draw == b.draw]
+            yield {"reference": reference} | self._agreement(pairs)
+
+    def _agreement(self, pairs: list[tuple[Cell, Cell]]) -> dict[str, float]:
+        rows = [[pd.Series(values, dtype=float).mean() for values in self._of_pair(*pair)] for pair in pairs]
+        return pd.DataFrame(rows, columns=AGREEMENT, dtype=float).mean().to_dict()
+
+    def _of_pair(self, a: Cell, b: Cell) -> Iterator[list[float]]:
+        """Yield overlaps and rank correlations of layers, and for each disputed neuron 1 (near both cuts) or 0."""
+        from scipy.stats import rankdata
+
+        cut = [self._cut.get(cell, {}) for cell in (a, b)]
+        ranked = [self._scores.get(_scored(cell), {}) for cell in (a, b)]
+        plans, scored = (
+            [(ours[layer], theirs[layer]) for layer in ours if layer in theirs]
+            for ours, theirs in (cut, ranked)
+        )
+        yield [jaccard(*kept) for kept in plans]
+        yield [pd.Series(x).corr(pd.Series(y), "spearman") for x, y in scored]
+        near: list[float] = []
+        for kept, scores in zip(plans, scored, strict=False):
+            distances = [np.abs(rankdata(-s) - len(k)) / len(s) for k, s in zip(kept, scores, strict=True)]
+            near += (np.maximum(*distances)[np.setxor1d(kept[0], kept[1])] < NEAR).astype(float).tolist()
+        yield near
+
+
+def _scored(cell: Cell) -> Cell:
+    """Return the cell of the scores that a plan is cut from, which have no ratio."""
+    return replace(cell, ratio=None)

@@ -1,0 +1,41 @@
+"""The method that each method of a study is compared with, and the settings in which the two differ."""
+
+from typing import Any
+
+from hfprune.criteria import CRITERIA
+from hfprune.study.study import Study
+
+PAPERS = "entropy"  # the paper's criterion
+
+
+def reference_of(study: Study, method: str) -> str:
+    """Return the reference of a method: entropy, or the first criterion of a study without entropy."""
+    criteria = [other for other, settings in study.methods.items() if not settings.baseline]
+    return next(name for name in (PAPERS, *criteria, *study.methods) if name in study.methods)
+
+
+def differing(study: Study, method: str, reference: str) -> list[str]:
+    """Return the settings in which a method differs from the reference: `criterion`, `units`, … or `baseline`.
+
+    An option that only one of two criteria has does not count.
+    """
+    ours, theirs = _settings(study, method), _settings(study, reference)
+    if "baseline" in ours | theirs:
+        return ["baseline"]
+    return [key for key in ours if key in theirs and ours[key] != theirs[key]]
+
+
+def _settings(study: Study, name: str) -> dict[str, Any]:
+    method = study.methods[name]
+    if method.baseline:
+        return {"baseline": method.baseline}
+    criterion = CRITERIA.make(method.criterion or name, method.options, name)
+    return {
+        "criterion": method.criterion or name,
+        **dict(criterion),
+        "allocation": method.allocation,
+        "steps": method.steps,
+        "units": method.units,
+        "bias": method.bias,
+        "mixed_with": method.mixed_with,
+    }
