@@ -58,8 +58,8 @@ def test_evaluate_that_dies_goes_on_with_the_next_task(
     call = f"measure zeroshot --model mine --tasks tasks/piqa tasks/arc_easy --out {tmp_path}/out"
     plain = lm_eval_tasks.evaluate_task
 
-    def die(model, manager, name, documents):
-        return killed() if name == "arc_easy" else plain(model, manager, name, documents)
+    def die(model, manager, name, *rest):
+        return killed() if name == "arc_easy" else plain(model, manager, name, *rest)
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
         patch.setattr(lm_eval_tasks, "evaluate_task", die)
@@ -169,7 +169,9 @@ def test_cells_of_one_process_equal_each_alone(work: Path, tmp_path: Path, capfd
     other = {place: kept[1:] for place, kept in load_plan(work / "plan.safetensors").items()}
     save_plan(tmp_path / "other.safetensors", other, {})
     plans = {"one": "plan.safetensors", "two": tmp_path / "other.safetensors"}
-    found = {name: {"plan": plan, "cell": f"study/mine/{name}/0.2/0/none"} for name, plan in plans.items()}
+    found = {
+        name: {"plan": plan, "cell": f"study/mine/{name}/c4/8/0.2/0/none"} for name, plan in plans.items()
+    }
     together = [entry | {"out": tmp_path / "together" / name} for name, entry in found.items()]
     # Its adapter was trained on the other plan.
     failing = found["two"] | {"adapter": "adapter", "out": tmp_path / "failing"}

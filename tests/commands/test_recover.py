@@ -7,7 +7,8 @@ import torch
 from command_line import EXPORT, failure, recover, run
 from conftest import reload
 
-from hfprune.cells import Cell
+from hfprune.cells import UNCALIBRATED, Cell
+from hfprune.cells.recovery import Recovery
 from hfprune.files import read_json
 from hfprune.stages.target import Pruned
 
@@ -23,9 +24,11 @@ def test_recovered_model_is_exported_and_measured_as_it_is_loaded(work: Path, tm
     assert not torch.equal(exported(tokens).logits, plan.load().to("cpu")(tokens).logits)
     assert not {"lora_A", "lora_B"} & {name.split(".")[-2] for name in exported.state_dict()}
     assert recovered.change_inputs().keys() == {"plan", "adapter"}
-    assert recovered.named_cell(None) == Cell("by-hand", "mine", "pruned", None, 0, "lora")
-    cell = Cell.parse("s/m/dense//1/none")
-    assert cell == Cell("s", "m", "dense", None, 1, "none")
+    assert recovered.named_cell(None) == Cell(
+        "by-hand", "mine", "pruned", UNCALIBRATED, 0, None, 0, Recovery.LORA
+    )
+    cell = Cell.parse("s/m/dense/none/0//1/none")
+    assert cell == Cell("s", "m", "dense", UNCALIBRATED, 0, None, 1, Recovery.NONE)
     assert recovered.named_cell(cell) is cell
 
     text = "--corpus corpora/text --sequences 3 --length 24 --out"

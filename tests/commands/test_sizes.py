@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from command_line import failure, run
+from committed import results_of
 from safetensors.torch import load_file
 from smoke import ROOT
 
@@ -89,7 +90,7 @@ def test_what_reads_weights_alone_has_one_score_beside_sizes(many: Path, tmp_pat
 
 def score_job(many: Path, out: Path, **calibration: object) -> Score:
     """Return the job of a study like `table7` that scores under its first draw, here of a tiny model."""
-    raw = load(Study, ROOT / "config/studies/table7.yaml").model_dump(exclude_defaults=True)
+    raw = load(Study, results_of("table7-before") / "study.yaml").model_dump(exclude_defaults=True)
     calibrations = {"wikipedia": raw["calibrations"]["wikipedia"] | calibration}
     it = validate(Study, raw | {"calibrations": calibrations, "draws": [100]}, "s")
     files = Files("s", it, load(Catalogue, ROOT / "config/assets.yaml"), {}, results=out)
@@ -99,7 +100,7 @@ def score_job(many: Path, out: Path, **calibration: object) -> Score:
 
 
 @pytest.mark.parametrize("sizes", [[64], [16, 64], [10, 32, 64]])
-def test_a_size_of_64_is_table7s_calibration_to_the_digit(
+def test_a_size_of_64_is_the_calibration_of_64_to_the_digit(
     sizes: list[int], many: Path, tmp_path: Path
 ) -> None:
     plain, sized = score_job(many, tmp_path / "a"), score_job(many, tmp_path / "b", sizes=sizes)

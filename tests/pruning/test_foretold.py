@@ -31,7 +31,7 @@ def test_what_is_expected_is_what_was_measured_of_the_default_recipe() -> None:
     recipe = yaml.safe_load(Path(expectation.__file__).with_suffix(".yaml").read_text())["recipe"]
     best = RECIPES["best"]
     assert recipe == {"criterion": best.criterion, "allocation": best.allocation.rule, "linear": best.linear}
-    measured = load(Study, ROOT / "config" / "studies" / "recipe-confirm.yaml").methods["best"]
+    measured = load(Study, committed.results_of("recipe-confirm") / "study.yaml").methods["best"]
     assert (measured.criterion, measured.allocation) == (best.criterion, best.allocation)
     rows = read_effects(committed.results_of("recipe-confirm") / "effects.csv")
     rows = rows.query(

@@ -122,7 +122,7 @@ def test_every_effect_stands_beside_the_noise_of_its_two_methods(folder: Path) -
 def test_the_docs_say_what_the_study_found() -> None:
     """Of the slopes, of the two largest sizes, and of what another sample changes."""
     text = " ".join((ROOT / "docs/criteria.md").read_text().split())
-    for study in ("dose-qwen", "dose"):
+    for study in ("dose-qwen", "dose-before"):
         effects = read_effects(results_of(study) / "effects.csv").query("outcome == 'js_distance'")
         slopes = effects[effects["question"] == "own_slope"].set_index("method")
         for name, words in (("entropy", "entropy"), ("cross_entropy", "cross-entropy")):
