@@ -9,6 +9,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from smoke import ROOT
 
@@ -49,3 +50,21 @@ def committed() -> Path:
 
 def results_of(study: str) -> Path:
     return committed() / "results" / study
+
+
+def change(file: Path, query: str, **values: object) -> None:
+    """Write a table with other values, or what functions make of the old ones, in the rows of a query."""
+    rows = (
+        pd.read_parquet(file)
+        if file.suffix == ".parquet"
+        else pd.read_csv(file, dtype=str, keep_default_na=False)
+    )
+    rows = rows.astype(dict.fromkeys(values, object))
+    at = rows.query(query).index
+    assert len(at)
+    for name, value in values.items():
+        rows.loc[at, name] = rows.loc[at, name].map(value) if callable(value) else value
+    if file.suffix == ".parquet":
+        rows.convert_dtypes().to_parquet(file, index=False)
+    else:
+        rows.to_csv(file, index=False)

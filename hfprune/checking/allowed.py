@@ -17,7 +17,7 @@ FOLLOWING = (
     *("overlap", "rank_correlation", "near_cut", "jaccard", "expected"),
 )
 # These differ from each other where they are near zero, and have a common rounding.
-_SIDES = ["value", "low", "high", "base"]
+SIDES = ["value", "low", "high", "base"]
 # The parts of a record that are of the machine, and of the run.
 OF_MACHINE = ("packages", "hardware")
 OF_RUN = (
@@ -30,6 +30,8 @@ OF_RUN = (
 MADE_INPUTS = [f"inputs.{name}" for name in ("plan", "resampled", "linear", "adapter")]
 HASHES = (*MADE_INPUTS, "inputs.scores")
 CELL = ["model", "method", "calibration", "sequences", "ratio", "recovery"]
+# A time or memory is more than nothing, and on no other machine more than so many times as much.
+SMALLEST, MOST_TIMES = np.nextafter(0, 1), 1000.0
 _OF_VALUE = 0.01  # the error of a value that has none, relative to it
 
 
@@ -60,7 +62,8 @@ class Allowed:
             name: Limit(
                 size=values.abs().groupby(cells).transform("mean"),
                 left_out=(once | self._moved(rows)) & values.notna(),
-                least=np.where(once, 0.0, np.nan),
+                least=np.where(once, np.where(values > 0, SMALLEST, 0.0), np.nan),
+                most=values.where(once & (values > 0), np.inf) * MOST_TIMES,
             )
             for name, values in numbers.items()
             if values.notna().any()
@@ -69,14 +72,13 @@ class Allowed:
     def in_values(self, rows: pd.DataFrame, made: pd.DataFrame) -> Mapping[str, Limit]:
         """Return the limits of values and of what compares them."""
         once, moved = self._once(rows), self._moved(rows)
-        sides = pd.DataFrame({name: number(rows[name]).abs() for name in _SIDES if name in rows}, rows.index)
-        size = sides.max(axis=1)
+        size = size_of_sides(rows)
         # A time is not negative, nor is its error, nor the quotient of two, by which times are compared; but the
         # low end of an interval may be.
         positive = np.where(once, 0.0, np.nan)
         limits = {
             name: Limit(
-                size if name in _SIDES else 0.0,
+                size if name in SIDES else 0.0,
                 left_out=once | moved,
                 least=np.nan if name == "low" else positive,
             )
@@ -85,12 +87,14 @@ class Allowed:
         }
         if "value" not in rows:
             return limits
-        value, low, high = (number(rows[name]) for name in _SIDES[:3])
+        value, low, high = (number(rows[name]) for name in SIDES[:3])
         if "stderr" in rows:
             half = 2 * number(rows["stderr"]).fillna(_OF_VALUE * value.abs())
             low, high = low.fillna(value - half), high.fillna(value + half)
-        left_out, least = once | (moved & low.isna()), np.where(once, 0.0, -np.inf)
-        return limits | {"value": Limit(size, low.where(moved), high.where(moved), left_out, least)}
+        left_out, taken = once | (moved & low.isna()), once & (value > 0)
+        least, most = np.where(taken, SMALLEST, np.where(once, 0.0, -np.inf)), value.where(taken, np.inf)
+        limit = Limit(size, low.where(moved), high.where(moved), left_out, least, most * MOST_TIMES)
+        return limits | {"value": limit}
 
     def in_records(self, rows: pd.DataFrame, made: pd.DataFrame) -> Mapping[str, Limit]:
         """Return the limits of settings, inputs and curves; of what is of the run, numbers are not negative."""
@@ -118,6 +122,12 @@ class Allowed:
         """Tell which rows are of a moved cell or, in a table that compares cells, of a model with one."""
         names = CELL if {"draw", "measure"} <= {*rows} else CELL[:1]
         return _among(rows, names, {cell[: len(names)] for cell in self.moved})
+
+
+def size_of_sides(rows: pd.DataFrame) -> pd.Series:
+    """Return the largest size of the numbers of each row that have a common rounding."""
+    sides = {name: number(rows[name]).abs() for name in SIDES if name in rows}
+    return pd.DataFrame(sides, rows.index).max(axis=1)
 
 
 def moved(records: Compared) -> set[tuple[str, ...]]:

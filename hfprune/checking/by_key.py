@@ -24,9 +24,9 @@ _LONGEST = 60
 class Limit(NamedTuple):
     """What the second table may hold in a column, for each row or for all.
 
-    A number is equal but for rounding up to `ROUNDING` times `size` from that of the first table, and within the
+    A number is equal but for rounding up to `rounding` times `size` from that of the first table, and within the
     interval from `low` to `high`. What is `left_out` is not compared. But where the first table has a number,
-    the second must have one of at least `least`, unless that is NaN.
+    the second must have one of at least `least` and at most `most`, unless `least` is NaN.
     """
 
     size: pd.Series | float = 0.0
@@ -34,6 +34,8 @@ class Limit(NamedTuple):
     high: pd.Series | float = np.nan
     left_out: pd.Series | bool = False
     least: np.ndarray | float = np.nan
+    most: pd.Series | float = np.inf
+    rounding: np.ndarray | float = ROUNDING
 
 
 @dataclass(frozen=True)
@@ -119,10 +121,11 @@ def _codes(old: pd.Series, new: pd.Series, limit: Limit) -> np.ndarray:
     """Return the places in `KINDS` of one column's values. Whole numbers are counted, and have no rounding."""
     before, after = number(old), number(new)
     gap = (after - before).abs()
-    rounding = ROUNDING * np.fmax(before.abs(), limit.size) * (before % 1 != 0)
+    rounding = limit.rounding * np.fmax(before.abs(), limit.size) * (before % 1 != 0)
     least = pd.Series(limit.least, old.index)
+    possible = (after >= least) & (after <= limit.most) & np.isfinite(after)
     tests = {
-        OUTSIDE: least.notna() & before.notna() & ~((after >= least) & np.isfinite(after)),
+        OUTSIDE: least.notna() & before.notna() & ~possible,
         EQUAL: old.eq(new) | (old.isna() & new.isna()) | gap.eq(0),
         ROUNDED: gap <= np.maximum(rounding, TINY),
         INSIDE: after.between(limit.low, limit.high),

@@ -8,11 +8,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from hfprune.cells import KEY
 from hfprune.results.files import RECORDS, read_union, readable
 from hfprune.results.gathering import PARTS
 from hfprune.settings import load
 from hfprune.study.study import Study
 
+# The columns that tell the rows of a table apart, of whichever table has them.
+NAMES = (
+    *KEY,
+    *("question", "against", "against_recovery", "outcome", "claim", "kind", "reference"),
+    *("resample", "item", "layer", "method_a", "method_b"),
+)
 # Parts of a record that are JSON.
 _JSON = (*PARTS, "curve", "more")
 _FOLDED = (dict, list, np.ndarray)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from hfprune.cells import KEY
 from hfprune.checking.allowed import OF_MACHINE, OF_RUN, Allowed, moved
 from hfprune.checking.by_key import INSIDE, KINDS, OUTSIDE, ROUNDED, Compared, by_key, number
-from hfprune.checking.flat import read_flat, read_lines
+from hfprune.checking.chain import Analyse, broken_links
+from hfprune.checking.flat import NAMES, read_flat, read_lines
 from hfprune.errors import HfpruneError
 from hfprune.results.declarations import Declarations, declare
 from hfprune.results.files import ITEMS, RECORDS, RESULTS, STUDY
@@ -18,12 +18,6 @@ from hfprune.settings import load
 from hfprune.study import paths
 from hfprune.study.study import Study
 
-# The columns that tell the rows of a table apart, of whichever table has them.
-NAMES = (
-    *KEY,
-    *("question", "against", "against_recovery", "outcome", "claim", "kind", "reference"),
-    *("resample", "item", "layer", "method_a", "method_b"),
-)
 # How many differences are listed.
 MOST = 20
 
@@ -42,15 +36,19 @@ def study_name(folder: Path) -> str:
     return str(named[0])
 
 
-def reproduction(kept: Path, made: Path, render: Callable[[list[str]], Path]) -> tuple[bool, str]:
+def reproduction(
+    kept: Path, made: Path, render: Callable[[list[str]], Path], analyse: Analyse
+) -> tuple[bool, str]:
     """Return whether a run gives the kept tables, and the comparison as Markdown.
 
-    The tables of the paper are made of the others, so that the run's are compared with what its own others give.
+    The run's own files must agree, too: what follows from others is made of them again and compared, the tables of
+    the paper last.
 
     Args:
         kept: folder of the kept tables.
         made: folder of the run's.
         render: makes tables of the paper anew from the run's, by their names, and returns their folder.
+        analyse: makes effects and verdicts of items and values, by their files.
 
     Raises:
         HfpruneError: a file cannot be read.
@@ -63,16 +61,20 @@ def reproduction(kept: Path, made: Path, render: Callable[[list[str]], Path]) ->
     found = dict(compared(declare(load(Study, kept / STUDY)), *tables))
     shown = [file.relative_to(kept).as_posix() for file in sorted((kept / paths.TABLES).glob("*.*"))]
     missing += [name for name in shown if not (made / name).exists()]
-    if shown and not missing and all(one.failed.empty for one in found.values()):
+    broken = [*broken_links(made, analyse)] if all((made / name).exists() for name in paths.TIDY[:4]) else []
+    if shown and not (missing or broken):
         again = render([*dict.fromkeys(Path(name).stem for name in shown)])
         found |= {
             name: by_key(read_lines(again / Path(name).name), read_lines(made / name), ["line"])
             for name in shown
         }
     failed = [f"{name}: missing" for name in missing]
-    lines = chain(failed, (f"{name}: {line}" for name, one in found.items() for line in one.described()))
+    lines = chain(
+        failed, (f"{name}: {line}" for name, one in found.items() for line in _described(name, one))
+    )
     number = len(failed) + sum(len(one.failed) for one in found.values())
-    return not number, _text(made, found, [*islice(lines, MOST)], number)
+    text = _text(made, found, [*islice(lines, MOST)], number, broken)
+    return not (number or broken), f"{text}{_not_checked(made, {*names, *shown})}\n"
 
 
 def compared(
@@ -94,20 +96,23 @@ def compared(
         yield name, by_key(*tables, NAMES, limits)
 
 
-def _text(made: Path, found: Found, failed: list[str], number: int) -> str:
+def _described(name: str, table: Compared) -> Iterator[str]:
+    """Yield each row that failed; that of a table of the paper with what makes it anew."""
+    remedy = "; run `hfprune tables` again" if name.startswith(paths.TABLES) else ""
+    return (line + remedy for line in table.described())
+
+
+def _text(made: Path, found: Found, failed: list[str], number: int, broken: list[str]) -> str:
     counts = pd.DataFrame([one.found.value_counts().reindex([*KINDS]) for one in found.values()])
     counts = counts.fillna(0).astype(int).groupby([name.split("/")[0] for name in found], sort=False).sum()
     counts = counts.rename_axis("file")
     answer = "Numbers within the intervals" if counts[INSIDE].any() else "The same numbers, up to rounding"
+    answer = "Numbers that do not agree with each other" if broken else answer
     lines = [f"{'Not the same numbers' if number else answer}: {made}.", "", counts.to_markdown(), ""]
     if number:
-        first = f", of which these are the first {MOST}" if number > MOST else ""
-        lines += [
-            f"Rows outside, missing or added: {number}{first}.",
-            "",
-            *(f"- {line}" for line in failed),
-            "",
-        ]
+        lines += _listed("Rows outside, missing or added", failed, number)
+    if broken:
+        lines += _listed("Rows that do not follow from the folder's own files", broken[:MOST], len(broken))
     if RESULTS in found:
         lines += _largest(found[RESULTS])
     lines += [
@@ -118,9 +123,24 @@ def _text(made: Path, found: Found, failed: list[str], number: int) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _listed(what: str, lines: list[str], number: int) -> Iterator[str]:
+    first = f", of which these are the first {MOST}" if number > MOST else ""
+    yield from (f"{what}: {number}{first}.", "", *(f"- {line}" for line in lines), "")
+
+
+def _not_checked(made: Path, names: set[str]) -> str:
+    """Return the sentence on what of the run's folder was not checked, given the files that were."""
+    checked = {name.partition("/")[0] for name in names}
+    rest = sorted(file.name for file in made.iterdir() if file.name not in checked)
+    beside = "whether errors, counts, memory and speed-ups in results.csv follow from the items"
+    return f"Not checked: {', '.join([*rest, beside])}."
+
+
 def _largest(values: Compared) -> Iterator[str]:
     """Yield the largest difference of a value that was compared, relative to it."""
     compared = values.found.isin([ROUNDED, INSIDE, OUTSIDE])
+    if "value" in values.left_out:
+        compared &= ~values.left_out["value"]
     before, after = (number(side.loc[compared, "value"]) for side in (values.kept, values.made))
     gap = (after - before).abs() / before.abs().where(before != 0, 1)
     if gap.max() > 0:

@@ -59,7 +59,7 @@ def collect(study_file: Path, results: Sequence[Path], folder: Path, out: Path) 
     study = load(Study, study_file)
     declared = declare(study)
     read = {path: _read(path) for path in sorted(results)}
-    values = _named(_values(read), study, declared)
+    values = named(_values(read), study, declared)
     items = [rows for path, result in read.items() if len(rows := _items(path, result))]
     neurons = KeptNeurons(study, study_file.stem, folder)
     # Nothing is written before everything is read.
@@ -107,10 +107,10 @@ def _values(read: Mapping[Path, dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).astype({name: DTYPES[name] for name in columns})
 
 
-def _named(values: pd.DataFrame, study: Study, declared: Declarations) -> pd.DataFrame:
+def named(values: pd.DataFrame, study: Study, declared: Declarations) -> pd.DataFrame:
     """Return the rows of results.csv: values of single draws, their levels, and what they are called.
 
-    A value times `scale` is in `unit`.
+    Given are `KEY`, `value`, `stderr` and `n`. A value times `scale` is in `unit`.
     """
     rows = pd.concat([values, levels(values, declared)]).sort_values(KEY, ignore_index=True)
     pairs = [*zip(rows["measure"], rows["metric"], strict=True)]

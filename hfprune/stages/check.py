@@ -34,9 +34,10 @@ class CheckResults(Stage):
 
         Raises:
             HfpruneError: a file cannot be read; or, without `out`, there is nothing to compare with, or a row is
-                missing, added, or beyond what another run may change.
+                missing, added, beyond what another run may change, or not what follows from other files here.
         """
         from hfprune.checking.reproduction import reproduction, study_name
+        from hfprune.effects.analysed import analysed
         from hfprune.files import atomic_file
         from hfprune.report.table_files import write_tables
 
@@ -51,13 +52,18 @@ class CheckResults(Stage):
                 write_tables(self.results, shipped(Path("paper")), made, names)
                 return made
 
-            same, text = (False, f"{lacking}.\n") if lacking else reproduction(kept, self.results, again)
+            same, text = (
+                (False, f"{lacking}.\n") if lacking else reproduction(kept, self.results, again, analysed)
+            )
         if self.out:
             with atomic_file(self.out) as file:
                 file.write_text(text)
         print(text)
         if not (same or self.out):
-            raise HfpruneError(f"{self.results}: not the numbers of {self.against or 'the last commit'}")
+            raise HfpruneError(
+                f"{self.results}: not the numbers of {self.against or 'the last commit'}, or not in agreement "
+                "with each other; see the rows above"
+            )
 
 
 def _extract(folder: Path, out: Path) -> str | None:

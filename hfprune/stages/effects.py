@@ -10,7 +10,6 @@ from pydantic import Field
 from hfprune.stages import Stage
 from hfprune.stages.fields import CollectedFolder, OutFolder, Shipped
 from hfprune.study import paths
-from hfprune.study.added_effects import ADDED
 
 
 class MakeEffects(Stage):
@@ -32,24 +31,14 @@ class MakeEffects(Stage):
         Raises:
             HfpruneError: nothing of the study was measured.
         """
-        from hfprune.effects.slopes import slopes
-        from hfprune.effects.standard import effects
-        from hfprune.effects.variation import over_draws
-        from hfprune.effects.verdicts import evaluate
+        from hfprune.effects.analysed import analysed
         from hfprune.paper.relations import Paper
-        from hfprune.results.answers import answers
-        from hfprune.results.effect_rows import table
         from hfprune.results.evidence import Evidence
         from hfprune.results.files import DIGITS, write_csv
 
-        out, evidence = self.out or self.results, Evidence(self.results)
-        claims, about_claims = evaluate(Paper.read(self.claims), evidence)
-        rows = [*effects(evidence), *slopes(evidence), *about_claims]
-        for name in evidence.study.effects:
-            rows += ADDED.load(name)().rows(evidence)
-        write_csv(table(rows), out / paths.EFFECTS, DIGITS)
-        write_csv(claims, out / paths.CLAIMS, DIGITS)
-        write_csv(over_draws(evidence), out / paths.DRAWS, DIGITS)
-        write_csv(answers(evidence.results), out / paths.ANSWERS, DIGITS)
-        counts = ", ".join(f"{count} {said}" for said, count in Counter(claims["verdict"]).most_common())
+        out, made = self.out or self.results, analysed(Evidence(self.results), Paper.read(self.claims))
+        for name, rows in made.items():
+            write_csv(rows, out / name, DIGITS)
+        verdicts = Counter(made[paths.CLAIMS]["verdict"]).most_common()
+        counts = ", ".join(f"{count} {said}" for said, count in verdicts)
         print(f"claims: {counts}; see {out / paths.CLAIMS}", file=sys.stderr)

@@ -8,12 +8,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from command_line import failure, run
-from committed import COMMITTED, ROOT, results_of
+from committed import COMMITTED, ROOT, change, results_of
 
 from hfprune.checking.allowed import FOLLOWING, OF_RUN, Allowed
 from hfprune.checking.by_key import ADDED, EQUAL, LEFT_OUT, MISSING, Limits, by_key
 from hfprune.checking.flat import read_flat
 from hfprune.checking.reproduction import MOST, NAMES, reproduction
+from hfprune.effects.analysed import analysed
 from hfprune.results.declarations import declare
 from hfprune.settings import load
 from hfprune.study.paths import ANALYSED, TIDY
@@ -33,24 +34,6 @@ def checked(made: Path, capsys: pytest.CaptureFixture[str]) -> str:
     """Return what is printed about a folder that is not as git holds it."""
     assert "not the numbers of the last commit" in failure("check", "--results", made)
     return capsys.readouterr().out
-
-
-def change(file: Path, query: str, **values: object) -> None:
-    """Write a table with other values, or what functions make of the old ones, in the rows of a query."""
-    rows = (
-        pd.read_parquet(file)
-        if file.suffix == ".parquet"
-        else pd.read_csv(file, dtype=str, keep_default_na=False)
-    )
-    rows = rows.astype(dict.fromkeys(values, object))
-    at = rows.query(query).index
-    assert len(at)
-    for name, value in values.items():
-        rows.loc[at, name] = rows.loc[at, name].map(value) if callable(value) else value
-    if file.suffix == ".parquet":
-        rows.convert_dtypes().to_parquet(file, index=False)
-    else:
-        rows.to_csv(file, index=False)
 
 
 def other(value: object) -> object:
@@ -197,7 +180,7 @@ def test_the_paper_s_tables_are_those_of_the_run_s_own_numbers(made: Path, tmp_p
         number = next(at for at, line in enumerate(lines) if re.search(r"\d", line))
         lines[number] = re.sub(r"\d", lambda digit: str(9 - int(digit[0])), lines[number], count=1)
         file.write_text("\n".join(lines))
-    same, text = reproduction(kept, made, lambda _names: kept / "tables")
+    same, text = reproduction(kept, made, lambda _names: kept / "tables", analysed)
     assert not same and all(f"- tables/{file.name}: " in text for file in files[:MOST]) and len(files) > MOST
     assert f": {len(files)}, of which" in text
     assert "- tables/claims.csv: 2: text " in checked(made, capsys)
