@@ -25,7 +25,7 @@ KEY = [*CELL_COLUMNS, "measure", "task", "metric"]
 
 @dataclass(frozen=True)
 class Cell:
-    """One (model, method, calibration, ratio, draw, recovery) of a study.
+    """One (model, method, calibration, sequences, ratio, draw, recovery) of a study.
 
     The unpruned model is method `dense`, calibration `none`, ratio 0. A result that comes before any cut, such as
     the cost of scoring, has no ratio (`None`). As text a cell is

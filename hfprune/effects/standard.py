@@ -17,7 +17,7 @@ def effects(evidence: Evidence) -> list[EffectRow]:
     """Return the effects of a study, but for those of the paper's claims.
 
     Rows with the same question about one outcome, or about outcomes that the study corrects together, are a
-    family for Holm's method, over all models, calibrations, methods, ratios and recoveries. Questions about cells
+    family for Holm's method, over all models, methods, ratios and recoveries (`Comparison`). Questions about cells
     that were not measured have no row. Changes against the dense model also stand by task.
     """
     outcomes = [part for whole in ComparedBy.all_of(evidence) for part in (whole, *whole.by_task(evidence))]

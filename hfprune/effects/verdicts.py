@@ -46,9 +46,10 @@ class ClaimRow(NamedTuple):
     """A claim on one model at one ratio: the two sides, our effect and verdict, and the published effect.
 
     `basis` is `measured`, or `arithmetic` if the budget decides the outcome. The effect itself is its row in
-    `effects.csv` (`NUMBERS`), by the key from `claim` to `metric`; `p` is that of the verdict, of an effect at the
-    limit where the claim begins to hold, and `holm` the same by Holm's method for all claims of the study that are
-    measured. `needs` is what would decide an inconclusive comparison, if the effect is as large as found.
+    `effects.csv` (`OF_CLAIM`), by the key from `claim` to `metric`; `p` is that of the verdict, of an effect
+    at the limit where the claim begins to hold, and `holm` the same by Holm's method for all claims of the
+    study that are measured. `needs` is what would decide an inconclusive comparison, if the effect is as
+    large as found.
     `compares` and `condition` are the claim in words: the effect, and when the claim holds. `form` is the format
     of the effect, `label` its name.
     """

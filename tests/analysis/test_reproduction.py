@@ -200,12 +200,16 @@ def test_another_plan_has_its_values_within_the_intervals(made: Path, tmp_path: 
     change(made / "items.parquet", f"{cell} and js_distance > 0", js_distance=lambda x: x + 1e-3)
     assert "not the numbers" in failure("check", "--results", made)
     change(made / "records.parquet", cell, inputs=another)
+    of_draw = level.replace("draw == ''", "draw == '0'")
+    change(made / "results.csv", of_draw, value=lambda x: float(x) + 1e-3)
+    change(made / "results.csv", level, **dict.fromkeys(("low", "high"), lambda x: float(x) + 1e-3))
     shutil.rmtree(made / "tables")
+    run("effects", "--results", made)
     run("tables", "--results", made)
     run("check", "--results", made, "--out", tmp_path / "check.md")
     text = (tmp_path / "check.md").read_text()
     assert text.startswith("Numbers within the intervals: "), text
-    assert re.search(r"^\| results.csv +\| +955 \| +0 \| +1 \|( +0 \|)+$", text, re.M)
+    assert re.search(r"^\| results.csv +\| +954 \| +0 \| +1 \| +1 \|( +0 \|)+$", text, re.M)
     change(made / "results.csv", level, value=lambda x: float(x) + 1)
     assert "not the numbers" in failure("check", "--results", made)
 

@@ -21,7 +21,7 @@ class ByDocument(AddedEffects):
     """By how much an effect changes where the dense model's output entropy is a nat higher."""
 
     question = "by_document"
-    needs = ENTROPY
+    needs = "output_entropy"
 
     def rows(self, evidence: Evidence) -> Iterator[EffectRow]:
         """Yield one row per method with a reference, and outcome that was measured on the crops of an entropy."""
