@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from committed import results_of
 from synthetic import Study, evidence
 
 from hfprune.cells import Cell, Value, write_result
 from hfprune.effects.added.terms import Terms
 from hfprune.results.effect_rows import table
+from hfprune.results.evidence import Evidence
 from hfprune.statistics.combined import of_independent, on_common_items
 from hfprune.statistics.estimates import estimate
 from hfprune.statistics.outcomes import Contrast
@@ -105,3 +107,8 @@ def test_terms_are_the_differences_that_they_are_called(grid: pd.DataFrame) -> N
 def test_a_grid_with_a_hole_has_no_terms(tmp_path: Path) -> None:
     study = replace(Study(tmp_path), methods=["entropy", "cross_entropy"])
     assert [*Terms().rows(evidence(study.write().config(), study.folder))] == []
+
+
+def test_benchmarks_have_no_terms() -> None:
+    """Several tasks of one measure are no readings of the same kind."""
+    assert [*Terms().rows(Evidence(results_of("headline")))] == []
