@@ -1,7 +1,7 @@
 """Exceptions whose messages are meant for the user, and what turns others into them."""
 
 import difflib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -71,6 +71,14 @@ def nearest(word: str, known: Collection[str], otherwise: str | None = None) -> 
     if match := difflib.get_close_matches(word, known, n=1):
         return f"; did you mean {match[0]!r}?"
     return f"; known: {', '.join(known) or 'none'}" if otherwise is None else otherwise
+
+
+def require_known(key: str, names: Iterable[str], known: Iterable[str]) -> None:
+    """Raise `ValueError` with the key, the name and the nearest known one, where a name is not known."""
+    words = [*known]
+    for name in names:
+        if name not in words:
+            raise ValueError(f"{key}: unknown {name!r}{nearest(name, words)}")
 
 
 def distinct(values: list) -> list:

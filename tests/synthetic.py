@@ -178,18 +178,18 @@ class Study:
             "perplexity": {"corpus": "wiki", "sequences": 4, "length": 8},
             **self.more,
         }
-        return Config(
-            models=self.models,
-            methods={
+        given: dict[str, Any] = {
+            "models": self.models,
+            "methods": {
                 name: None if name in CRITERIA.sources() else {"criterion": "random", "label": readable(name)}
                 for name in self.methods
             },
-            ratios=self.ratios,
-            draws=self.draws,
-            calibrations={"c4": {"corpus": "c4", "sequences": SEQUENCES, "length": 8}},
-            measures=measures,
-            **changes,
-        )
+            "ratios": self.ratios,
+            "draws": self.draws,
+            "calibrations": {"c4": {"corpus": "c4", "sequences": SEQUENCES, "length": 8}},
+            "measures": measures,
+        }
+        return Config(**given | changes)
 
     def write(self) -> "Study":
         for i, model in enumerate(self.models):
@@ -317,7 +317,7 @@ def study_of_texts(folder: Path, methods: list[str], **changes: Any) -> Path:
         name: {"corpus": name, "sequences": SEQUENCES, "length": 8, "label": label}
         for label, name in texts.items()
     }
-    given = study.config(**changes).model_dump(mode="json", exclude_unset=True) | {"calibrations": read}
+    config = study.config(calibrations=read, **changes)
     study.outcomes(DENSE, 0.0, "perplexity", np.linspace(2.5, 3.5, 8), metric="nll")
     study.outcomes(DENSE, 0.0, "zeroshot/piqa", [1.0] * 6 + [0.0] * 2)
     for (place, method), (label, name), draw in product(enumerate(methods), texts.items(), study.draws):
@@ -329,6 +329,6 @@ def study_of_texts(folder: Path, methods: list[str], **changes: Any) -> Path:
         study.outcomes(method, 0.2, "zeroshot/piqa", [1.0] * (4 + draw % 2) + [0.0] * (4 - draw % 2), **at)
         study.result(method, None, "cost", "", Value("seconds", 30.0), **at)
         study._neurons(method, 0, 0.3 * place + TEXTS[label], model="tiny-llama", key=place, **at)
-    gather(Config.model_validate(given), folder)
+    gather(config, folder)
     analysed(folder)
     return folder

@@ -47,9 +47,9 @@ class ClaimRow(NamedTuple):
 
     `basis` is `measured`, or `arithmetic` if the budget decides the outcome. The effect itself is its row in
     `effects.csv` (`OF_CLAIM`), by the key from `claim` to `metric`; `p` is that of the verdict, of an effect
-    at the limit where the claim begins to hold, and `holm` the same by Holm's method for all claims of the
-    study that are measured. `needs` is what would decide an inconclusive comparison, if the effect is as
-    large as found.
+    at the limit where the claim begins to hold, and `holm` the same by Holm's method for all measured claims on
+    the study's first calibration, or on its others. `needs` is what would decide an inconclusive comparison, if
+    the effect is as large as found.
     `compares` and `condition` are the claim in words: the effect, and when the claim holds. `form` is the format
     of the effect, `label` its name.
     """
@@ -103,13 +103,18 @@ def evaluate(paper: Paper, evidence: Evidence) -> tuple[pd.DataFrame, list[Effec
                 notes = [row.note, dense.get(model, "") if claim.effect == "difference" else ""]
                 rows.append(row._replace(note="; ".join(filter(None, notes))))
                 effects += found
-    return _with_holm(pd.DataFrame(rows, columns=ClaimRow._fields)), effects
+    first, *_ = evidence.study.calibrations
+    return _with_holm(pd.DataFrame(rows, columns=ClaimRow._fields), first), effects
 
 
-def _with_holm(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return verdicts that are corrected for all claims; the averages without CrowS-Pairs are apart from them."""
+def _with_holm(rows: pd.DataFrame, first: str) -> pd.DataFrame:
+    """Return verdicts that are corrected for all claims on the first calibration, and for those on the others.
+
+    The averages without CrowS-Pairs are apart from both.
+    """
     measured = rows["basis"] == MEASURED
-    family = rows[measured].groupby(rows["metric"] == AVERAGE_WITHOUT_CROWS)["p"]
+    families = [rows["calibration"] == first, rows["metric"] == AVERAGE_WITHOUT_CROWS]
+    family = rows[measured].groupby(families)["p"]
     rows["holm"] = family.transform(holm).reindex(rows.index).astype(float)
     judged = [
         corrected(row.verdict, row.holm) if row.basis == MEASURED else row.verdict

@@ -4,12 +4,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any, ClassVar
 
-from hfprune.errors import nearest
+from hfprune.errors import require_known
 from hfprune.plugins.registry import Registry
 from hfprune.settings import Strict
 
-# What effects need that read the loss of every held-out sequence as a recovery trained.
-RECOVERY = "recovery"
+# What effects need beside measures: the loss of every held-out sequence as a recovery trained, a chain of methods,
+# and several texts to calibrate on.
+RECOVERY, CHAIN, CALIBRATIONS = "recovery", "chain", "calibrations"
+SAID = {
+    RECOVERY: "a recovery that trains (lora), and its `held_out`",
+    CHAIN: "`chain`, a list of methods of which each changes one thing of the one before",
+    CALIBRATIONS: "more than one text under `calibrations`",
+}
 
 
 class AddedEffects(Strict, ABC):
@@ -24,7 +30,7 @@ class AddedEffects(Strict, ABC):
     form: ClassVar[str] = ""
     """Format of their numbers in the findings; "": that of the outcome."""
     needs: ClassVar[str] = ""
-    """The measure without which a study is refused before its first job; or `RECOVERY`."""
+    """What a study must have, or it is refused before its first job: a measure's name, or a key of `SAID`."""
 
     @abstractmethod
     def rows(self, evidence: Any) -> Iterator[Any]:
@@ -34,22 +40,18 @@ class AddedEffects(Strict, ABC):
 ADDED = Registry("hfprune.effects.added", AddedEffects, ("question",), word="effects")  # type: ignore[type-abstract]
 
 
-def check_needs(names: Iterable[str], measured: Collection[str]) -> None:
-    """Fail if effects are unknown, or lack what they need among the measures, and `RECOVERY` with held-out pairs.
+def check_needs(names: Collection[str], present: Collection[str]) -> None:
+    """Fail if effects are unknown, or lack what they need among what a study has: measures, and keys of `SAID`.
 
     Raises:
         ValueError: says which effects, and what they need.
     """
     added = ADDED.outlines()
+    require_known("effects", names, added)
     for name in names:
-        if name not in added:
-            raise ValueError(f"effects: unknown {name!r}{nearest(name, [*added])}")
         needs = added[name].constants.get("needs")
-        if needs and needs not in measured:
-            what = f"the measure {needs}"
-            if needs == RECOVERY:
-                what = "a recovery that trains (lora), and its `held_out`"
-            raise ValueError(f"effects: {name} needs {what}")
+        if needs and needs not in present:
+            raise ValueError(f"effects: {name} needs {SAID.get(needs, f'the measure {needs}')}")
 
 
 def keep_losses(names: Iterable[str]) -> bool:

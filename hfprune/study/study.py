@@ -10,11 +10,11 @@ from hfprune.calibration.sizes import resamples_of
 from hfprune.cells import DENSE, UNCALIBRATED
 from hfprune.cells.recovery import Recovery
 from hfprune.criteria import CRITERIA
-from hfprune.errors import distinct, nearest
+from hfprune.errors import distinct, nearest, require_known
 from hfprune.measurement import Measure, NamedMeasure
 from hfprune.settings import Dtype, Listed, Name, Placement
 from hfprune.settings.recovery import Linear
-from hfprune.study.added_effects import RECOVERY, check_needs
+from hfprune.study.added_effects import CALIBRATIONS, CHAIN, RECOVERY, check_needs
 from hfprune.study.calibration import Calibrated, Calibration, Resamples
 from hfprune.study.entries import (
     ChosenCells,
@@ -70,15 +70,19 @@ class Study(Placement):
         description="lists of measures whose first metrics are one family for Holm's correction, as a sentence "
         "needs that speaks of several outcomes; each other outcome is a family of its own",
     )
-
+    chain: Annotated[list[Name], Distinct] = Field(
+        default=[],
+        description="methods, of which each changes one thing of the one before, for the effects `steps`",
+    )
     effects: Annotated[list[Name], Listed, Distinct] = Field(
         default=[],
         description="effects beside those of every study. losses: the log perplexity that a plan adds, per that "
         "of entropy; correlations: of each outcome with accuracy, over the plans; pairs: every two methods; "
+        "steps: each method of `chain` less the one before; "
         "training: held-out losses of pruned models less the dense one's, by the steps of the training; "
         "by_document: slopes of effects over the dense model's entropy on each document; calibrations: each "
-        "method on a text less the same method on the first; terms: differences of effects between calibrations, "
-        "readings and models",
+        "method on a text less itself, and less the reference, on the first; terms: differences of effects "
+        "between calibrations, readings and models",
     )
     constant: float = Field(
         default=0.9,
@@ -121,10 +125,9 @@ class Study(Placement):
         for section, chooser in (choosers | models).items():
             for key in ("methods", "without"):
                 for method in getattr(chooser, key) or []:
-                    if method not in self.methods:
-                        near = nearest(method, [*self.methods])
-                        said = f"{section}.{key}: unknown {method!r}{near}"
-                        raise ValueError(self._misspelt() or said)
+                    if method not in self.methods and (misspelt := self._misspelt()):
+                        raise ValueError(misspelt)
+                require_known(f"{section}.{key}", getattr(chooser, key) or [], self.methods)
         known = sorted({ratio for model in self.models for ratio in self.ratios_of(model)})
         methods = {f"methods.{name}": method for name, method in self.methods.items()}
         for section, chooser in (choosers | methods).items():
@@ -152,18 +155,19 @@ class Study(Placement):
 
     @model_validator(mode="after")
     def _named_outcomes_are_measured(self) -> "Study":
-        if self.primary is not None and self.primary not in self.measures:
-            raise ValueError(f"primary: unknown {self.primary!r}{nearest(self.primary, [*self.measures])}")
-        measured = {entry.measure or name for name, entry in self.measures.items()}
-        if self.recovery and self.recovery.held_out and any(map(self.trains, self.models)):
-            measured.add(RECOVERY)
-        check_needs(self.effects, measured)
-        named = [name for family in self.corrected_together for name in family]
-        for name in named:
-            if name not in self.measures:
-                raise ValueError(f"corrected_together: unknown {name!r}{nearest(name, [*self.measures])}")
-            if named.count(name) > 1:
+        together = [name for family in self.corrected_together for name in family]
+        require_known("primary", [self.primary] if self.primary else [], self.measures)
+        require_known("chain", self.chain, self.methods)
+        require_known("corrected_together", together, self.measures)
+        for name in together:
+            if together.count(name) > 1:
                 raise ValueError(f"corrected_together: {name!r} stands twice; an outcome has one family")
+        present = {entry.measure or name for name, entry in self.measures.items()}
+        if self.recovery and self.recovery.held_out and any(map(self.trains, self.models)):
+            present.add(RECOVERY)
+        present |= {CHAIN} if self.chain else set()
+        present |= {CALIBRATIONS} if len(self.calibrations) > 1 else set()
+        check_needs(self.effects, present)
         return self
 
     @model_validator(mode="after")

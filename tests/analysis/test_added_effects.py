@@ -96,6 +96,8 @@ def test_a_test_of_ones_own_is_a_file_and_a_line_of_a_study(signs: None, tmp_pat
         ("losse", "effects: unknown 'losse'; did you mean 'losses'?"),
         ("correlations", "needs the measure zeroshot"),
         ("by_document", "needs the measure output_entropy"),
+        ("steps", "steps needs `chain`, a list of methods"),
+        ("calibrations", "needs more than one text under `calibrations`"),
     ],
 )
 def test_what_is_unknown_or_lacks_its_measure_is_refused_before_the_first_job(

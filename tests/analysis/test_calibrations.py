@@ -51,10 +51,17 @@ def test_effects_are_within_each_text(folder: Path) -> None:
     assert bases == pytest.approx({C4: 0.4 + 0.01, OTHER: 0.45 + 0.01}), "entropy's own, over three draws"
 
 
-def test_a_text_is_compared_with_the_first_by_the_same_method(folder: Path) -> None:
+def test_a_text_is_compared_with_the_first_by_the_same_method_and_the_reference(folder: Path) -> None:
     rows = read_effects(folder / "effects.csv").query("question == 'calibration'")
     assert {*rows["calibration"]} == {OTHER} and {*rows["against_calibration"]} == {C4}
-    assert (rows["method"] == rows["against"]).all() and DENSE not in {*rows["method"]}
+    assert DENSE not in {*rows["method"]} | {*rows["against"]}
+    with_reference = rows[(rows["outcome"] == "js_distance") & (rows["method"] != rows["against"])]
+    assert {*with_reference["against"]} == {"entropy"}
+    # A method's own distance on the other text less that of entropy on C4.
+    assert with_reference.set_index("method")["value"].to_dict() == pytest.approx(
+        {"cross_entropy": 0.05 - 0.01, "magnitude": 0.05 - 0.02}
+    )
+    rows = rows[rows["method"] == rows["against"]]
     distances = rows[rows["outcome"] == "js_distance"].set_index("method")
     assert distances["value"].to_dict() == pytest.approx(
         {"entropy": 0.05, "cross_entropy": 0.06, "magnitude": 0.07}

@@ -1,0 +1,66 @@
+"""Where along a chain of methods, each of which changes one thing, the effect between its ends arises."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+
+from hfprune.effects.comparisons import ComparedBy, Comparison, comparisons
+from hfprune.effects.questions import Side
+from hfprune.results.effect_rows import BOTH, EffectRow
+from hfprune.results.evidence import Evidence
+from hfprune.statistics.estimates import estimate
+from hfprune.statistics.outcomes import NotComparableError
+from hfprune.statistics.quotient import paired_quotient
+from hfprune.study.added_effects import AddedEffects
+
+SHARE = "share_of_chain"
+
+
+class Steps(AddedEffects):
+    """Each method of the study's `chain` less the one before it, and the step's share of the whole effect."""
+
+    question = "step"
+    needs = "chain"
+
+    def rows(self, evidence: Evidence) -> Iterator[EffectRow]:
+        """Yield two rows per step and outcome: its effect, and that per the last method's less the first's.
+
+        The effects of one outcome are a family for Holm's method. A share has no p; it has no interval where the
+        whole effect is not significantly different from zero.
+        """
+        for compared in comparisons(evidence, ComparedBy.all_of(evidence)):
+            for recovery in evidence.study.recoveries_of(compared.model):
+                chain = [(method, recovery) for method in evidence.study.chain]
+                if {*chain} <= compared.sides.keys():
+                    for before, after in pairwise(chain):
+                        with suppress(NotComparableError):  # in a partial run, cells have different draws
+                            effect = estimate(compared.difference(after, before))
+                            yield compared.row(self.question, after, before, effect)
+                            yield _share(compared, after, before, (chain[0], chain[-1]))
+
+
+def _share(compared: Comparison, after: Side, before: Side, ends: tuple[Side, Side]) -> EffectRow:
+    sides, (first, last) = compared.sides, ends
+    step = [(1.0, sides[after]), (-1.0, sides[before])]
+    value, low, high = paired_quotient(step, [(1.0, sides[last]), (-1.0, sides[first])])
+    counts = estimate(compared.difference(after, before))
+    return compared.row(
+        SHARE,
+        after,
+        before,
+        replace(counts, spread=None),
+        covers="" if np.isnan([low, high]).any() else BOTH,
+        value=value,
+        low=low,
+        high=high,
+        p=np.nan,
+        family="",
+        detectable=np.nan,
+        neutral=0.0,
+        better="",
+        unit="",
+        form="{:.2f}",
+    )
