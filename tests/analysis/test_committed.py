@@ -1,5 +1,6 @@
 """Every effect and verdict follows from what git holds, the packed items among it."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -73,3 +74,9 @@ def test_a_study_is_committed_as_its_file_says(study: str) -> None:
     files = results_of(study) / "study.yaml", ROOT / f"config/studies/{study}.yaml"
     ran, kept = (yaml.safe_load(file.read_text()) for file in files)
     assert ran == kept
+
+
+@pytest.mark.parametrize("study", DECLARED)
+def test_a_study_was_measured_from_one_unchanged_commit(study: str) -> None:
+    commits = {*pd.read_parquet(results_of(study) / "records.parquet")["commit"]}
+    assert len(commits) == 1 and re.fullmatch("[0-9a-f]{40}", *commits)

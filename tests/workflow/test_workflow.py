@@ -3,12 +3,13 @@
 import base64
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
-from smoke import STUDY, change, contents, jobs, same_as_before, snakemake
+from smoke import STUDY, change, contents, jobs, same_as_before, snakemake, write
 
 from hfprune.report.publication import publication_names
 from hfprune.results.effect_rows import read_effects
@@ -222,14 +223,17 @@ def test_raised_versions_rerun_one_method_and_measure_its_cells_anew(project: Pa
 
 
 def test_edited_local_file_is_read_again(project: Path) -> None:
-    assets = yaml.safe_load((project / "config/assets.yaml").read_text())
-    text = Path(assets["corpora"]["text"]["source"]["path"])
-    before = text.read_text()
-    text.write_text(before + "\nOne more line.")
-    try:
-        assert jobs(snakemake(project, "--dry-run"))["fetch"] == 2, "both corpora are of that file"
-    finally:
-        text.write_text(before)
+    # A copy, since other tests read the finished project's own file at the same time.
+    catalogue = project / "config/assets.yaml"
+    assets = yaml.safe_load(catalogue.read_text())
+    text = Path(shutil.copy(assets["corpora"]["text"]["source"]["path"], project))
+    for name in ("text", "other", "heldout"):
+        assets["corpora"][name]["source"]["path"] = str(text)
+    write(catalogue, assets)
+    assert jobs(snakemake(project, "--until", "fetch"))["fetch"] == 2, "both corpora are of that file"
+    assert "Nothing to be done" in snakemake(project, "--dry-run", "--until", "fetch")
+    text.write_text(text.read_text() + "\nOne more line.")
+    assert jobs(snakemake(project, "--dry-run", "--until", "fetch"))["fetch"] == 2
 
 
 @pytest.mark.parametrize(
