@@ -15,9 +15,9 @@ from hfprune.cells import DENSE
 from hfprune.cells.items import commonest, token_items
 from hfprune.cells.recovery import Recovery
 from hfprune.comparison.rows import SHARE, Kind, Row, difference, paired, share
-from hfprune.effects.effect import DIRECTIONS, Effect
 from hfprune.measurement import MEASURES
 from hfprune.results.declarations import Declarations
+from hfprune.results.effect import DIRECTIONS, Effect
 from hfprune.statistics.estimates import holm
 
 PRUNED, RECONSTRUCTED, RECOVERED = "pruned", "reconstructed", "recovered"

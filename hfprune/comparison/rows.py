@@ -9,7 +9,7 @@ from enum import StrEnum
 import numpy as np
 import pandas as pd
 
-from hfprune.effects.effect import Effect
+from hfprune.results.effect import Effect
 from hfprune.statistics.estimates import Estimate, estimate
 from hfprune.statistics.outcomes import NotComparableError, Outcomes, contrast
 

@@ -10,9 +10,9 @@ import pandas as pd
 from hfprune.assets.known_tasks import CROWS, PRIMARY
 from hfprune.cells.items import commonest
 from hfprune.comparison.answered import Answers
-from hfprune.effects.effect import ALPHA, Effect
 from hfprune.errors import HfpruneError
 from hfprune.paper.printed import AVERAGE, AVERAGE_WITHOUT_CROWS
+from hfprune.results.effect import ALPHA, Effect
 from hfprune.statistics.estimates import estimate, holm
 from hfprune.statistics.outcomes import contrast
 from hfprune.statistics.spread import MIN_DOCUMENTS

@@ -8,7 +8,7 @@ import numpy as np
 from hfprune.cells import DENSE
 from hfprune.comparison.before_after import OWN, Sides, spelt
 from hfprune.comparison.rows import Kind, Row, paired, share
-from hfprune.effects.effect import BETTER, WORSE
+from hfprune.results.effect import BETTER, WORSE
 from hfprune.rounding import percent
 from hfprune.statistics.estimates import multiples_to_decide
 from hfprune.statistics.spread import MIN_DOCUMENTS

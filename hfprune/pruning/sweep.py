@@ -13,7 +13,6 @@ from tabulate import tabulate
 
 from hfprune.cells import DENSE, read_result
 from hfprune.comparison.rows import paired, share
-from hfprune.effects.effect import Effect
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
 from hfprune.pruning.beside_dense import CROPS
@@ -21,6 +20,7 @@ from hfprune.pruning.folder import SWEPT
 from hfprune.report.charts import Chart
 from hfprune.report.drawing.panels import sheet, theme
 from hfprune.report.style import Look
+from hfprune.results.effect import Effect
 from hfprune.rounding import percent
 from hfprune.stages import Stage
 
