@@ -57,7 +57,7 @@ def over_draws(evidence: Evidence) -> pd.DataFrame:
     logarithm.
     """
     overlaps = _overlaps(evidence.folder / NEURONS)
-    rows: list[dict[str, Any]] = []
+    rows: list[DrawsRow] = []
     for compared in comparisons(evidence, ComparedBy.first_of(evidence)):
         plain = [method for method, recovery in compared.sides if recovery is Recovery.NONE]
         for method in plain:
@@ -68,11 +68,9 @@ def over_draws(evidence: Evidence) -> pd.DataFrame:
                 with suppress(NotComparableError):
                     difference = contrast([*zip((1.0, -1.0), sides, strict=False)])
                     if spread := _over_draws(difference):
-                        at = (compared.model, *compared.calibrated, compared.ratio)
-                        overlap = overlaps.get((*at, method, against or method), np.nan)
-                        about = (*at, method, against, compared.outcome.name)
-                        of = dict(zip(DrawsRow._fields, about, strict=False))
-                        rows.append(of | spread | {"overlap": overlap})
+                        at = (compared.model, *compared.calibrated, compared.ratio, method)
+                        overlap = overlaps.get((*at, against or method), np.nan)
+                        rows.append(DrawsRow(*at, against, compared.outcome.name, overlap=overlap, **spread))
     return pd.DataFrame(rows, columns=DrawsRow._fields)
 
 
