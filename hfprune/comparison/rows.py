@@ -113,7 +113,7 @@ def effect_row(
         measure=declared.measure,
         metric=metric.name,
         base=base,
-        **estimated(difference or Estimate(value), declared.shown) | {"value": value},
+        **estimated(difference or Estimate(math.nan), declared.shown) | {"value": value},
         p=difference.p_value() if difference else math.nan,
         covers=ITEMS_ALONE if difference else "",
         neutral=declared.neutral,
@@ -167,13 +167,13 @@ def compared(sides: Sides, left: str, right: str, key: tuple[str, str]) -> Effec
     declared = Declarations(()).find(kind, name)
     if not other:  # a distance to the dense model, which has none
         declared = replace(declared, metric=replace(declared.metric, effect="difference"))
-    measured, metric = [own, other] if other else [own], declared.metric
-    numbers = [metric.scale * side.values[name] for side in reversed(measured)]
-    difference = paired([side.items for side in measured], metric.items[0]) if metric.items else None
+    metric, tables = declared.metric, [side.items for side in (own, other) if side]
+    base = metric.scale * other.values[name] if other else math.nan
+    difference = paired(tables, metric.items[0]) if metric.items else None
     return effect_row(
         declared,
         left,
-        (math.nan if not other else numbers[0], numbers[-1]),
+        (base, metric.scale * own.values[name]),
         difference,
         against=right,
         measure=measure,

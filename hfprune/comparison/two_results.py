@@ -20,7 +20,7 @@ from hfprune.statistics.estimates import estimate
 from hfprune.statistics.outcomes import contrast
 from hfprune.statistics.spread import MIN_DOCUMENTS
 
-MEASURE, TASKS = "zeroshot", "the tasks"
+TASKS = "the tasks"  # the family of those that count
 # Columns in which the tables of two sides agree.
 ALIKE = {"item": "questions", "doc_hash": "questions", "shots": "numbers of few-shot examples"}
 ALIKE |= {"prompt": "prompts", "metric": "metrics"}
@@ -69,9 +69,11 @@ def _effect(tasks: Sequence[str], a: Answers, b: Answers, metric: str, column: s
     sides = [{task: side[task][column] for task in tasks} for side in (a, b)]
     levels = [100 * float(np.mean([outcomes.mean() for outcomes in side.values()])) for side in sides]
     difference = estimate(contrast([(-1, {None: sides[0]}), (1, {None: sides[1]})]))
-    declared, (base, own) = Declarations(()).find(MEASURE, metric), levels
-    about = {"question": PAIR, "against": "A", "task": tasks[0], "form": "{:+.2f}", "n": difference.n}
-    return effect_row(declared, "B", (base, own), difference if difference.known else None, **about)
+    # Any other metric from 0 to 1 is shown as an accuracy, too.
+    declared = Declarations(()).find("zeroshot", metric if metric in PRIMARY else AVERAGE)
+    about = {"question": PAIR, "against": "A", "task": tasks[0], "metric": metric, "form": "{:+.2f}"}
+    known = difference if difference.known else None
+    return effect_row(declared, "B", (levels[0], levels[1]), known, n=difference.n, **about)
 
 
 def _require_alike(task: str, a: Answers, b: Answers) -> None:
@@ -125,15 +127,13 @@ def shown(rows: Sequence[EffectRow], answers: Commonest, margin: float | None) -
         "detectable": [row.detectable for row in rows],
         "needed": [needed(row, margin) for row in rows],
     }
-    places = [answers.get(row.task if row.family else "", [None] * 3) for row in rows]
-    for name, shares in zip(
-        ("commonest A", "commonest B", "majority"), zip(*places, strict=True), strict=True
-    ):
-        columns |= {name: [*shares]} if any(shares) else {}
+    shares = [answers.get(row.task if row.family else "", [None] * 3) for row in rows]
+    for place, name in enumerate(("commonest A", "commonest B", "majority")):
+        if any(of_row[place] for of_row in shares):
+            columns[name] = [of_row[place] for of_row in shares]
     table = pd.DataFrame(columns, dtype=object)
-    text = table.where(table.notna(), None).to_markdown(
-        index=False, tablefmt="github", floatfmt=".3g", missingval=""
-    )
+    table = table.where(table.notna(), None)
+    text = table.to_markdown(index=False, tablefmt="github", floatfmt=".3g", missingval="")
     legend = [
         f"- `{names}`: {said}."
         for names, said in LEGEND.items()

@@ -86,8 +86,8 @@ class EffectRow(NamedTuple):
     def words(self) -> list[str]:
         """Return the label, both sides' outcomes, the other's first, n, and the change, of a ratio as a share."""
         form = self.form.replace("+", "")
-        numbers = ["" if np.isnan(number) else form.format(number) for number in (self.base, self.own)]
-        return [self.label, *numbers, str(self.n or ""), str(self.effect.change)]
+        base = "" if np.isnan(self.base) else form.format(self.base)
+        return [self.label, base, form.format(self.own), str(self.n or ""), str(self.effect.change)]
 
 
 # The numbers of a claim that its effect has.

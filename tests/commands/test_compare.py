@@ -286,7 +286,9 @@ def test_the_interval_is_that_of_a_study(tmp_path: Path) -> None:
     """Of the same two models: `estimate` of a contrast that no draw changes, in points."""
     rng = np.random.default_rng(1)
     a, b = rng.integers(0, 2, (2, 1, 40)).astype(float)
-    row, _ = effects(answers(a), answers(b), [])
+    generated = [{"task0": answers(x)["task0"].assign(metric="exact_match")} for x in (a, b)]
+    row, _ = effects(*generated, [])
+    assert (row.metric, row.base, row.unit) == ("exact_match", pytest.approx(100 * a.mean()), "points")
     sides = [{None: {"task": pd.Series(x[0])}} for x in (b, a)]
     found = estimate(contrast([*zip((1.0, -1.0), sides, strict=True)]))
     assert [row.low, row.high] == pytest.approx([100 * found.low, 100 * found.high])

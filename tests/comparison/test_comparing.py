@@ -72,6 +72,11 @@ def test_numbers_stand_beside_those_of_the_dense_model() -> None:
         ["prefill of 64 tokens, ms", "750.0", "500.0", "500.0", "3", "−33.3 %"],
         ["decoding, tokens a second", "24.0", "30.0", "30.0", "3", "+25.0 %"],
     ]
+    perplexity, distance, *_ = compared(results)
+    assert (perplexity.method, perplexity.against, perplexity.question) == ("pruned", "dense", "dense")
+    assert (perplexity.value, perplexity.neutral, perplexity.better, perplexity.unit) == (1.5, 1, "lower", "")
+    assert (distance.outcome, distance.value, distance.neutral) == ("js_distance", 0.25, 0)
+    assert np.isnan(distance.base), "the dense model has none to itself"
     names = [row.label for row in compared(results, "reconstructed")]
     assert names[:2] == ["perplexity on mine", "perplexity on text"], "a file's name without its hash"
     (_, size) = rows_of({}, "pruned", (1000, 800), (4000, 1600), {})
