@@ -57,7 +57,7 @@ class CompareTwo(Command, Computing):
     def run(self) -> None:
         """Print the comparison as Markdown; the exit code is 1 where B is not shown to be within the margin."""
         from hfprune.comparison.answered import read_logged
-        from hfprune.comparison.two_results import commonest_answers, conclusions, effects, shown
+        from hfprune.comparison.two_results import as_json, commonest_answers, conclusions, effects, shown
 
         if self.out:
             require_writable(self.out)
@@ -74,13 +74,10 @@ class CompareTwo(Command, Computing):
         text = "\n\n".join([f"A: {self.a}, B: {self.b}", shown(rows, answers, self.margin), *said]) + "\n"
         print(text, end="")
         if self.out:
-            known = [{key: None if x != x else x for key, x in row._asdict().items()} for row in rows]
             about = {"a": str(self.a), "b": str(self.b), "margin": self.margin, "within_margin": within}
-            more = {"effects": known, "commonest": answers, "conclusions": said}
+            whole = about | as_json(rows, answers, self.margin) | {"conclusions": said}
             with atomic_file(self.out) as temporary:
-                temporary.write_text(
-                    json.dumps(about | more, indent=2) if self.out.suffix == ".json" else text
-                )
+                temporary.write_text(json.dumps(whole, indent=2) if self.out.suffix == ".json" else text)
         if within is False:
             sys.exit(1)
 

@@ -38,6 +38,13 @@ LEGEND = {
     "commonest A, commonest B, majority": "the share in percent of the commonest answer of each model, and of the "
     "commonest right one",
 }
+# What the rows in JSON have, which are those of the table of effects, and `needed`.
+OF_ROWS = {
+    "base": "the accuracy of A in percent",
+    "value, low, high": "B − A, the paired difference in points, and its 95 % interval",
+    "p, holm": LEGEND["p, Holm"],
+    "family": "empty for what has no part in that correction; the mean, which has none, has no task, either",
+} | {name: LEGEND[name] for name in ("metric", "n", "detectable", "needed")}
 # Task → the shares of its commonest answer by A, by B, and of the right ones where they are known, in percent.
 Commonest = dict[str, list[float | None]]
 
@@ -140,6 +147,13 @@ def shown(rows: Sequence[EffectRow], answers: Commonest, margin: float | None) -
         if any(head.startswith(names.split(", ")[0]) for head in columns)
     ]
     return "\n".join([text, "", *legend])
+
+
+def as_json(rows: Sequence[EffectRow], answers: Commonest, margin: float | None) -> dict[str, object]:
+    """Return the effects, each with what is `needed`, a legend, and the commonest answers, as JSON has them."""
+    whole = [row._asdict() | {"needed": needed(row, margin)} for row in rows]
+    known = [{name: None if pd.isna(value) else value for name, value in row.items()} for row in whole]
+    return {"legend": OF_ROWS, "effects": known, "commonest": answers}
 
 
 def conclusions(rows: Sequence[EffectRow], margin: float | None) -> tuple[list[str], bool | None]:

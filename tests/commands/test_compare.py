@@ -57,7 +57,9 @@ def test_stock_results_and_their_checkpoints(tmp_path: Path, monkeypatch: pytest
     stock("two", "arc_easy", shots=1)
     found, each = compared("logged/one logged/two"), {}
     others = rows_of(Path("found.json")).query("family == '' and task != ''").set_index("task")
-    places_of = json.loads(Path("found.json").read_text())["commonest"]
+    whole = json.loads(Path("found.json").read_text())
+    assert {name for names in whole["legend"] for name in names.split(", ")} <= whole["effects"][0].keys()
+    places_of = whole["commonest"]
     found, others = (rows.assign(A=rows["base"], B=rows["base"] + rows["value"]) for rows in (found, others))
     assert {*others["metric"]} == {"acc"}
     for side, model in (("A", "one"), ("B", "two")):
