@@ -15,12 +15,12 @@ import torch
 from families import WIDTHS, build, cut
 
 from hfprune.comparison.before_after import BeforeAfter, Sample
-from hfprune.comparison.rows import PARAMETERS, effect_row
+from hfprune.comparison.rows import REPEATED, effect_row
 from hfprune.exports.checkpoint import export, write_card
 
 STEPS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "os.link", "shutil.rmtree"}
-SIZE = effect_row(PARAMETERS, "pruned", (3, 2), None)
-COMPARISON = BeforeAfter([SIZE], "pruned", [], Sample("One", "two", "three"))
+ROW = effect_row(REPEATED, "pruned", (3, 2), None)
+COMPARISON = BeforeAfter([ROW], "pruned", [], Sample("One", "two", "three"))
 source, out = map(Path, sys.argv[1:3])
 earlier, *card = sys.argv[3:]
 torch.set_num_threads(1)  # a fork has none of the others
