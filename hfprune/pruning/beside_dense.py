@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,8 @@ from typing import Any
 from hfprune.assets.corpora import read_corpus
 from hfprune.assets.requests import read_requests
 from hfprune.cells import read_result
-from hfprune.comparison.before_after import (
-    ASKED,
-    OWN,
-    BeforeAfter,
-    Sides,
-    read_sides,
-    rows_of,
-    timed_on,
-    weight_bytes,
-)
+from hfprune.comparison.before_after import ASKED, OWN, BeforeAfter, Sample, Sides, read_sides, timed_on
+from hfprune.comparison.rows import rows_of, weight_bytes
 from hfprune.comparison.usability import conclusions
 from hfprune.errors import missing
 from hfprune.exports.checkpoint import write_card
@@ -163,16 +156,16 @@ def outcome(
     sizes = count_parameters(dense), read_json(out / PROVENANCE)["parameters"]
     sample = read_json(jobs["sample"].outputs()[0]) if "sample" in jobs else {}
     weights, repeated = (weight_bytes(model), weight_bytes(out)), sample.get("repeated", {})
-    rows = rows_of(sides, step, sizes, weights, repeated)
-    said = [
-        *conclusions(rows, dense.config.vocab_size, repaired=bool(asked.recover), most=asked.max_loss),
-        *warnings,
-    ]
+    shown = Sample(sample["prompt"], sample["before"], sample["after"]) if sample else None
+    effects = rows_of(sides, step, sizes, weights, repeated)
+    comparison = BeforeAfter(effects, step, [], shown, timed_on(sides))
+    vocabulary, repaired = dense.config.vocab_size, bool(asked.recover)
+    said = [*conclusions(comparison.rows, vocabulary, repaired, asked.max_loss), *warnings]
     recovered = [file for job in jobs.values() for file in job.outputs() if file.name == RECOVERED]
     values = [value for file in recovered for value in read_result(file)["values"]]
     if any((value["metric"], value["value"]) == ("kept_step", 0) for value in values):
         said.append("Recovery kept step 0: no training was better, and its adapter changes nothing.")
     said += [*too_few_pairs(jobs), *[recipe.shown] * bool(recipe.shown)]
-    found = BeforeAfter(rows, step, said, sample, timed_on(sides))
-    write_card(out, model, found)
-    return found
+    comparison = replace(comparison, conclusions=said)
+    write_card(out, model, comparison)
+    return comparison

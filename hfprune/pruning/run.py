@@ -15,16 +15,16 @@ from hfprune.settings import load, validate
 
 if TYPE_CHECKING:
     from hfprune.comparison.before_after import BeforeAfter
-    from hfprune.comparison.rows import Row
     from hfprune.pruning.foretold import Foretold
     from hfprune.pruning.recipe import PruningRecipe
+    from hfprune.results.effect_rows import EffectRow
     from hfprune.stages import Stage
     from hfprune.study.files import Files
 
 
 def prune(
     model: str | os.PathLike[str], ratio: float | Literal["auto"], out: str | os.PathLike[str], **options: Any
-) -> "list[Row]":
+) -> "list[EffectRow]":
     """Prune a model and compare it with the dense one, as `hfprune prune` does.
 
     Args:

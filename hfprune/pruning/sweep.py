@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,8 +11,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from hfprune.cells import DENSE, read_result
-from hfprune.comparison.rows import paired, share
-from hfprune.effects.effect import Effect
+from hfprune.comparison.rows import paired
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
 from hfprune.pruning.beside_dense import CROPS
@@ -21,6 +19,7 @@ from hfprune.pruning.folder import SWEPT
 from hfprune.report.charts import Chart
 from hfprune.report.drawing.panels import sheet, theme
 from hfprune.report.style import Look
+from hfprune.results.effect import SHARE, Effect
 from hfprune.rounding import percent
 from hfprune.stages import Stage
 
@@ -46,7 +45,8 @@ def losses(jobs: dict[str, Stage], most: float) -> list[Tried]:
         found = paired([pd.read_parquet(file.with_suffix(".parquet")) for file in (cell, dense)], "nll")
         if not found:
             raise HfpruneError("--max-loss: too few documents fill a crop for an interval; give --ratio")
-        loss = replace(share(1.0, float(np.exp(found.value)), found, better=-1), neutral=most)
+        value, low, high = np.expm1([found.value, found.low, found.high]).tolist()
+        loss = Effect(value, low, high, SHARE, most, better=-1)
         left = {value["metric"]: value["value"] for value in plan["values"]}["parameters"]
         tried.append(Tried(plan["cell"]["ratio"], int(left), loss, found.n, (dense, cell)))
     return sorted(tried, key=lambda one: one.ratio)

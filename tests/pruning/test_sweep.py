@@ -12,11 +12,11 @@ from conftest import reload
 from huggingface_hub import ModelCard
 from scipy.stats import t
 
-from hfprune.effects.effect import Effect
 from hfprune.models.load import load_model
 from hfprune.models.units import count_parameters, gated_mlps
 from hfprune.pruning.one_cell import RATIOS
 from hfprune.pruning.sweep import Tried, choice
+from hfprune.results.effect import Effect
 
 CHOICES = [
     ((0.05, 0.19, 0.35), 0.2),
