@@ -21,7 +21,6 @@ from hfprune.comparison.before_after import (
 )
 from hfprune.comparison.usability import conclusions
 from hfprune.errors import missing
-from hfprune.exports.checkpoint import write_card
 from hfprune.exports.export_folder import PROVENANCE
 from hfprune.files import read_json
 from hfprune.measurement import MEASURES, TextMeasure
@@ -155,7 +154,7 @@ def outcome(
     warnings: list[str],
     swept: Sequence[Path] = (),
 ) -> BeforeAfter:
-    """Return the comparison of the exported step in rows and sentences, and write it into the model's card.
+    """Return the comparison of the exported step in rows and sentences.
 
     Files that a sweep has `swept` hold what it measured of the dense and of the chosen model.
     """
@@ -173,6 +172,4 @@ def outcome(
     if any((value["metric"], value["value"]) == ("kept_step", 0) for value in values):
         said.append("Recovery kept step 0: no training was better, and its adapter changes nothing.")
     said += [*too_few_pairs(jobs), *[recipe.shown] * bool(recipe.shown)]
-    found = BeforeAfter(rows, step, said, sample, timed_on(sides))
-    write_card(out, model, found)
-    return found
+    return BeforeAfter(rows, step, said, sample, timed_on(sides))

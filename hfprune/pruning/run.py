@@ -49,6 +49,7 @@ def pruned(asked: Pruning) -> "BeforeAfter":
     """Prune as asked, page included, and return the comparison; errors are those of `prune`."""
     from hfprune.comparison.before_after import step_of
     from hfprune.comparison.usability import worth_taking
+    from hfprune.exports.checkpoint import write_card
     from hfprune.exports.export_folder import require_replaceable
     from hfprune.page.pruned import write_pruned_page
     from hfprune.pruning.beside_dense import fitting, found_of, lacking, outcome
@@ -90,12 +91,12 @@ def pruned(asked: Pruning) -> "BeforeAfter":
             jobs = jobs_of(files, asked, kept)
             seconds |= _take_all(files, jobs, [*jobs][undecided:], least, asked, foretold)
         said += of_which_precision(asked, folders["models"])
-        found = outcome(
-            asked, recipe, folders["models"], jobs, step_of(kept), said, sweep["files"] if sweep else ()
-        )
+        swept = sweep["files"] if sweep else ()
+        comparison = outcome(asked, recipe, folders["models"], jobs, step_of(kept), said, swept)
+        write_card(asked.out / MODEL, folders["models"], comparison)
         settings = _settings(asked, recipe, jobs)
-        write_pruned_page(asked.out / REPORT, asked.out / MODEL, found, settings, seconds, sweep)
-    return found
+        write_pruned_page(asked.out / REPORT, asked.out / MODEL, comparison, settings, seconds, sweep)
+    return comparison
 
 
 def _at_its_ratio(

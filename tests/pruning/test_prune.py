@@ -498,7 +498,7 @@ def test_a_card_never_denies_what_was_measured(
     first = f"{call.replace('--ratio 0.15', '')} {flags if 'max' in flags else f'--ratio 0.15 {flags}'}"
     card = tmp_path / "out/model/README.md"
     with monkeypatch.context() as patched, pytest.raises(SystemExit) as end:
-        patched.setattr("hfprune.pruning.beside_dense.write_card", killed)
+        patched.setattr("hfprune.exports.checkpoint.write_card", killed)
         run(first, "--out", tmp_path / "out")
     assert end.value.code == 130
     said = "hfprune prune: stopped; the same command goes on from what is finished"
