@@ -12,9 +12,10 @@ from smoke import ROOT
 
 from hfprune.assets.catalogue import Catalogue
 from hfprune.cost.choice import TIERS, announcement, choose, costs_of, largest_tier
-from hfprune.cost.costs import Costs, solving
+from hfprune.cost.costs import Costs
 from hfprune.cost.decidable import decidable
 from hfprune.cost.listing import summary, unfit
+from hfprune.cost.workload import solving
 from hfprune.devices.known import UTILISATION, Device, known_devices, named_device, nominal_cpu
 from hfprune.errors import HfpruneError
 from hfprune.models.shape import Shape
