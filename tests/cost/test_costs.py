@@ -97,6 +97,30 @@ def test_studies_keep_their_promise(study: str, device: str, hours: float) -> No
 
 
 @pytest.mark.parametrize(
+    ("study", "device", "said", "unit", "files"),
+    [
+        (
+            "paper-small",
+            "rtx-4090",
+            "39 minutes on an RTX 4090",
+            1 / 60,
+            ["docs/paper-study.md", "docs/studies.md", "config/studies/paper-small.yaml"],
+        ),
+        ("paper-small", "rtx-4090", "39 minutes |", 1 / 60, ["README.md"]),
+        ("paper", "a100-80", "24 hours on an A100 of 80 GB", 1, ["docs/paper-study.md"]),
+        ("paper", "h100", "10 on an H100", 1, ["docs/paper-study.md"]),
+        ("paper-recovery", "h100", "46 hours on an H100", 1, ["docs/paper-study.md"]),
+    ],
+)
+def test_documents_say_what_the_command_says(
+    study: str, device: str, said: str, unit: float, files: list[str]
+) -> None:
+    assert round(costs(study, device).hours() / unit) == int(said.split()[0])
+    for file in files:
+        assert said in (ROOT / file).read_text(), file
+
+
+@pytest.mark.parametrize(
     ("study", "card", "devices"),
     [
         ("paper", H100, 1),
