@@ -26,9 +26,9 @@ from hfprune.models.head import (
 from hfprune.models.units import Units
 from hfprune.provenance import save_tensors, unfinished
 from hfprune.scoring.recorders import ActivationRecorder, GradientRecorder
+from hfprune.scoring.samples import Scorer
 from hfprune.scoring.saved_state import restore_state, save_state
 from hfprune.scoring.score_files import Scores
-from hfprune.scoring.scorer import Scorer
 from hfprune.seeds import derive_seed
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from hfprune.stages.fields import (
     DenseModel,
     Safetensors,
 )
-from hfprune.stages.scoring import ScoredMethods
+from hfprune.stages.scoring_flags import ScoredMethods
 from hfprune.stages.target import cell_of
 from hfprune.study.paths import RESAMPLED
 

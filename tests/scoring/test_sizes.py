@@ -14,8 +14,8 @@ from hfprune.criteria.distillation import Distillation
 from hfprune.criteria.entropy import Entropy
 from hfprune.criteria.flap import Flap
 from hfprune.criteria.magnitude import Magnitude
+from hfprune.scoring.samples import Scorer
 from hfprune.scoring.score import BySample, Scored, score, score_samples
-from hfprune.scoring.scorer import Scorer
 from hfprune.scoring.weight_forms import WEIGHT_FORMS
 
 LENGTH = 9

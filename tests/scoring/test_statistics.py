@@ -17,8 +17,8 @@ from hfprune.criteria.entropy import Entropy
 from hfprune.criteria.flap import Flap
 from hfprune.criteria.taylor import Taylor
 from hfprune.scoring import saved_state
+from hfprune.scoring.samples import Sample, Scorer, overlaps
 from hfprune.scoring.score import Scored, score
-from hfprune.scoring.scorer import Sample, Scorer, overlaps
 from hfprune.scoring.sweep import marks
 
 
