@@ -80,12 +80,12 @@ def add_settings(parser: Parser) -> None:
 
 def _settings(text: str) -> dict[str, Any]:
     try:
-        found = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text())
+        settings = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text())
     except (OSError, ValueError) as error:
         raise argparse.ArgumentTypeError(f"neither JSON nor a file of it: {error}") from error
-    if not isinstance(found, dict):
+    if not isinstance(settings, dict):
         raise argparse.ArgumentTypeError("give a JSON object, {…}")
-    return found
+    return settings
 
 
 def read(kind: type[Model], namespace: argparse.Namespace) -> Model:
@@ -103,12 +103,12 @@ def read(kind: type[Model], namespace: argparse.Namespace) -> Model:
 
 def _given(kind: type[Strict], flags: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
     """Return what `--settings` and the flags say of the fields of a class, of which a flag wins."""
-    found = settings | {name: value for name, value in flags.items() if name in kind.model_fields}
+    fields = settings | {name: value for name, value in flags.items() if name in kind.model_fields}
     for name, field in kind.model_fields.items():
         if mark_of(field, Inline):
             inner = _given(_bare(field.annotation), flags, settings.get(name, {}))
-            found |= {name: inner} if inner else {}
-    return found
+            fields |= {name: inner} if inner else {}
+    return fields
 
 
 def located(config: Any) -> Any:
@@ -128,11 +128,11 @@ def located(config: Any) -> Any:
     for name, field in fields.items():  # before anything is fetched
         if mark_of(field, Input) and isinstance(given[name], Path) and not given[name].exists():
             raise HfpruneError(f"{flag(name)}: {given[name]}: no such file or folder")
-    found = {name: located(value) for name, value in given.items() if isinstance(value, list | Strict)}
+    values = {name: located(value) for name, value in given.items() if isinstance(value, list | Strict)}
     for name, field in fields.items():
         if asset := mark_of(field, AssetFlag):
-            found[name] = _folder(asset.kind, given[name], name, config)
-    return config.model_copy(update=found)
+            values[name] = _folder(asset.kind, given[name], name, config)
+    return config.model_copy(update=values)
 
 
 def _folder(kind: str, value: Path, name: str, config: Strict) -> Path:

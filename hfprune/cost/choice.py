@@ -100,7 +100,7 @@ def announcement(costs: Costs, path: Path, devices: int = 1, mem_mb: float | Non
     """
     if not costs.jobs:
         return "cost: nothing to fetch or to compute; tables, figures and the page alone"
-    text, large = summary(costs, devices), max(costs.each, key=lambda cost: cost.main_memory)
+    text, large = summary(costs, devices), max(costs.by_job, key=lambda cost: cost.main_memory)
     text[0] += f" (by stage: `hfprune cost --study {shlex.quote(str(path))}`)"
     if mem_mb and large.main_memory > mem_mb * 1e6:
         text.append(

@@ -92,19 +92,19 @@ class Costs:
         self.work = Workload(files, self.shapes, room=room, faster=self._faster, kept=kept)
 
     @cached_property
-    def each(self) -> list[JobCost]:
+    def by_job(self) -> list[JobCost]:
         """The cost of every job, in the order of `jobs`."""
         return [*map(self.of, self.jobs)]
 
     @property
     def longest(self) -> JobCost:
         """The cost of the job that takes the most seconds."""
-        return max(self.each, key=lambda cost: cost.seconds)
+        return max(self.by_job, key=lambda cost: cost.seconds)
 
     @property
     def largest(self) -> JobCost:
         """The cost of the job that takes the most memory of the device."""
-        return max(self.each, key=self.memory)
+        return max(self.by_job, key=self.memory)
 
     def memory(self, cost: JobCost) -> float:
         """Return the bytes that a job takes of the device's memory: of a GPU's, else of main memory."""
@@ -112,7 +112,7 @@ class Costs:
 
     def hours(self, devices: int = 1) -> float:
         """Return the hours of the study on so many devices: at least those of its longest job."""
-        taken = sum(cost.seconds * cost.share for cost in self.each) / devices
+        taken = sum(cost.seconds * cost.share for cost in self.by_job) / devices
         return max(taken, self.longest.seconds) / 3600
 
     def of(self, job: Stage) -> JobCost:

@@ -80,7 +80,8 @@ class Foretold:
 
     def _pace(self, kind: str) -> float:
         """Return how many times the prediction a kind of step takes: as its own did, else as all did."""
-        taken, predicted = (sum(each) for each in zip((0.0, 0.0), *self._steps.values(), strict=True))
+        taken = sum(seconds for seconds, _ in self._steps.values())
+        predicted = sum(seconds for _, seconds in self._steps.values())
         of_all = (TRUSTED + taken) / (TRUSTED + predicted)
         taken, predicted = self._steps.get(kind, (0.0, 0.0))
         return (TRUSTED * of_all + taken) / (TRUSTED + predicted)

@@ -14,8 +14,8 @@ class Progress:
     def __init__(self, costs: Costs) -> None:
         """Begin with the jobs that will run, each with its predicted time on its part of the machine."""
         self.start = time.time()
-        found = zip(costs.jobs, costs.each, strict=True)
-        self.work = {job.outputs()[-1]: cost.seconds * cost.share for job, cost in found}
+        by_job = zip(costs.jobs, costs.by_job, strict=True)
+        self.work = {job.outputs()[-1]: cost.seconds * cost.share for job, cost in by_job}
 
     def share(self) -> float:
         """Return the share of the predicted work that is done, at most 1; 0 where nothing is predicted."""

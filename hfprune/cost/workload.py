@@ -119,7 +119,7 @@ class Workload:
         students = {
             sample for (name, *_), sample in by_draw.items() if isinstance(criteria[name], StudentCriterion)
         }
-        last = max(each.stop for each in by_draw.values())
+        last = max(sample.stop for sample in by_draw.values())
         scoring = replace(
             self._scoring(job, job.methods, job.units),
             open=most_open(by_draw.values()),
@@ -176,19 +176,17 @@ class Workload:
                     held = scoring.peak(read.length * scoring.fitting(read.length))
                 elif isinstance(measure, TextMeasure):
                     count = self._resamples(cell, measure) if files.resampled else 0
-                    flops += own.read(measure, dtype, KEPT) + sum(
-                        each.read(measure, dtype) for each in beside
-                    )
-                    flops += count * masked.read(measure, dtype, KEPT)
+                    flops += own.read(measure, dtype, KEPT) + count * masked.read(measure, dtype, KEPT)
+                    flops += sum(reader.read(measure, dtype) for reader in beside)
+                    # A distance of two models takes three times what a loss of one does.
                     logits += (1 + count) * (1 + 2 * len(beside)) * tokens * dense.vocabulary
                 else:
-                    decoded = (
-                        (1 + measure.repeats) * measure.new_tokens if isinstance(measure, Latency) else 0
-                    )
+                    timed = measure if isinstance(measure, Latency) else None
+                    decoded = (1 + timed.repeats) * timed.new_tokens if timed else 0
                     for reader in (own, *beside):
                         flops += reader.shape.forward(tokens - DECODED * decoded, CONTEXT)
-                        if isinstance(measure, Latency):
-                            steps[measure.batch] += decoded * reader.shape.products / dense.products
+                        if timed:
+                            steps[timed.batch] += decoded * reader.shape.products / dense.products
                 if beside and measure.needs == "reference":
                     held += own.shape.weights(dtype)
                 memory = max(memory, held)

@@ -106,11 +106,13 @@ def _compare_cut(
             raise ValueError("others change, too")
 
 
-def alike(found: Tensor, expected: Tensor) -> bool:
+def alike(computed: Tensor, expected: Tensor) -> bool:
     """Tell whether values agree in half the digits of their dtype: kernels of other shapes round otherwise."""
     allowed = torch.finfo(expected.dtype).eps ** 0.5
-    found, expected = (x.float().nan_to_num() for x in (found, expected))  # float16 may overflow in both
-    return found.shape == expected.shape and bool((found - expected).norm() <= allowed * expected.norm())
+    computed, expected = computed.float().nan_to_num(), expected.float().nan_to_num()  # float16 may overflow
+    if computed.shape != expected.shape:
+        return False
+    return bool((computed - expected).norm() <= allowed * expected.norm())
 
 
 def _few_tokens(model: "PreTrainedModel") -> Tensor:

@@ -61,8 +61,8 @@ class Shape:
             layers, own = config["num_hidden_layers"], own_sizes(config).values()
 
             def mean(name: str, of_all: int) -> float:
-                found = [each.get(name, of_all) for each in own]
-                return (sum(found) + of_all * (layers - len(found))) / layers if found else of_all
+                sizes = [layer.get(name, of_all) for layer in own]
+                return (sum(sizes) + of_all * (layers - len(sizes))) / layers if sizes else of_all
 
             return cls(
                 layers=layers,

@@ -116,12 +116,12 @@ def kept_units(
 
     def distances(kept: dict[Kind, float]) -> list[float]:
         """Return the distance of each coarse kind from its part of the budget, the coarsest first."""
-        found = []
+        apart = []
         for kind in coarse:
             share, count = units[kind], sizes[kind].units
             ideal = count * (1 - fraction) if share is None else count - share * goal / weight(kind, kept)
-            found.append(abs(kept[kind] - ideal))
-        return found
+            apart.append(abs(kept[kind] - ideal))
+        return apart
 
     choices = [range(1, int(sizes[kind].units) + 1) for kind in coarse]
     reachable = []

@@ -19,14 +19,14 @@ def by_coin(plan: Plan, other: Plan, seed: int) -> Plan:
     Raises:
         HfpruneError: at one place, the two keep different numbers of units, or only one has the place.
     """
-    found: Plan = {}
+    mixture: Plan = {}
     for name, count in _counts(plan, other).items():
         kept, times = torch.cat([plan[name], other[name]]).unique(return_counts=True)
         both, disputed = kept[times == 2], kept[times == 1]
         generator = torch.Generator().manual_seed(derive_seed(seed, "disputed", name))
         drawn = torch.randperm(len(disputed), generator=generator)[: count - len(both)]
-        found[name] = torch.cat([both, disputed[drawn]]).sort().values
-    return found
+        mixture[name] = torch.cat([both, disputed[drawn]]).sort().values
+    return mixture
 
 
 def by_layer(plan: Plan, other: Plan, layers: Collection[int]) -> Plan:
@@ -43,13 +43,13 @@ def by_layer(plan: Plan, other: Plan, layers: Collection[int]) -> Plan:
 
 def _counts(plan: Plan, other: Plan) -> dict[str, int]:
     """Return how many units both plans keep at each place."""
-    found = {}
+    counts = {}
     for name in plan | other:
-        one, two = (len(side.get(name, ())) for side in (plan, other))
-        if one != two:
+        ours, theirs = (len(side.get(name, ())) for side in (plan, other))
+        if ours != theirs:
             raise HfpruneError(
-                f"{name}: one plan keeps {one:,} units and the other {two:,}, so that a mixture of them would "
+                f"{name}: one plan keeps {ours:,} units and the other {theirs:,}, so that a mixture of them would "
                 "change their number: give both the same units, with `allocation: uniform`"
             )
-        found[name] = one
-    return found
+        counts[name] = ours
+    return counts

@@ -55,7 +55,7 @@ def _prompted(rows: list[dict[str, Any]], tokenizer: "PreTrainedTokenizerBase") 
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     for row in rows:
         if said := [message["content"] for message in row.get("messages", ())]:
-            last = max(at for at, each in enumerate(row["messages"]) if each["role"] == "assistant")
+            last = max(at for at, message in enumerate(row["messages"]) if message["role"] == "assistant")
             row |= {"instruction": "\n\n".join(said[:last]), "input": "", "output": said[last]}
     prompts = [prompt(row) for row in rows]
     texts = [question + row["output"] for question, row in zip(prompts, rows, strict=True)]
@@ -80,7 +80,7 @@ def _rendered(row: dict[str, Any], tokenizer: "PreTrainedTokenizerBase") -> Pair
         said = messages[:count]
         return str(tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=asking))
 
-    answers = [at for at, each in enumerate(messages) if each["role"] == "assistant" and at]
+    answers = [at for at, message in enumerate(messages) if message["role"] == "assistant" and at]
     with explained(f"the model's chat template refuses a conversation: {REASON}", TemplateError):
         whole, parts = text(len(messages)), [(text(at, asking=True), text(at + 1)) for at in answers]
     read = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True, verbose=False)

@@ -57,7 +57,7 @@ def sequence_losses(
     """
     model.eval()
     device = next(model.parameters()).device
-    found = []
+    of_sequences = []
     for parts in zip(*(part.split(size) for part in vars(packed).values()), strict=True):
         inputs, targets = needed(*(part.long().to(device) for part in parts))
         chosen = targets != IGNORED
@@ -66,8 +66,8 @@ def sequence_losses(
         else:
             logits = model(**inputs, use_cache=False).logits[chosen].float()
             losses = cross_entropy(logits, targets[chosen], reduction="none")
-        found += [part.double().mean().item() for part in losses.split(chosen.sum(1).tolist())]
-    return found
+        of_sequences += [part.double().mean().item() for part in losses.split(chosen.sum(1).tolist())]
+    return of_sequences
 
 
 def check_finite(loss: float, step: int) -> None:

@@ -140,9 +140,9 @@ class Sample:
 
     def parts(self) -> dict[str, dict[str, Tensor]]:
         """Return all statistics and scores by name and key, to be saved, or filled with what was saved."""
-        found = {f"fold{index}": fold for index, fold in enumerate(self.folds)}
-        found |= {f"resampled{index}": scores for index, scores in enumerate(self._resampled)}
-        return found | {"official": self.official, "scores": self._scores}
+        tensors = {f"fold{index}": fold for index, fold in enumerate(self.folds)}
+        tensors |= {f"resampled{index}": scores for index, scores in enumerate(self._resampled)}
+        return tensors | {"official": self.official, "scores": self._scores}
 
     def _so_far(self, key: str) -> Tensor:
         return self._of(key, [{key: self.official[key].double()}] if self.in_bfloat16 else self.folds)
@@ -150,9 +150,9 @@ class Sample:
     def _of_halves(self, key: str) -> tuple[Tensor, Tensor]:
         """Return the scores of the even and of the odd folds; a half without sequences scores zero."""
         halves = [self.folds[0::2], self.folds[1::2]]
-        found = [self._of(key, half) if any(key in fold for fold in half) else None for half in halves]
+        scores = [self._of(key, half) if any(key in fold for fold in half) else None for half in halves]
         even, odd = (
-            torch.zeros_like(next(x for x in found if x is not None)) if x is None else x for x in found
+            torch.zeros_like(next(x for x in scores if x is not None)) if x is None else x for x in scores
         )
         return even, odd
 

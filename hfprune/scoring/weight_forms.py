@@ -64,4 +64,4 @@ def weight_gradients(
         count: number of units.
     """
     for n in range(len(x)):
-        yield by_unit([*(each[n].T @ x[n] for each in outputs), h[n].T @ output[n]], count).float()
+        yield by_unit([*(gradient[n].T @ x[n] for gradient in outputs), h[n].T @ output[n]], count).float()

@@ -45,7 +45,7 @@ def test_the_command_prints_every_stage(study: str, tmp_path: Path, monkeypatch,
     printed = capsys.readouterr().out
     rows = re.findall(r"(?m)^\| (.+?) +\| ([\d,]+) +\|", printed)
     found = {name: int(number.replace(",", "")) for name, number in rows}
-    jobs = Counter(cost.stage for cost in costs(study, "h100").each)
+    jobs = Counter(cost.stage for cost in costs(study, "h100").by_job)
     assert found == {**jobs, "in all": jobs.total()}
     assert re.search(
         r"(?m)^(nothing|[\d.]+ GB\b.*) to fetch; about .* for the longest job .* GB for the largest", printed
@@ -69,7 +69,7 @@ def test_blocks_that_a_model_writes_take_a_pass_of_each_token_and_a_device(tmp_p
     found = []
     for more in ({}, {"continued_after": 48}):
         (tmp_path / "s.yaml").write_text(yaml.safe_dump(text | {"calibrations": {"c4": c4 | more}}))
-        jobs = costs_of(tmp_path / "s.yaml", CATALOGUE, known_devices()["a100-80"], tmp_path).each
+        jobs = costs_of(tmp_path / "s.yaml", CATALOGUE, known_devices()["a100-80"], tmp_path).by_job
         found.append(next(job for job in jobs if job.stage == "calibrate" and "llama-3.2-1b" in job.about))
     plain, written = found
     assert (plain.share, plain.gpu_memory) == (0, 0) and written.share == 1
@@ -158,7 +158,7 @@ def test_names_of_drivers_and_instructions_of_processors(tmp_path: Path, monkeyp
 
 def test_what_does_not_fit_or_is_locked_is_said() -> None:
     found = costs("paper-recovery", "rtx-4090")
-    memory = max(cost.main_memory for cost in found.each) / 1e6
+    memory = max(cost.main_memory for cost in found.by_job) / 1e6
     fits, fits_not = (announcement(found, study_file("paper-recovery"), 1, memory + it) for it in (1, -1))
     on_gpu = "too large: .* of qwen2.5-7b, .* GB of memory, but rtx-4090 has 25 GB"
     too_large = "too large: .* GB of main memory, but the profile's `mem_mb` allows"
