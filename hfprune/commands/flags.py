@@ -78,7 +78,7 @@ def add_settings(parser: Parser) -> None:
     parser.note(parser.add_argument(SETTINGS, help=text, **options))
 
 
-def _settings(text: str) -> dict[str, Any]:
+def _settings(text: str) -> dict[str, object]:
     try:
         settings = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text())
     except (OSError, ValueError) as error:

@@ -2,9 +2,10 @@
 
 import shlex
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from hfprune.assets.catalogue import Catalogue
 from hfprune.cost.costs import Costs
@@ -39,7 +40,9 @@ class Chosen(NamedTuple):
     device: Device
 
 
-def choose(given: dict[str, Any], baselines: list[str], *, cluster: bool, submits: bool, gpus: int) -> Chosen:
+def choose(
+    given: Mapping[str, object], baselines: list[str], *, cluster: bool, submits: bool, gpus: int
+) -> Chosen:
     """Choose and check the study of a run; every mistake ends it before the first job.
 
     `given` is what `config/config.yaml` and the command line say. On a `cluster` jobs run on other machines, to

@@ -1,5 +1,6 @@
 """Checks, by numbers, that the head, MLPs and attention of a model compute what all other code assumes."""
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from copy import deepcopy
 from dataclasses import replace
@@ -89,7 +90,7 @@ def check_groups(model: "PreTrainedModel") -> None:
 
 
 def _compare_cut(
-    name: str, groups: KeyValueGroups, module: nn.Module, args: Any, kwargs: dict[str, Any], _output: Any
+    name: str, groups: KeyValueGroups, module: nn.Module, args: Any, kwargs: Mapping[str, Any], _output: Any
 ) -> None:
     kept = torch.arange(0, groups.count, 2)
     (handle,) = groups.mask(kept, lambda: True)

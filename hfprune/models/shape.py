@@ -146,7 +146,7 @@ class Shape:
 
 
 @cache
-def known_configs() -> dict[str, dict[str, Any]]:
+def known_configs() -> dict[str, dict[str, int | bool | str]]:
     """Return the fields of the catalogue's models that are written down in `shapes.yaml`, by name."""
     return yaml.safe_load(Path(__file__).with_name("shapes.yaml").read_text())
 

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import pyarrow as pa
 from jinja2 import TemplateError
@@ -25,7 +25,16 @@ MORE = ", paired with an input that provides further context"
 Pair = tuple[list[int], list[int]]
 
 
-def prompt(pair: dict[str, str]) -> str:
+class Row(TypedDict, total=False):
+    """A pair, or a conversation whose `messages` have a `role` and a `content`."""
+
+    instruction: str
+    input: str
+    output: str
+    messages: list[dict[str, str]]
+
+
+def prompt(pair: Row) -> str:
     """Return Alpaca's prompt for a pair: its `instruction` and, unless that is empty, its `input`."""
     context = f"### Input:\n{pair['input']}\n\n" if pair["input"] else ""
     return PROMPT.format(more=MORE if context else "", instruction=pair["instruction"], input=context)
@@ -45,7 +54,7 @@ def tokenized(
         yield from (_rendered(row, tokenizer) for row in rows) if own else _prompted(rows, tokenizer)
 
 
-def _prompted(rows: list[dict[str, Any]], tokenizer: "PreTrainedTokenizerBase") -> Iterator[Pair]:
+def _prompted(rows: list[Row], tokenizer: "PreTrainedTokenizerBase") -> Iterator[Pair]:
     """Yield pairs, EOS included, in Alpaca's template; of a conversation, all before the last answer asks for it.
 
     As in the official script, the response begins after as many tokens as the prompt alone has. The response
@@ -66,7 +75,7 @@ def _prompted(rows: list[dict[str, Any]], tokenizer: "PreTrainedTokenizerBase") 
         yield tokens, [IGNORED] * min(known, len(tokens)) + tokens[known:]
 
 
-def _rendered(row: dict[str, Any], tokenizer: "PreTrainedTokenizerBase") -> Pair:
+def _rendered(row: Row, tokenizer: "PreTrainedTokenizerBase") -> Pair:
     """Return a conversation in the tokenizer's own template, a pair as a question and its answer.
 
     An answer begins where the template asks for it. One that the template changes later is not learnt.

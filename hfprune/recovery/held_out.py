@@ -2,6 +2,7 @@
 
 import math
 import sys
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,7 +116,7 @@ class Curve(TrainerCallback):
         print(f"held out, {at}: loss {loss:.4f}; least {least:.4f} at step {step}", file=sys.stderr)
 
 
-def curve_of(log: list[dict[str, Any]]) -> dict[int, list[float]]:
+def curve_of(log: Sequence[Mapping[str, Any]]) -> dict[int, list[float]]:
     """Return the held-out losses of sequences by step, from the Trainer's log."""
     return {entry["step"]: entry[KEY] for entry in log if KEY in entry}
 

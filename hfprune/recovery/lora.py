@@ -147,7 +147,7 @@ def _train(
         if not should_reduce_batch_size(error):
             raise
         return None
-    log: list[dict[str, Any]] = trainer.state.log_history
+    log = trainer.state.log_history
     return Course([entry["loss"] for entry in log if "loss" in entry], curve_of(log))
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -16,8 +16,16 @@ from hfprune.plans.allocation import keep_highest
 from hfprune.scoring.score_files import Scores
 from hfprune.scoring.weight_forms import WEIGHT_FORMS, stacked_weights
 
-# The progress of one criterion in a pass, one entry per mark: see `Sample.mark`.
-Curve = list[dict[str, Any]]
+
+class Mark(TypedDict):
+    """How well the first `sequences` determine the plan; see `Sample.mark`."""
+
+    sequences: int
+    agreement: float
+
+
+# The progress of one criterion in a pass.
+Curve = list[Mark]
 # The fraction of units kept when halves are compared; the paper's ratios lie on both sides of it.
 KEPT_FRACTION = 0.5
 

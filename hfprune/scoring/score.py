@@ -24,7 +24,7 @@ from hfprune.models.checks import check_groups
 from hfprune.models.units import Units, gated_mlps, units_of
 from hfprune.plans.allocation import keep_highest, kept_mask
 from hfprune.scoring.passes import GradientPass, gradient_passes, layer_parts
-from hfprune.scoring.samples import Curve, Sample, Scorer
+from hfprune.scoring.samples import Curve, Mark, Sample, Scorer
 from hfprune.scoring.score_files import Scores
 from hfprune.scoring.sweep import Sweep
 from hfprune.seeds import derive_seed
@@ -39,7 +39,7 @@ class Scored(NamedTuple):
 
     scores: Scores
     curve: Curve
-    """One entry per mark (`Scorer.mark`); empty for weight criteria and searches."""
+    """One mark after another; empty for weight criteria and searches."""
     resampled: list[Scores]
     """The scores from each resampled calibration; none where the criterion has no such scores."""
 
@@ -292,7 +292,7 @@ def _joined(parts: Sequence[Scored]) -> Scored:
     curve: Curve = []
     for marks in zip(*(part.curve for part in parts), strict=True):
         agreeing = sum(count * mark["agreement"] for count, mark in zip(counts, marks, strict=True))
-        curve.append(marks[0] | {"agreement": agreeing / sum(counts)})
+        curve.append(Mark(sequences=marks[0]["sequences"], agreement=agreeing / sum(counts)))
     return Scored({key: x for part in parts for key, x in part.scores.items()}, curve, [])
 
 
