@@ -1,4 +1,4 @@
-"""The `hfprune` command: one module a subcommand, each usable by hand.
+"""The `hfprune` command: one module per subcommand, each usable by hand.
 
 A file of this folder or of `hfprune.stages` with a class that has an `example` is a command, named after the file.
 The first line of its docstring is its help; the fields of the class are its flags, and `run` does the work. A

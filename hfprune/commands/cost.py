@@ -56,7 +56,7 @@ class PrintCost(Command):
 
 
 def _earlier(named: Path | None) -> Path | None:
-    """Return the results folder of an earlier study, by default of `LIKE` where that is finished.
+    """Return the results folder of an earlier study, by default that of `LIKE`, if it is finished.
 
     Raises:
         HfpruneError: the study that was named has no outcomes of items here.

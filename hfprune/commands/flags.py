@@ -102,7 +102,7 @@ def read(kind: type[Model], namespace: argparse.Namespace) -> Model:
 
 
 def _given(kind: type[Strict], flags: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
-    """Return what `--settings` and the flags say of the fields of a class, of which a flag wins."""
+    """Return what `--settings` and the flags give for the fields of a class; a flag wins."""
     fields = settings | {name: value for name, value in flags.items() if name in kind.model_fields}
     for name, field in kind.model_fields.items():
         if mark_of(field, Inline):
@@ -112,12 +112,12 @@ def _given(kind: type[Strict], flags: dict[str, Any], settings: dict[str, Any]) 
 
 
 def located(config: Any) -> Any:
-    """Return a configuration in which every asset is the folder that it lies in.
+    """Return a configuration in which every asset is given by its folder, nested settings included.
 
-    An asset that is not there is fetched; see `hfprune.assets.resolving`. Other settings within are located, too.
+    A missing asset is fetched (`hfprune.assets.resolving`).
 
     Raises:
-        HfpruneError: an asset that is not to be had, or a file that is not there; the line starts with the flag.
+        HfpruneError: an asset cannot be fetched, or a file does not exist; the line starts with the flag.
     """
     if isinstance(config, list):
         return [located(item) for item in config]
@@ -214,7 +214,7 @@ def _help(field: FieldInfo, required: bool) -> str:
 
 
 def _shown(default: Any) -> str:
-    """Return a default as one writes it on the command line; empty for an empty, false or null one."""
+    """Return a default as it is written on the command line; empty for an empty, false or null default."""
     if default is None or default is False or default in ("", {}, []):
         return ""
     if isinstance(default, BaseModel):

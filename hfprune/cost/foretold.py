@@ -79,7 +79,7 @@ class Foretold:
         return sum(x * self._pace(_kind(title)) for title, x in left.items()) / 60
 
     def _pace(self, kind: str) -> float:
-        """Return how many times the prediction a kind of step takes: as its own did, else as all did."""
+        """Return the factor of a kind of step on its prediction: as its own steps took, else as all did."""
         taken = sum(seconds for seconds, _ in self._steps.values())
         predicted = sum(seconds for _, seconds in self._steps.values())
         of_all = (TRUSTED + taken) / (TRUSTED + predicted)
@@ -87,7 +87,7 @@ class Foretold:
         return (TRUSTED * of_all + taken) / (TRUSTED + predicted)
 
     def counted(self, title: str) -> str:
-        """Return the number of a step among all of the call, as `[3/13]`; empty for one that the call has done."""
+        """Return the number of a step among all steps of the call, as `[3/13]`; empty for a finished step."""
         if title in self._ended or title not in self.titles:
             return ""
         return f"[{self.titles.index(title) + 1}/{len(self.titles)}]"

@@ -25,7 +25,7 @@ class Progress:
     def rest(self, share: float, now: float) -> float:
         """Return the seconds to the end if `share`, more than 0, is done `now`, in seconds since the epoch.
 
-        The rest takes as long for its predicted work as what is done took for its own.
+        The rest is taken to go at the pace of what is done.
         """
         return (now - self.start) * (1 - share) / share
 

@@ -48,7 +48,7 @@ class TimedCpu:
     """Seconds of all MLPs for a token of each of so many texts, by dtype and texts."""
 
     def peak(self, dtype: str) -> float:
-        """Return the operations a second of an MLP in a dtype, by all cores."""
+        """Return the operations per second of an MLP in a dtype on all cores."""
         if dtype not in self._peaks:
             # Forward, and backward to activations.
             operations = 4 * TOKENS * self.shape.mlp_weights
@@ -81,8 +81,8 @@ class TimedCpu:
 def mlp_seconds(model: Path, dtypes: Collection[str] = DTYPES, typical: Typical = min) -> dict[str, float]:
     """Return the seconds that a forward and a backward pass of the model's first MLP takes, by dtype.
 
-    All take turns for a second, so that other work on the machine hits each. The fewest seconds are those that it
-    has hit the least; the median has what it leaves.
+    The dtypes take turns for a second, so that other work on the machine slows each of them. The minimum is the
+    least disturbed time; the median is what other work leaves.
     """
     mlp, _ = _timed_mlp(model)
     parts = {dtype: _weights(mlp.shapes, dtype) for dtype in dtypes}
@@ -98,7 +98,7 @@ def step_seconds(
 ) -> dict[str, dict[int, float]]:
     """Return the seconds that MLPs take for a token of each of so many texts, by dtype and batch.
 
-    They are those of all MLPs of the model. As many are timed in turn as no cache holds, as in decoding.
+    The times are of all MLPs of the model. More are timed in turn than any cache holds, as in decoding.
     """
     mlp, count = _timed_mlp(model)
     times = {dtype: {batch: list[float]() for batch in batches} for dtype in dtypes}

@@ -73,7 +73,7 @@ class Sleb(SearchCriterion):
 
 
 def _losses_without(model: PreTrainedModel, tokens: Tensor, left: Sequence[int]) -> Tensor:
-    """Return the summed loss [left] of the model of the layers that are `left`, without each of them in turn.
+    """Return the summed loss [left] of a model of the layers `left` without each of these layers in turn.
 
     Layers before the one that is tried give what they gave before, so that only those after it are computed. They
     are skipped within the model's own forward pass, since masks and positions may depend on a layer's number.

@@ -1,4 +1,4 @@
-"""Second moments of what the layers that read units read, in one pass over the calibration, layer by layer."""
+"""Second moments of the inputs of the layers that read units, in one pass over the calibration."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack

@@ -1,4 +1,4 @@
-"""Plans that are mixed of two: by a coin among the units that they dispute, or layer by layer."""
+"""Mixtures of two plans: by a coin among the disputed units, or layer by layer."""
 
 from collections.abc import Collection
 
@@ -11,7 +11,7 @@ from hfprune.settings.units import layer_of
 
 
 def by_coin(plan: Plan, other: Plan, seed: int) -> Plan:
-    """Return a plan that keeps what both keep, and of what only one of them keeps a random choice.
+    """Return a plan that keeps what both plans keep, and a random choice of what only one of them keeps.
 
     It is a null for the choice of either. Each place keeps as many units as each of the two, and every choice of
     so many disputed ones is equally likely.
@@ -30,7 +30,7 @@ def by_coin(plan: Plan, other: Plan, seed: int) -> Plan:
 
 
 def by_layer(plan: Plan, other: Plan, layers: Collection[int]) -> Plan:
-    """Return a plan that keeps in these layers what the other one keeps, and what `plan` keeps elsewhere.
+    """Return a plan that keeps what the other plan keeps in these layers, and what `plan` keeps elsewhere.
 
     Raises:
         HfpruneError: as `by_coin`; or there is no such layer.

@@ -146,7 +146,7 @@ def plan_note(path: Path) -> str:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """Open a file of a plan; whatever fails while it is read says that it is none."""
+    """Open a plan's file; any failure to read it is reported as a file that holds no plan."""
     if not path.exists():
         raise HfpruneError(f"{path}: no such file")
     text = f"{path}: not a plan; make one with `hfprune plan`"

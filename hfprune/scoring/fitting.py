@@ -46,7 +46,7 @@ class ScoringCost:
         )
 
     def fitting(self, length: int, most: int | None = None) -> int:
-        """Return how many sequences to take at a time: of `most` tokens those for which 90 % of memory suffice."""
+        """Return how many sequences to take at a time: at most `most` tokens, within 90 % of the memory."""
         number = max(1, (most or batch_tokens(on_gpu=math.isfinite(self.room))) // length)
         while number > 1 and self.peak(number * length) > 0.9 * self.room:
             number -= 1
@@ -78,7 +78,7 @@ class ScoringCost:
         return layer_parts(criterion, self.shape.layers, self._summed(gradients), SUMS_SHARE * self.room)
 
     def _summed(self, gradients: GradientPass) -> float:
-        """Return a layer's weights, as often as a pass keeps sums of them at a time; of students one by one."""
+        """Return a layer's weights times the sums of them that a pass keeps at a time; students keep one."""
         return self._scored * (1 if gradients.start else self.open)
 
     @property

@@ -86,7 +86,7 @@ class _Activation(torch.autograd.Function):
 class GradientRecorder:
     """Gives h and its gradient, or the gradients of weights, to the criteria that share a backward pass.
 
-    Of the MLP neurons, `kept` has by key a mask [neurons] of those that stay in the student.
+    `kept` masks, by key, the MLP neurons [neurons] that stay in the student.
     """
 
     def __init__(

@@ -33,8 +33,8 @@ KEPT_FRACTION = 0.5
 class Sample:
     """The statistics of one sample of the sequences, by folds; its scores as soon as its last sequence is in.
 
-    At a place (a key) where all is read, only the scores are kept, so that samples of one size that follow on each
-    other take the memory of one.
+    Once a place (a key) has been read in full, only its scores are kept, so that consecutive samples of one size
+    need the memory of a single sample.
     """
 
     def __init__(
@@ -70,13 +70,13 @@ class Sample:
         self._halves: dict[str, tuple[Tensor, Tensor]] = {}
 
     def add(self, key: str, rows: Tensor, first: int, shares: dict[tuple[int, ...], Tensor]) -> None:
-        """Add the shares of those of some consecutive sequences that are the sample's.
+        """Add the shares of consecutive sequences, as far as these belong to the sample.
 
         Args:
             key: the place.
             rows: their shares [sequences, ...].
             first: number of the first one.
-            shares: what several of the rows come to, by their indices; samples that read them share it.
+            shares: combined shares by the indices of their rows, reused by all samples that read these rows.
         """
         start, stop = max(first, self.numbers.start), min(first + len(rows), self.numbers.stop)
         homes: dict[int, list[int]] = {}

@@ -84,7 +84,7 @@ def score_samples(
 ) -> dict[str, BySample]:
     """Score the units of a model by several criteria, each from several samples of the blocks.
 
-    Each gets the same scores as it would alone, and from each sample as from a calibration of its sequences alone.
+    Every criterion gets the scores that it would get alone, and every sample those of a calibration of its own.
     Activation criteria share one forward pass over the blocks, gradient criteria those of
     `hfprune.scoring.passes.gradient_passes`: one pass serves all samples, but each has students of its own, and
     searches.
@@ -207,7 +207,7 @@ class _Passes:
         kept: Mapping[str, Tensor] | None = None,
         title: str = "",
     ) -> dict[str, BySample]:
-        """Run a pass, or one for each part of the layers whose sums fit into the room."""
+        """Run one pass, or one per part of the layers if their sums do not fit into the room together."""
         model = self.sweep.model
         first, scored = next(iter(shared.criteria.values()))  # the only one, if its sums are large
         mlps, open_ = gated_mlps(model), max(most_open(read[name]) for name in shared.criteria)
@@ -251,7 +251,7 @@ class _Passes:
         return scored
 
     def _named(self, name: str, numbers: range) -> str:
-        """Return the name of what reads one sample, of the sample only where others may read all blocks."""
+        """Return the name of a pass over one sample, with the sample's range unless it reads all blocks."""
         every = numbers == range(len(self.sweep.blocks))
         return name if every else f"{name}-{numbers.start}-{numbers.stop}"
 

@@ -45,7 +45,7 @@ def stacked_weights(units: Units) -> Tensor:
 
 
 def by_unit(matrices: Sequence[Tensor], count: int) -> Tensor:
-    """Return the rows of matrices [channels, hidden], a run of them a unit, as [vectors, units, hidden]."""
+    """Return the rows of matrices [channels, hidden], one run of rows per unit, as [vectors, units, hidden]."""
     return torch.cat([matrix.unflatten(0, (count, -1)).transpose(0, 1) for matrix in matrices])
 
 
