@@ -66,13 +66,8 @@ class Costs:
     ) -> None:
         """Find the sizes of the models, in the folder of fetched assets too; unknown ones count as `LARGEST`.
 
-        Args:
-            files: of the study.
-            jobs: those to predict.
-            device: by the table.
-            timed: this machine's processors as they were timed, in place of the table's speed.
-            kept: texts that the dense model has read and keeps, where all jobs are one process; None: each job is
-                a process of its own.
+        The speed is the table's, or that of this machine's processors as they were `timed`; `kept` is as for
+        `Workload`.
         """
         self.files, self.study, self.jobs, self.device = files, files.study, [*jobs], device
         self.start = GPU_START if device.on_gpu else CPU_START
@@ -88,8 +83,7 @@ class Costs:
                 self.guessed.append(model)
                 self.shapes[model] = known_shapes()[LARGEST]
         self.timed = timed
-        room = device.memory if device.on_gpu else math.inf
-        self.work = Workload(files, self.shapes, room=room, faster=self._faster, kept=kept)
+        self.work = Workload(files, self.shapes, device, (timed or device).peak, kept)
 
     @cached_property
     def by_job(self) -> list[JobCost]:
@@ -137,11 +131,6 @@ class Costs:
         if self.timed:
             return self.timed.seconds(stage, work) * self.device.cores / cores
         return nominal_seconds(self.device, work) / (1 if self.device.on_gpu else cores)
-
-    def _faster(self, dtype: str) -> float:
-        """Return how many times as fast as in float32 the device computes in a dtype."""
-        peak = (self.timed or self.device).peak
-        return peak(dtype) / peak("float32")
 
 
 def nominal_seconds(device: Device, work: Work) -> float:

@@ -16,6 +16,7 @@ from hfprune.cells.recovery import Recovery
 from hfprune.cost.work import Work
 from hfprune.criteria import StudentCriterion
 from hfprune.devices.batches import WRITTEN_AT_ONCE, training_tokens
+from hfprune.devices.known import Device
 from hfprune.evaluation.outputs import KEPT
 from hfprune.measurement import DECODED, Measure, TextMeasure
 from hfprune.measures.latency import Latency
@@ -57,31 +58,18 @@ class Reader:
         return shape.forward(tokens, CONTEXT)
 
 
+@dataclass
 class Workload:
-    """The work of a study's jobs."""
+    """The work of a study's jobs, as far as it depends on the device."""
 
-    def __init__(
-        self,
-        files: Files,
-        shapes: Mapping[str, Shape],
-        *,
-        room: float = math.inf,
-        faster: Callable[[str], float] = lambda _: 1.0,
-        kept: set[str] | None = None,
-    ) -> None:
-        """Describe the study and the device, as far as the work depends on it.
-
-        Args:
-            files: of the study.
-            shapes: the dense models', by name.
-            room: bytes of a GPU's memory; infinite on a CPU.
-            faster: returns how many times as fast as in float32 the device computes in a dtype.
-            kept: texts that the dense model has read and keeps, where all jobs are one process; None: each job is
-                a process of its own.
-        """
-        self.files, self.study, self.shapes = files, files.study, shapes
-        self.room, self.faster, self.kept = room, faster, kept
-        self.on_gpu = math.isfinite(room)
+    files: Files
+    shapes: Mapping[str, Shape]
+    """Of the dense models, by name."""
+    device: Device
+    peak: Callable[[str], float]
+    """Operations per second in a dtype; their ratios count."""
+    kept: set[str] | None = None
+    """Texts that the dense model has read and keeps, where all jobs are one process; None: each is its own."""
 
     def of(self, job: Stage) -> Work:
         """Return the work of a job; a stage that is not in `STAGES` takes seconds of a core."""
@@ -135,11 +123,13 @@ class Workload:
         sums = 4 * (tokens * shape.hidden + 10 * shape.neurons**2 + 3 * (shape.neurons + shape.hidden) ** 2)
         kept = [self._cut(job.model_name(), cell).neurons for cell in job.named_cells()]
         # The pass is in the dtype, and all else in float32.
-        flops = solving(shape, job.linear, tokens, read.length, kept, self.faster(job.dtype))
+        flops = solving(
+            shape, job.linear, tokens, read.length, kept, self.peak(job.dtype) / self.peak("float32")
+        )
         return Work(flops, "float32", weights + sums, weights)
 
     def _recover(self, job: Any) -> Work:
-        settings, dtype, on_gpu = self.study.recovery, job.dtype, self.on_gpu
+        settings, dtype, on_gpu = self.files.study.recovery, job.dtype, self.device.on_gpu
         assert settings is not None  # a study that trains has the section
         pairs, tokens = pairs_to_learn(self.files.asset("instructions", settings.instructions))
         sequences = pairs * tokens / settings.length
@@ -168,7 +158,7 @@ class Workload:
             masked = Reader(dense)
             for measure in (self.files.measures[name] for name in job.measures):
                 beside = [unchanged] if measure.needs in ("beside", "reference") and not plain else []
-                tokens, held = measure.tokens(), dense.reading(dtype, on_gpu=self.on_gpu)
+                tokens, held = measure.tokens(), dense.reading(dtype, on_gpu=self.device.on_gpu)
                 if measure.needs == "criterion":
                     read = self._calibration(job)
                     scoring = self._scoring(job, [cell.method], files.scored.units)
@@ -196,18 +186,18 @@ class Workload:
     def _resamples(self, cell: Cell, measure: Measure) -> int:
         """Return the number of resampled plans that a measure is taken on, as masks on the dense model."""
         read_by = Calibrated(cell.calibration, cell.sequences)
-        return self.study.resamples_of(cell.model, read_by) if measure.resampled else 0
+        return self.files.study.resamples_of(cell.model, read_by) if measure.resampled else 0
 
     def _sample(self, job: Any) -> Work:
         dense, (texts, length) = self.shapes[job.model_name()], job.prompts
         steps = {at_a_time: 2 * count for at_a_time, count in job.steps.items()}
         flops = dense.forward(2 * texts * length, length)
-        memory = dense.reading(job.dtype, on_gpu=self.on_gpu)
+        memory = dense.reading(job.dtype, on_gpu=self.device.on_gpu)
         return Work(flops, job.dtype, memory, dense.weights(job.dtype), steps=steps, products=dense.products)
 
     def _calibration(self, job: Any) -> Calibration:
         """Return the calibration that a job reads, which is one for all its cells."""
-        return self.study.calibrations[job.named_cells()[0].calibration]
+        return self.files.study.calibrations[job.named_cells()[0].calibration]
 
     def _cut(self, model: str, cell: Cell) -> Shape:
         """Return what a cell has left of its model, as if neurons alone were removed."""
@@ -215,7 +205,8 @@ class Workload:
 
     def _scoring(self, job: Any, methods: Iterable[str], units: Iterable[str]) -> ScoringCost:
         chosen = {method: self.files.criteria[method] for method in methods}
-        return ScoringCost(self.shapes[job.model_name()], chosen, [*units], job.dtype, self.room)
+        room = self.device.memory if self.device.on_gpu else math.inf
+        return ScoringCost(self.shapes[job.model_name()], chosen, [*units], job.dtype, room)
 
 
 def training_memory(shape: Shape, tokens: float, dtype: str, *, on_gpu: bool) -> float:

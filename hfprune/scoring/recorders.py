@@ -195,6 +195,9 @@ class GradientRecorder:
         passes: list[dict[str, Tensor]] = []
         """What the forward pass under way has read; hooks of gradients keep it."""
 
+        def begin(*_: object) -> None:
+            passes[:] = [{}]
+
         def got(seen: dict[str, Tensor], part: str, gradient: Tensor) -> None:
             seen[part] = gradient
             if seen.keys() >= {*"qkvo"}:
@@ -210,7 +213,7 @@ class GradientRecorder:
             return output
 
         linears = zip("qkvo", units.linears, strict=True)
-        opened = units.module.register_forward_pre_hook(lambda *_: passes.__setitem__(slice(None), [{}]))
+        opened = units.module.register_forward_pre_hook(begin)
         return [opened, *(linear.register_forward_hook(partial(watch, part)) for part, linear in linears)]
 
     def _watch_layer(self, layer: int, _module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
