@@ -29,7 +29,7 @@ def write_pruned_page(
         outcome: the comparison, of which the page draws the capabilities as bars.
         settings: all settings of the call; those that are None or empty are left out.
         seconds: wall time of each job by its title.
-        sweep: what was tried to find the ratio, from `hfprune.pruning.largest_cut.shown`; None if it was given.
+        sweep: what was tried to find the ratio, from `hfprune.pruning.sweep.shown`; None if it was given.
     """
     bars = [row for row in outcome.rows if row.kind is Kind.CAPABILITY]
     page = template("pruned.html.j2").render(

@@ -45,7 +45,7 @@ def _at(ratio: float, loss: dict[float, list[float]]) -> str:
 
 
 def _within(most: float, loss: dict[float, list[float]]) -> str:
-    """Return how much may be removed by the rule of `hfprune.pruning.largest_cut.choice`."""
+    """Return how much may be removed by the rule of `hfprune.pruning.sweep.choice`."""
     small = [*takewhile(lambda ratio: loss[ratio][2] < most, loss)]
     removed = percent(small[-1]) if small else f"less than {percent(min(loss))}"
     return f"{removed} of the parameters could be removed for a rise of perplexity within {percent(most)}"

@@ -124,7 +124,7 @@ def _at_its_ratio(
     if not asked.max_loss:
         return asked, None
 
-    from hfprune.pruning.largest_cut import choice, losses, shown
+    from hfprune.pruning.sweep import choice, losses, shown
 
     least = fewest_blocks(asked, recipe, model)
     files = one_cell(asked, recipe, folders, {LIMIT: CROPS}, least)

@@ -24,9 +24,9 @@ from hfprune.models.checks import check_groups
 from hfprune.models.units import Units, gated_mlps, units_of
 from hfprune.plans.allocation import keep_highest, kept_mask
 from hfprune.scoring.passes import GradientPass, gradient_passes, layer_parts
+from hfprune.scoring.reading import Sweep
 from hfprune.scoring.samples import Curve, Mark, Sample, Scorer
 from hfprune.scoring.score_files import Scores
-from hfprune.scoring.sweep import Sweep
 from hfprune.seeds import derive_seed
 from hfprune.settings.units import layer_of
 

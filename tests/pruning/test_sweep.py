@@ -15,8 +15,8 @@ from scipy.stats import t
 from hfprune.effects.effect import Effect
 from hfprune.models.load import load_model
 from hfprune.models.units import count_parameters, gated_mlps
-from hfprune.pruning.largest_cut import Tried, choice
 from hfprune.pruning.one_cell import RATIOS
+from hfprune.pruning.sweep import Tried, choice
 
 CHOICES = [
     ((0.05, 0.19, 0.35), 0.2),
@@ -86,9 +86,7 @@ def test_what_an_earlier_call_measured_is_not_foretold(
 ) -> None:
     call = f"{call.replace('--ratio 0.15', '--no-linear --quick')} --out {tmp_path}/out"
     # The model has learnt nothing, so that its losses choose no cut within.
-    monkeypatch.setattr(
-        "hfprune.pruning.largest_cut.choice", lambda tried, most: tried[3 if most == 0.2 else 5]
-    )
+    monkeypatch.setattr("hfprune.pruning.sweep.choice", lambda tried, most: tried[3 if most == 0.2 else 5])
     for limit in ("20%", "30%"):
         run(f"{call} --max-loss {limit}")
         assert "minute to the model" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The sweep over calibration blocks: forward, gradient of logits in chunks, backward to activations."""
+"""The reading of calibration blocks: forward, gradient of logits in chunks, backward to activations."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
