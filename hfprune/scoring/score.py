@@ -139,10 +139,8 @@ def score_samples(
             else:
                 scored |= passes.gradients(gradients, read)
     return {
-        name: {
-            numbers: _on_one_device(scored[firsts[name]][numbers], model.device) for numbers in samples[name]
-        }
-        for name in criteria
+        name: {numbers: _on_one_device(scored[first][numbers], model.device) for numbers in samples[name]}
+        for name, first in firsts.items()
     }
 
 
@@ -243,9 +241,8 @@ class _Passes:
             readers = {name: its for name, its in shared.criteria.items() if numbers in read[name]}
             alone, whole = self._alone(numbers), range(len(numbers))
             named = self._named(shared.name, numbers)
-            by_name = alone.gradients(
-                shared._replace(criteria=readers), {name: [whole] for name in readers}, kept, named
-            )
+            own = {name: [whole] for name in readers}
+            by_name = alone.gradients(shared._replace(criteria=readers), own, kept, named)
             for name, by_sample in by_name.items():
                 scored[name][numbers] = by_sample[whole]
         return scored
@@ -280,9 +277,8 @@ class _Passes:
 
 
 def _scored(scorer: Scorer) -> BySample:
-    return {
-        sample.numbers: Scored(sample.scores(), sample.curve, sample.resampled()) for sample in scorer.samples
-    }
+    samples = scorer.samples
+    return {sample.numbers: Scored(sample.scores(), sample.curve, sample.resampled()) for sample in samples}
 
 
 def _joined(parts: Sequence[Scored]) -> Scored:
@@ -298,8 +294,6 @@ def _joined(parts: Sequence[Scored]) -> Scored:
 
 def _on_one_device(scored: Scored, device: torch.device) -> Scored:
     """Bring all scores to one device, since the layers of a model may be on several."""
-    scores, *others = (
-        {key: x.to(device) for key, x in of_sample.items()}
-        for of_sample in (scored.scores, *scored.resampled)
-    )
+    by_sample = scored.scores, *scored.resampled
+    scores, *others = ({key: x.to(device) for key, x in by_key.items()} for by_key in by_sample)
     return Scored(scores, scored.curve, others)
