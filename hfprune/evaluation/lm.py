@@ -60,12 +60,12 @@ class PrefixTreeLM(HFLM):
         answers: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
         with tqdm(total=len(requests), desc="evaluate", unit="request", disable=disable_tqdm) as bar:
             for batch in batches(trees, self.batch_tokens):
-                of_batch = self._answer(batch, targets)
-                for number, answer in of_batch.items():
+                found = self._answer(batch, targets)
+                for number, answer in found.items():
                     answers[number] = answer
                     if requests[number][0] is not None:
                         self.cache_hook.add_partial("loglikelihood", requests[number][0], answer)
-                bar.update(len(of_batch))
+                bar.update(len(found))
         return answers
 
     def _costs(self) -> tuple[float, float]:
@@ -116,8 +116,8 @@ class PrefixTreeLM(HFLM):
         at, wanted = torch.stack([places, tokens[order]]).to(hidden.device)
         states = hidden[tuple(unique.to(hidden.device))]
         values, hits = [], []
-        for part, logits in chunks(self.model, states, dtype=None):
-            chunk = logits.log_softmax(-1, dtype=self.softmax_dtype)
+        for part, found in chunks(self.model, states, dtype=None):
+            chunk = found.log_softmax(-1, dtype=self.softmax_dtype)
             mine = slice(*torch.searchsorted(places, torch.tensor([part.start, part.stop])).tolist())
             local = at[mine] - part.start
             values.append(chunk[local, wanted[mine]])

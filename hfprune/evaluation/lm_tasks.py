@@ -92,9 +92,9 @@ def evaluate_task(
     task.set_config(key="num_fewshot", value=0)
     task.set_fewshot_seed(seed=1234)
     drawn = {name: draw(name, len(task.eval_docs), documents)} if documents else None
-    evaluated = evaluate(lm=model, task_dict=loaded, samples=drawn, log_samples=True)
-    samples = sorted(evaluated["samples"][name], key=lambda sample: sample["doc_id"])
-    values, items = _values(evaluated["results"][name], len(samples)), pd.DataFrame([*map(_item, samples)])
+    found = evaluate(lm=model, task_dict=loaded, samples=drawn, log_samples=True)
+    samples = sorted(found["samples"][name], key=lambda sample: sample["doc_id"])
+    values, items = _values(found["results"][name], len(samples)), pd.DataFrame([*map(_item, samples)])
     if margin and _one_right(task, name):
         items["margin"] = [_margin(task, sample) for sample in samples]
         values.append(mean_value("margin", items))
