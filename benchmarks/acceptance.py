@@ -24,7 +24,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from hfprune.cells import read_result
-from hfprune.cost.costs import training_memory
+from hfprune.cost.workload import training_memory
 from hfprune.criteria import make_criterion
 from hfprune.devices.batches import training_tokens
 from hfprune.devices.known import UTILISATION, Device, visible_device

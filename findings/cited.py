@@ -10,7 +10,7 @@ import pandas as pd
 
 from findings.sources import Column, Selection
 from hfprune.errors import HfpruneError, nearest
-from hfprune.results.declarations import Declarations, declare
+from hfprune.results.declarations import Declarations, declare, within_sentence
 from hfprune.results.effect import Effect
 from hfprune.results.effect_rows import read_claims, read_effects
 from hfprune.results.files import RECORDS, read_union
@@ -141,8 +141,8 @@ class Studies:
                 case "measure":
                     yield self.texts[value]
                 case "outcome":
-                    label = self.declared(study).find(row["measure"], row["metric"]).metric.label
-                    yield label[:1].lower() + label[1:] if label[1:2].islower() else label
+                    declared = self.declared(study).find(row["measure"], row["metric"])
+                    yield within_sentence(declared.metric.label)
                 case _:
                     yield str(value)
 

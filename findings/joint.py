@@ -23,7 +23,7 @@ class Several(Evidence):
     """
 
     def __init__(self, folders: Sequence[Path]) -> None:
-        """Take the folders of the studies' results, of which no two share a seed."""
+        """Take the folders of the studies' results, of which no two share a draw."""
         super().__init__(folders[0])
         self.others = [Evidence(folder) for folder in folders[1:]]
 

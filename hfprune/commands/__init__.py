@@ -1,4 +1,4 @@
-"""The `hfprune` command: one module a subcommand, each usable by hand.
+"""The `hfprune` command: one module per subcommand, each usable by hand.
 
 A file of this folder or of `hfprune.stages` with a class that has an `example` is a command, named after the file.
 The first line of its docstring is its help; the fields of the class are its flags, and `run` does the work. A
@@ -88,8 +88,10 @@ def _modules() -> dict[str, Path]:
 
 def commands() -> dict[str, str]:
     """Return the first docstring line of every command, by name, without importing it."""
-    found = {name: outline(path) for name, path in _modules().items()}
-    return {name: text.doc.partition("\n")[0] for name, text in found.items() if "example" in text.constants}
+    outlines = {name: outline(path) for name, path in _modules().items()}
+    return {
+        name: text.doc.partition("\n")[0] for name, text in outlines.items() if "example" in text.constants
+    }
 
 
 def _parsers(arguments: list[str]) -> tuple[Parser, tuple[ModuleType, Parser] | None]:
@@ -137,7 +139,9 @@ def _add_flags(parser: Parser, module: ModuleType) -> Any:
     """Complete the parser of one command and return the function that reads its flags."""
     from hfprune.commands import flags
 
-    kind: Any = next(one for one in vars(module).values() if isinstance(one, type) and "example" in vars(one))
+    kind: Any = next(
+        member for member in vars(module).values() if isinstance(member, type) and "example" in vars(member)
+    )
     parser.description = inspect.cleandoc(module.__doc__ or "")
     parser.epilog = f"example:\n  {kind.example}"
     flags.add_settings(parser)

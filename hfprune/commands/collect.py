@@ -36,14 +36,14 @@ class Collect(Command):
         from hfprune.study.files import load_files
 
         files = load_files(self.study, load(Catalogue, self.catalogue))
-        found = collected(files, list_jobs(files))
-        found = [self.results / file.relative_to(files.file("")) for file in found]
-        missing = [path for path in found if not path.exists()]
+        within = [file.relative_to(files.file("")) for file in collected(files, list_jobs(files))]
+        expected = [self.results / file for file in within]
+        missing = [path for path in expected if not path.exists()]
         if missing and not self.partial:
             raise HfpruneError(
                 f"{len(missing)} results are missing, the first is {missing[0]}; or use --partial"
             )
-        there = [path for path in found if path.suffix == ".json" and path.exists()]
+        there = [path for path in expected if path.suffix == ".json" and path.exists()]
         if not there:
             raise HfpruneError(f"{self.results}: no result of {files.name} is there, in {self.results}/cells")
         collect(self.study, there, self.results, self.out or self.results)

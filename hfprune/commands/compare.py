@@ -86,7 +86,7 @@ class CompareTwo(Command, Computing):
         from hfprune.assets.resolving import resolve
         from hfprune.comparison.answered import read_measured
         from hfprune.comparison.kept import claim
-        from hfprune.pruning.foretold import reading_minutes
+        from hfprune.cost.foretold import about, reading_minutes
 
         # All is found first, so that a mistake in the second model costs no measuring.
         models = {side: resolve("models", at, self.resources) for side, at in (("A", self.a), ("B", self.b))}
@@ -102,9 +102,8 @@ class CompareTwo(Command, Computing):
         tokens = {side: _unanswered(questions, folder / side) for side in models}
         with suppress(HfpruneError):  # an architecture whose passes are not counted
             if new := [(models[side], tokens[side]) for side in models if tokens[side]]:
-                minutes = reading_minutes(new, self.dtype)
-                said = f"about {minutes:.1f} minutes to answer, if the machine stays as fast as it is now"
-                print(said, file=sys.stderr)
+                minutes = about(reading_minutes(new, self.dtype))
+                print(f"{minutes} to answer, if the machine stays as fast as it is now", file=sys.stderr)
         for side, job in jobs.items():
             with redirect_stdout(sys.stderr):
                 anew = job.run() is not False

@@ -56,7 +56,7 @@ class PrintCost(Command):
 
 
 def _earlier(named: Path | None) -> Path | None:
-    """Return the results folder of an earlier study, by default of `LIKE` where that is finished.
+    """Return the results folder of an earlier study, by default that of `LIKE`, if it is finished.
 
     Raises:
         HfpruneError: the study that was named has no outcomes of items here.
@@ -80,10 +80,10 @@ def _claims(study: "Study", like: Path) -> str:
     from hfprune.paper.relations import Paper
     from hfprune.results.evidence import Evidence
 
-    found = [*decidable(Paper.read(shipped(Path("paper/claims.yaml"))), study, Evidence(like))]
-    if not found:
+    claims = [*decidable(Paper.read(shipped(Path("paper/claims.yaml"))), study, Evidence(like))]
+    if not claims:
         return "claims: none of the paper's is about an outcome that this study measures item by item"
-    rows = [["" if value != value else value for value in row] for row in found]
+    rows = [["" if value != value else value for value in row] for row in claims]
     headers = [name.replace("_", " ") for name in Decidable._fields]
     about = (
         f"what it can decide, if effects vary as in {like} and accuracies are above a guess: half widths are of "

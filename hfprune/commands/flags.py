@@ -78,14 +78,14 @@ def add_settings(parser: Parser) -> None:
     parser.note(parser.add_argument(SETTINGS, help=text, **options))
 
 
-def _settings(text: str) -> dict[str, Any]:
+def _settings(text: str) -> dict[str, object]:
     try:
-        found = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text())
+        settings = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text())
     except (OSError, ValueError) as error:
         raise argparse.ArgumentTypeError(f"neither JSON nor a file of it: {error}") from error
-    if not isinstance(found, dict):
+    if not isinstance(settings, dict):
         raise argparse.ArgumentTypeError("give a JSON object, {…}")
-    return found
+    return settings
 
 
 def read(kind: type[Model], namespace: argparse.Namespace) -> Model:
@@ -102,22 +102,22 @@ def read(kind: type[Model], namespace: argparse.Namespace) -> Model:
 
 
 def _given(kind: type[Strict], flags: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
-    """Return what `--settings` and the flags say of the fields of a class, of which a flag wins."""
-    found = settings | {name: value for name, value in flags.items() if name in kind.model_fields}
+    """Return what `--settings` and the flags give for the fields of a class; a flag wins."""
+    fields = settings | {name: value for name, value in flags.items() if name in kind.model_fields}
     for name, field in kind.model_fields.items():
         if mark_of(field, Inline):
             inner = _given(_bare(field.annotation), flags, settings.get(name, {}))
-            found |= {name: inner} if inner else {}
-    return found
+            fields |= {name: inner} if inner else {}
+    return fields
 
 
 def located(config: Any) -> Any:
-    """Return a configuration in which every asset is the folder that it lies in.
+    """Return a configuration in which every asset is given by its folder, nested settings included.
 
-    An asset that is not there is fetched; see `hfprune.assets.resolving`. Other settings within are located, too.
+    A missing asset is fetched (`hfprune.assets.resolving`).
 
     Raises:
-        HfpruneError: an asset that is not to be had, or a file that is not there; the line starts with the flag.
+        HfpruneError: an asset cannot be fetched, or a file does not exist; the line starts with the flag.
     """
     if isinstance(config, list):
         return [located(item) for item in config]
@@ -128,11 +128,11 @@ def located(config: Any) -> Any:
     for name, field in fields.items():  # before anything is fetched
         if mark_of(field, Input) and isinstance(given[name], Path) and not given[name].exists():
             raise HfpruneError(f"{flag(name)}: {given[name]}: no such file or folder")
-    found = {name: located(value) for name, value in given.items() if isinstance(value, list | Strict)}
+    values = {name: located(value) for name, value in given.items() if isinstance(value, list | Strict)}
     for name, field in fields.items():
         if asset := mark_of(field, AssetFlag):
-            found[name] = _folder(asset.kind, given[name], name, config)
-    return config.model_copy(update=found)
+            values[name] = _folder(asset.kind, given[name], name, config)
+    return config.model_copy(update=values)
 
 
 def _folder(kind: str, value: Path, name: str, config: Strict) -> Path:
@@ -214,7 +214,7 @@ def _help(field: FieldInfo, required: bool) -> str:
 
 
 def _shown(default: Any) -> str:
-    """Return a default as one writes it on the command line; empty for an empty, false or null one."""
+    """Return a default as it is written on the command line; empty for an empty, false or null default."""
     if default is None or default is False or default in ("", {}, []):
         return ""
     if isinstance(default, BaseModel):

@@ -19,7 +19,7 @@ from hfprune.stages.fields import Computing, DenseModel, Resources
 from hfprune.stages.measure import CellFiles, MeasureCells, ScoredBy, ToMeasure
 
 
-class One(Computing, Placement):
+class ModelFlags(Computing, Placement):
     """The flags of `hfprune measure` that belong neither to the cell nor to the measure."""
 
     model: DenseModel
@@ -40,7 +40,7 @@ class MeasureOne(MeasureCells):
         """Add the flags of model and cell, and the settings of the measure that the command line names."""
         parser.usage = "hfprune measure MEASURE [flags]"  # its settings are known once the measure is
         parser.add_argument("measure", metavar="MEASURE", help=", ".join(sorted(MEASURES.sources())))
-        add_fields(parser, One)
+        add_fields(parser, ModelFlags)
         add_fields(parser, CellFiles)
         if sys.argv[2:3] and not sys.argv[2].startswith("-"):
             kind = MEASURES.load(sys.argv[2])
@@ -57,12 +57,12 @@ class MeasureOne(MeasureCells):
             HfpruneError: a setting that the measure refuses; the line starts with the flag.
         """
         kind = MEASURES.load(namespace.measure)
-        one, cell = read_fields(One, namespace), read_fields(CellFiles, namespace)
+        model, cell = read_fields(ModelFlags, namespace), read_fields(CellFiles, namespace)
         scored = read_fields(ScoredBy, namespace) if kind.needs == "criterion" else None
         settings = read_fields(kind, namespace).model_dump(exclude_unset=True)
         entry = NamedMeasure(measure=namespace.measure, settings=settings)
         return MeasureCells(
-            measures={one.name or namespace.measure: entry},
+            measures={model.name or namespace.measure: entry},
             cells=[ToMeasure(**dict(cell), scored=scored)],
-            **one.model_dump(exclude={"name"}),
+            **model.model_dump(exclude={"name"}),
         )

@@ -25,7 +25,7 @@ class ListMethods(Command):
 
 
 def registry_list(registry: "Registry[Any]", fields: str) -> str:
-    """Return criteria or measures, a paragraph for each, within the terminal's width; a broken one's error."""
+    """Return one paragraph per criterion or measure, within the terminal's width; a broken one shows its error."""
     heading = f"{registry.word}: what it needs, and where it comes from"
     return "\n\n".join([heading, *(_entry(registry, name, fields) for name in sorted(registry.sources()))])
 

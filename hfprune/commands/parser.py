@@ -38,7 +38,7 @@ class Parser(argparse.ArgumentParser):
         """Every flag, as it is spelt."""
 
     def note(self, action: argparse.Action) -> None:
-        """Know the flags of an argument that was added to this parser or to a group of it."""
+        """Record the flags of an argument that was added to this parser or to one of its groups."""
         self.flags += action.option_strings
 
     def read(self, words: Sequence[str]) -> argparse.Namespace:

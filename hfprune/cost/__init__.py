@@ -1,1 +1,1 @@
-"""What a study costs before it runs: operations, traffic, memory, disk and time of every job, without torch."""
+"""What a study or a `prune` costs before it runs: operations, time and memory of every job."""

@@ -2,9 +2,10 @@
 
 import shlex
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from hfprune.assets.catalogue import Catalogue
 from hfprune.cost.costs import Costs
@@ -39,7 +40,9 @@ class Chosen(NamedTuple):
     device: Device
 
 
-def choose(given: dict[str, Any], baselines: list[str], *, cluster: bool, submits: bool, gpus: int) -> Chosen:
+def choose(
+    given: Mapping[str, object], baselines: list[str], *, cluster: bool, submits: bool, gpus: int
+) -> Chosen:
     """Choose and check the study of a run; every mistake ends it before the first job.
 
     `given` is what `config/config.yaml` and the command line say. On a `cluster` jobs run on other machines, to
@@ -100,7 +103,7 @@ def announcement(costs: Costs, path: Path, devices: int = 1, mem_mb: float | Non
     """
     if not costs.jobs:
         return "cost: nothing to fetch or to compute; tables, figures and the page alone"
-    text, large = summary(costs, devices), max(costs.each, key=lambda cost: cost.main_memory)
+    text, large = summary(costs, devices), max(costs.by_job, key=lambda cost: cost.main_memory)
     text[0] += f" (by stage: `hfprune cost --study {shlex.quote(str(path))}`)"
     if mem_mb and large.main_memory > mem_mb * 1e6:
         text.append(

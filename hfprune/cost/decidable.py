@@ -72,8 +72,8 @@ def _in_study(claim: Claim, study: Study) -> bool:
 def _published(paper: Paper, claim: Claim, study: Study, ratios: list[float | None]) -> list[float]:
     printed = [*paper.of(claim)["model"].unique()]
     own = [name for model in study.models if (name := paper.models.get(model, "")) in printed]
-    found = (paper.effect(claim, model, at, claim.metric) for model in own or printed for at in ratios)
-    return sorted(abs(effect.effect) for effect in found if effect)
+    effects = (paper.effect(claim, model, at, claim.metric) for model in own or printed for at in ratios)
+    return sorted(abs(effect.effect) for effect in effects if effect)
 
 
 def _row(

@@ -22,7 +22,7 @@ def summary(costs: Costs, devices: int = 1) -> list[str]:
     size, unknown = downloads(costs.study, costs.files.catalogue, costs.files.resources)
     parts = f"{size / 1e9:.2f} GB" if size else "", f"{unknown} assets of unknown size" if unknown else ""
     fetched = " and ".join(filter(None, parts)) or "nothing"
-    main = max(cost.main_memory for cost in costs.each)
+    main = max(cost.main_memory for cost in costs.by_job)
     text = [
         f"{fetched} to fetch; about {hours(costs.hours(devices))} on {named(device, devices)}, "
         f"{hours(longest.seconds / 3600)} for the longest job ({longest.stage} of {longest.about}), "
@@ -43,13 +43,13 @@ def table(costs: Costs) -> str:
 
     rows = pd.DataFrame(
         [cost.stage, 1, cost.seconds * cost.share / 3600, cost.seconds / 60, costs.memory(cost) / 1e9]
-        for cost in costs.each
+        for cost in costs.by_job
     ).set_axis(["stage", "jobs", "hours", "longest job, min", "memory, GB"], axis=1)
     how = {"jobs": "sum", "hours": "sum", "longest job, min": "max", "memory, GB": "max"}
-    found = pd.concat([rows.groupby("stage", sort=False).agg(how), rows.agg(how).to_frame("in all").T])
+    totals = pd.concat([rows.groupby("stage", sort=False).agg(how), rows.agg(how).to_frame("in all").T])
     formats = {"jobs": ",.0f", "hours": ",.2f", "longest job, min": ",.1f", "memory, GB": ".1f"}
-    texts = {name: [f"{x:{form}}" for x in found[name]] for name, form in formats.items()}
-    return tabulate({"stage": [*found.index]} | texts, "keys", "github", disable_numparse=True)
+    texts = {name: [f"{x:{form}}" for x in totals[name]] for name, form in formats.items()}
+    return tabulate({"stage": [*totals.index]} | texts, "keys", "github", disable_numparse=True)
 
 
 def named(device: Device, devices: int = 1) -> str:

@@ -14,8 +14,8 @@ class Progress:
     def __init__(self, costs: Costs) -> None:
         """Begin with the jobs that will run, each with its predicted time on its part of the machine."""
         self.start = time.time()
-        found = zip(costs.jobs, costs.each, strict=True)
-        self.work = {job.outputs()[-1]: cost.seconds * cost.share for job, cost in found}
+        by_job = zip(costs.jobs, costs.by_job, strict=True)
+        self.work = {job.outputs()[-1]: cost.seconds * cost.share for job, cost in by_job}
 
     def share(self) -> float:
         """Return the share of the predicted work that is done, at most 1; 0 where nothing is predicted."""
@@ -25,7 +25,7 @@ class Progress:
     def rest(self, share: float, now: float) -> float:
         """Return the seconds to the end if `share`, more than 0, is done `now`, in seconds since the epoch.
 
-        The rest takes as long for its predicted work as what is done took for its own.
+        The rest is taken to go at the pace of what is done.
         """
         return (now - self.start) * (1 - share) / share
 

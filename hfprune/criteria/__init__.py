@@ -142,7 +142,7 @@ class SearchCriterion(Criterion):
 
     @abstractmethod
     def search(
-        self, model: Any, units: Mapping[str, Any], batches: Sequence[Tensor], found: Mapping[str, Tensor]
+        self, model: Any, units: Mapping[str, Any], batches: Sequence[Tensor], saved: Mapping[str, Tensor]
     ) -> Iterator[tuple[str, Tensor]]:
         """Yield names of units and their scores [units], float64, as far as they are known.
 
@@ -150,7 +150,7 @@ class SearchCriterion(Criterion):
             model: frozen, and left as it was whenever something is yielded.
             units: those to score, by name.
             batches: calibration tokens [sequences, length], on the model's device.
-            found: what an interrupted search has yielded last for each name; this one goes on from there.
+            saved: what an interrupted search has yielded last for each name; this one goes on from there.
         """
 
     @abstractmethod

@@ -37,10 +37,10 @@ class AngularDistance(LayerCriterion):
         states = torch.cat([shares[:, :, 0], shares[:, -1:, 1]], 1).double()
         states = torch.nn.functional.normalize(states, dim=-1)
         angles = (states @ states.mT).clamp(-1, 1).arccos() / pi
-        found = torch.zeros_like(angles[:, 1:, 1:])
+        runs = torch.zeros_like(angles[:, 1:, 1:])
         for length in range(1, depth + 1):
-            found[:, length - 1, : depth + 1 - length] = angles.diagonal(length, 1, 2)
-        return found
+            runs[:, length - 1, : depth + 1 - length] = angles.diagonal(length, 1, 2)
+        return runs
 
     def finish(self, layers: Layers, statistic: Tensor) -> Tensor:
         """Return the scores [layers, layers]: by length, the smallest distance of a run that holds each layer."""

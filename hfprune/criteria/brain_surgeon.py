@@ -37,12 +37,12 @@ class BrainSurgeon(SearchCriterion):
         model: PreTrainedModel,
         units: Mapping[str, Neurons],
         batches: Sequence[Tensor],
-        found: Mapping[str, Tensor],
+        saved: Mapping[str, Tensor],
     ) -> Iterator[tuple[str, Tensor]]:
         """Yield the scores [neurons] layer by layer."""
         from hfprune.models.grams import grams
 
-        missing = [unit for name, unit in units.items() if name not in found]
+        missing = [unit for name, unit in units.items() if name not in saved]
         for name, sums, _ in grams(model, [(tokens, False) for tokens in batches], missing):
             weight, gram = units[name].down.weight.double(), sums.gram.double()
             errors = removal_errors(weight, gram, self.ridge)

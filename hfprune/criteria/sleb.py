@@ -32,7 +32,7 @@ class Sleb(SearchCriterion):
         model: PreTrainedModel,
         units: Mapping[str, Units],
         batches: Sequence[Tensor],
-        found: Mapping[str, Tensor],
+        saved: Mapping[str, Tensor],
     ) -> Iterator[tuple[str, Tensor]]:
         """Yield the scores [layers] after each removal; a layer that is still there has infinity.
 
@@ -43,7 +43,7 @@ class Sleb(SearchCriterion):
         from tqdm import tqdm
 
         depth = units["layers"].count
-        scores = found.get("layers", torch.full((depth,), torch.inf, dtype=torch.float64)).clone()
+        scores = saved.get("layers", torch.full((depth,), torch.inf, dtype=torch.float64)).clone()
         gone = int(scores.isfinite().sum())
         steps = range(depth, depth - gone, -1)
         with tqdm(total=depth * (depth + 1) // 2 - 1, initial=sum(steps), desc="sleb", unit="trial") as bar:
@@ -73,7 +73,7 @@ class Sleb(SearchCriterion):
 
 
 def _losses_without(model: PreTrainedModel, tokens: Tensor, left: Sequence[int]) -> Tensor:
-    """Return the summed loss [left] of the model of the layers that are `left`, without each of them in turn.
+    """Return the summed loss [left] of a model of the layers `left` without each of these layers in turn.
 
     Layers before the one that is tried give what they gave before, so that only those after it are computed. They
     are skipped within the model's own forward pass, since masks and positions may depend on a layer's number.

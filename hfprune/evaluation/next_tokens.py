@@ -41,7 +41,7 @@ def distributions(
     tokens = blocks.to(model.device, torch.int64)
     states = torch.cat([hidden_states(model, part)[:, :-1] for part in tokens.split(batch)]).flatten(0, 1)
     targets = tokens[:, 1:].flatten().to(states.device)
-    entropies = torch.cat([Entropy().objective(found, Positions()) for _, found in chunks(model, states)])
+    entropies = torch.cat([Entropy().objective(logits, Positions()) for _, logits in chunks(model, states)])
     chosen = entropies.argsort()[[round(level * (len(entropies) - 1)) for level in LEVELS]]
     parts = []
     for level, index in zip(LEVELS, chosen.tolist(), strict=True):
@@ -59,16 +59,16 @@ def distributions(
     return entropies.double().view(len(tokens), -1), items
 
 
-def _position(found: Tensor, target: Tensor, tokenizer: "PreTrainedTokenizerBase") -> pd.DataFrame:
-    order = found[0].argsort(descending=True, stable=True)
+def _position(logits: Tensor, target: Tensor, tokenizer: "PreTrainedTokenizerBase") -> pd.DataFrame:
+    order = logits[0].argsort(descending=True, stable=True)
     rank = (order == target).nonzero()[0]
     ranks = torch.arange(min(TOKENS, len(order)), device=order.device)
     ranks = torch.cat([ranks, rank[rank >= len(ranks)]])
     shown, positions = order[ranks], Positions(targets=target)
     columns = {
-        "probability": found.softmax(-1),
-        "cross_entropy_gradient": CrossEntropy().gradient(found.clone(), positions),
-        "entropy_gradient": Entropy().gradient(found.clone(), positions),
+        "probability": logits.softmax(-1),
+        "cross_entropy_gradient": CrossEntropy().gradient(logits.clone(), positions),
+        "entropy_gradient": Entropy().gradient(logits.clone(), positions),
     }
     return pd.DataFrame(
         {

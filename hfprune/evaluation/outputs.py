@@ -51,7 +51,7 @@ class Outputs:
             self.states[key] = kept
 
     def _has_room(self, size: int) -> bool:
-        return size + sum(each.nbytes for each in self.states.values()) <= KEPT
+        return size + sum(states.nbytes for states in self.states.values()) <= KEPT
 
 
 def key_of(tokens: "Tensor", batch: int) -> tuple[bytes, int, int]:

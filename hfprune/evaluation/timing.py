@@ -64,11 +64,11 @@ def prefill(model: "PreTrainedModel", tokens: Tensor) -> tuple[Tensor, DynamicCa
 @torch.inference_mode()
 def decode(model: "PreTrainedModel", token: Tensor, cache: "Cache", steps: Iterable[object]) -> Tensor:
     """Decode greedily from the last `token` [batch, 1], past any EOS; return new tokens [batch, steps]."""
-    found = []
+    tokens = []
     for _ in steps:
         token = _next_token(model, token, cache)
-        found.append(token)
-    return torch.cat(found, 1)
+        tokens.append(token)
+    return torch.cat(tokens, 1)
 
 
 def _next_token(model: "PreTrainedModel", tokens: Tensor, cache: "Cache") -> Tensor:

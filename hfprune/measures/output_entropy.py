@@ -38,5 +38,7 @@ def _entropies(model: PreTrainedModel, hidden: Tensor, tokens: Tensor) -> Tensor
     from hfprune.criteria.entropy import Entropy
     from hfprune.models.head import chunks
 
-    found = [Entropy().objective(logits, Positions()) for _, logits in chunks(model, hidden.flatten(0, 1))]
-    return torch.cat(found).view_as(tokens)
+    entropies = [
+        Entropy().objective(logits, Positions()) for _, logits in chunks(model, hidden.flatten(0, 1))
+    ]
+    return torch.cat(entropies).view_as(tokens)

@@ -1,5 +1,6 @@
 """Checks, by numbers, that the head, MLPs and attention of a model compute what all other code assumes."""
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from copy import deepcopy
 from dataclasses import replace
@@ -89,7 +90,7 @@ def check_groups(model: "PreTrainedModel") -> None:
 
 
 def _compare_cut(
-    name: str, groups: KeyValueGroups, module: nn.Module, args: Any, kwargs: dict[str, Any], _output: Any
+    name: str, groups: KeyValueGroups, module: nn.Module, args: Any, kwargs: Mapping[str, Any], _output: Any
 ) -> None:
     kept = torch.arange(0, groups.count, 2)
     (handle,) = groups.mask(kept, lambda: True)
@@ -106,11 +107,13 @@ def _compare_cut(
             raise ValueError("others change, too")
 
 
-def alike(found: Tensor, expected: Tensor) -> bool:
+def alike(computed: Tensor, expected: Tensor) -> bool:
     """Tell whether values agree in half the digits of their dtype: kernels of other shapes round otherwise."""
     allowed = torch.finfo(expected.dtype).eps ** 0.5
-    found, expected = (x.float().nan_to_num() for x in (found, expected))  # float16 may overflow in both
-    return found.shape == expected.shape and bool((found - expected).norm() <= allowed * expected.norm())
+    computed, expected = computed.float().nan_to_num(), expected.float().nan_to_num()  # float16 may overflow
+    if computed.shape != expected.shape:
+        return False
+    return bool((computed - expected).norm() <= allowed * expected.norm())
 
 
 def _few_tokens(model: "PreTrainedModel") -> Tensor:

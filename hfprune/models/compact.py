@@ -22,11 +22,11 @@ def load(folder, **options):
                 own = copy.copy(config)
                 own.update(sizes.get(number, {}))
                 layer.mlp = type(layer.mlp)(own)
-                if any("num_key_value_heads" in each for each in sizes.values()):
+                if any("num_key_value_heads" in layer_sizes for layer_sizes in sizes.values()):
                     layer.self_attn = type(layer.self_attn)(own, number)
 
-    model, found = Compact.from_pretrained(folder, config=config, output_loading_info=True, **options)
-    if any(found.values()):
-        raise ValueError(f"the weights do not fit config.json: {found}")
+    model, report = Compact.from_pretrained(folder, config=config, output_loading_info=True, **options)
+    if any(report.values()):
+        raise ValueError(f"the weights do not fit config.json: {report}")
     model.__class__, model.config.per_layer_config = kind, sizes
     return model

@@ -49,8 +49,8 @@ def continued(
         for part, drawn in zip(written.split(batch), numbers.split(batch), strict=True):
             cache, read = DynamicCache(config=model.config), part[:, :kept]
             for place in range(kept, length):
-                found = next_logits(model, read.to(model.device, torch.int64), cache)
-                part[:, place] = draw_tokens(found, drawn[:, place - kept])
+                scores = next_logits(model, read.to(model.device, torch.int64), cache)
+                part[:, place] = draw_tokens(scores, drawn[:, place - kept])
                 read = part[:, place : place + 1]
                 bar.update(len(part))
     return written

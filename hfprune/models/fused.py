@@ -46,14 +46,14 @@ def separate(model: "PreTrainedModel") -> None:
 
 def joined(state: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
     """Return a model's weights under the names of a checkpoint, in which the parts of fused layers are one."""
-    found = {}
+    separated = {}
     for name in names:
         if name in state:
-            found[name] = state[name]
+            separated[name] = state[name]
             continue
         whole = name.split(".")[-2]
-        found[name] = torch.cat([state[name.replace(whole, part)] for part in PARTS[whole]])
-    return found
+        separated[name] = torch.cat([state[name.replace(whole, part)] for part in PARTS[whole]])
+    return separated
 
 
 def linear_of(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:

@@ -1,4 +1,4 @@
-"""Second moments of what the layers that read units read, in one pass over the calibration, layer by layer."""
+"""Second moments of the inputs of the layers that read units, in one pass over the calibration."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -136,10 +136,10 @@ def grams(
     check_blocks(model, torch.cat([tokens for tokens, _ in batches]))
     states: list[Tensor | None] = [None] * len(batches)
     behind = 0
-    for layer in tqdm(sorted({layer_of(each.name) for each in units}), desc="Gram matrices", unit="layer"):
-        here = [each for each in units if layer_of(each.name) == layer]
+    for layer in tqdm(sorted({layer_of(unit.name) for unit in units}), desc="Gram matrices", unit="layer"):
+        here = [unit for unit in units if layer_of(unit.name) == layer]
         sums = {x.name: [Moments.none(x) for _ in range(2)] for x in here}
-        readers, layers = [each.linears[-1] for each in here], range(behind, layer + 1)
+        readers, layers = [unit.linears[-1] for unit in here], range(behind, layer + 1)
         for number, (tokens, held_out) in enumerate(batches):
             inputs, states[number] = _read(model, tokens, layers, states[number], readers)
             for both, x in zip(sums.values(), inputs, strict=True):

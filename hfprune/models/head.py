@@ -42,8 +42,8 @@ def hidden_states(model: "PreTrainedModel", tokens: Tensor, **more: Any) -> Tens
 
     It is where the head is. Tokens, and what `more` the decoder takes, such as masks, are where the embedding is.
     """
-    found = model.model(input_ids=tokens, use_cache=False, **more).last_hidden_state
-    return at_head(model, found)
+    states = model.model(input_ids=tokens, use_cache=False, **more).last_hidden_state
+    return at_head(model, states)
 
 
 def at_head(model: "PreTrainedModel", states: Tensor) -> Tensor:
@@ -56,14 +56,14 @@ def logits(model: "PreTrainedModel | Head", hidden: Tensor) -> Tensor:
 
     They are scaled (Granite, Cohere) and soft-capped (Gemma 2) as in the model's own forward pass.
     """
-    config, found = model.config, model.lm_head(hidden)
+    config, outputs = model.config, model.lm_head(hidden)
     if divisor := getattr(config, "logits_scaling", None):  # Granite
-        found = found / divisor
+        outputs = outputs / divisor
     if factor := getattr(config, "logit_scale", None):  # Cohere
-        found = found * factor
+        outputs = outputs * factor
     if cap := getattr(config, "final_logit_softcapping", None):  # Gemma
-        found = torch.tanh(found / cap) * cap
-    return found
+        outputs = torch.tanh(outputs / cap) * cap
+    return outputs
 
 
 def next_logits(model: "PreTrainedModel", tokens: Tensor, cache: "Cache") -> Tensor:
@@ -71,18 +71,18 @@ def next_logits(model: "PreTrainedModel", tokens: Tensor, cache: "Cache") -> Ten
     # A slice of several prompts is not contiguous, and the product would copy the head's weights for each of them.
     end = torch.tensor([tokens.shape[1] - 1], device=tokens.device) if min(tokens.shape) > 1 else 1
     # Positional arguments, since versions of transformers name the cache differently.
-    found = model(tokens, None, None, cache, use_cache=True, logits_to_keep=end)
-    return found.logits[:, -1]
+    outputs = model(tokens, None, None, cache, use_cache=True, logits_to_keep=end)
+    return outputs.logits[:, -1]
 
 
-def before_transform(model: "PreTrainedModel", found: Tensor, gradient: Tensor) -> Tensor:
+def before_transform(model: "PreTrainedModel", outputs: Tensor, gradient: Tensor) -> Tensor:
     """Return the gradient with respect to the head's linear output, from the one with respect to the logits.
 
-    All are float32 [n, vocabulary]. Only a soft-capped head needs `found`; `gradient` may be overwritten.
+    All are float32 [n, vocabulary]. Only a soft-capped head needs `outputs`; `gradient` may be overwritten.
     """
     config = model.config
     if cap := getattr(config, "final_logit_softcapping", None):
-        gradient = gradient.mul_(1 - (found / cap).square())  # tanh' = 1 - tanh²
+        gradient = gradient.mul_(1 - (outputs / cap).square())  # tanh' = 1 - tanh²
     if divisor := getattr(config, "logits_scaling", None):
         gradient = gradient.div_(divisor)
     if factor := getattr(config, "logit_scale", None):
@@ -95,13 +95,13 @@ def back_to_hidden(model: "PreTrainedModel", gradient: Tensor) -> Tensor:
     return gradient.to(model.lm_head.weight.dtype) @ model.lm_head.weight
 
 
-def pieces(found: Tensor) -> Iterator[slice]:
+def pieces(outputs: Tensor) -> Iterator[slice]:
     """Yield slices of the positions of logits [n, vocabulary], for work on single logits.
 
     On a CPU, float32 copies of a slice stay in the processor's cache, which takes a fraction of the time.
     """
-    rows = len(found) if found.is_cuda else max(1, 2**20 // found.shape[-1])
-    for start in range(0, len(found), rows):
+    rows = len(outputs) if outputs.is_cuda else max(1, 2**20 // outputs.shape[-1])
+    for start in range(0, len(outputs), rows):
         yield slice(start, start + rows)
 
 
@@ -120,8 +120,8 @@ def chunks(
     step = head_chunk(model)
     for start in range(0, len(hidden), step):
         part = slice(start, min(start + step, len(hidden)))
-        found = logits(model, hidden[part])
-        yield part, found if dtype is None else found.to(dtype)
+        outputs = logits(model, hidden[part])
+        yield part, outputs if dtype is None else outputs.to(dtype)
 
 
 def token_losses(model: "PreTrainedModel", hidden: Tensor, tokens: Tensor) -> Tensor:
@@ -131,7 +131,9 @@ def token_losses(model: "PreTrainedModel", hidden: Tensor, tokens: Tensor) -> Te
     """
     hidden = hidden[:, :-1].flatten(0, 1)
     targets = tokens[:, 1:].flatten().to(hidden.device)
-    losses = [cross_entropy(found, targets[part], reduction="none") for part, found in chunks(model, hidden)]
+    losses = [
+        cross_entropy(outputs, targets[part], reduction="none") for part, outputs in chunks(model, hidden)
+    ]
     return torch.cat(losses).view(len(tokens), -1)
 
 

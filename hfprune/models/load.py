@@ -84,10 +84,10 @@ def _loaded(path: Path, **options: Any) -> tuple[Any, list[str]]:
         from hfprune.models.compact import load
 
         return load(path, **options), []
-    found: Any = AutoModelForCausalLM.from_pretrained(
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
         path, trust_remote_code=False, output_loading_info=True, **options
     )
-    return found[0], sorted(found[1]["missing_keys"])
+    return loaded[0], sorted(loaded[1]["missing_keys"])
 
 
 def sum_exactly() -> None:
@@ -113,12 +113,12 @@ def load_checkpoint(
     """
     expected = load_skeleton(dense)
     model = load_model(path, dtype, device_map=device_map)
-    for what, found, wanted in (
+    for what, own, wanted in (
         ("architecture", type(model).__name__, type(expected).__name__),
         ("vocabulary size", model.config.vocab_size, expected.config.vocab_size),
     ):
-        if found != wanted:
-            raise HfpruneError(f"{path}: its {what} is {found}, but that of {dense} is {wanted}")
+        if own != wanted:
+            raise HfpruneError(f"{path}: its {what} is {own}, but that of {dense} is {wanted}")
     return model
 
 

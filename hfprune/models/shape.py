@@ -61,8 +61,8 @@ class Shape:
             layers, own = config["num_hidden_layers"], own_sizes(config).values()
 
             def mean(name: str, of_all: int) -> float:
-                found = [each.get(name, of_all) for each in own]
-                return (sum(found) + of_all * (layers - len(found))) / layers if found else of_all
+                sizes = [layer.get(name, of_all) for layer in own]
+                return (sum(sizes) + of_all * (layers - len(sizes))) / layers if sizes else of_all
 
             return cls(
                 layers=layers,
@@ -146,7 +146,7 @@ class Shape:
 
 
 @cache
-def known_configs() -> dict[str, dict[str, Any]]:
+def known_configs() -> dict[str, dict[str, int | bool | str]]:
     """Return the fields of the catalogue's models that are written down in `shapes.yaml`, by name."""
     return yaml.safe_load(Path(__file__).with_name("shapes.yaml").read_text())
 

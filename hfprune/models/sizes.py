@@ -21,12 +21,12 @@ def layer_sizes(model: "PreTrainedModel") -> LayerSizes:
 
     Heads are left out where they cannot be cut, so that they are those of the config.
     """
-    found = {number: {"intermediate_size": mlp.count} for number, mlp in enumerate(gated_mlps(model))}
+    sizes = {number: {"intermediate_size": mlp.count} for number, mlp in enumerate(gated_mlps(model))}
     with suppress(HfpruneError):
-        for own, groups in zip(found.values(), attentions(model), strict=True):
+        for own, groups in zip(sizes.values(), attentions(model), strict=True):
             own["num_attention_heads"] = groups.o.in_features // groups.head_dim
             own["num_key_value_heads"] = groups.count
-    return found
+    return sizes
 
 
 def unlike(sizes: LayerSizes) -> LayerSizes:
@@ -49,8 +49,8 @@ def own_config(sizes: LayerSizes) -> dict[str, Any]:
     """
     differ = unlike(sizes)
     read = any("num_attention_heads" in own for own in differ.values())
-    found: dict[str, Any] = {"per_layer_config": differ} if differ else {}
-    return found | ({READ: True} if read else {})
+    fields: dict[str, Any] = {"per_layer_config": differ} if differ else {}
+    return fields | ({READ: True} if read else {})
 
 
 def describe(config: Any, sizes: LayerSizes, *, own: bool = True) -> None:
@@ -74,7 +74,7 @@ def resize(skeleton: "PreTrainedModel", sizes: LayerSizes) -> None:
         "num_key_value_heads": ("key_value_groups", "attention"),
     }
     for name, (kind, prefix) in kinds.items():
-        own = {f"{prefix}.{number}": each[name] for number, each in sizes.items() if name in each}
+        own = {f"{prefix}.{number}": of_layer[name] for number, of_layer in sizes.items() if name in of_layer}
         units = units_of(skeleton, [kind]) if own else {}
         for at, count in own.items():
             units[at].keep(torch.arange(count))

@@ -2,13 +2,12 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 
 @cache
-def architectures() -> dict[str, Any]:
+def architectures() -> dict[str, dict[str, list[str]]]:
     """Return what becomes of each type of causal language model in transformers (`tests/architectures.py`)."""
     return yaml.safe_load(Path(__file__).with_name("architectures.yaml").read_text())
 

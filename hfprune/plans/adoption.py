@@ -32,7 +32,7 @@ def adopt(dense: Path, pruned: Path, ratio: float) -> tuple[int, int]:
     tolerance = Layers("layers", skeleton).parameters / total / 2
     if pruned.is_dir():
         model = load_checkpoint(pruned, dense)
-        if wrong := [name for name, each in model.named_parameters() if not each.isfinite().all()]:
+        if wrong := [name for name, weight in model.named_parameters() if not weight.isfinite().all()]:
             raise HfpruneError(f"{pruned}: {wrong[0]} holds numbers that are not finite")
     else:
         model, plan = skeleton, load_plan(pruned)

@@ -47,7 +47,7 @@ def unit_sizes(model: "PreTrainedModel", kinds: Iterable[Kind]) -> dict[Kind, Si
         HfpruneError: layers differ in other units than neurons, as those of a pruned model may; or the
             architecture is not supported.
     """
-    found: dict[Kind, Sizes] = {}
+    sizes: dict[Kind, Sizes] = {}
     for kind in sorted(kinds, key=ORDER.index):
         units = [*units_of(model, [kind]).values()]
         counts, parameters = [unit.count for unit in units], {unit.parameters for unit in units}
@@ -59,8 +59,8 @@ def unit_sizes(model: "PreTrainedModel", kinds: Iterable[Kind]) -> dict[Kind, Si
                 f"{type(model).__name__}: its layers differ, as those of a pruned model may, so that one number "
                 f"cannot be that of the {kind} that stay: prune neurons alone, or by allocation joint"
             )
-        found[kind] = Sizes(fmean(counts) if unlike else counts[0], parameters.pop(), len(units))
-    return found
+        sizes[kind] = Sizes(fmean(counts) if unlike else counts[0], parameters.pop(), len(units))
+    return sizes
 
 
 def kept_units(
@@ -116,12 +116,12 @@ def kept_units(
 
     def distances(kept: dict[Kind, float]) -> list[float]:
         """Return the distance of each coarse kind from its part of the budget, the coarsest first."""
-        found = []
+        apart = []
         for kind in coarse:
             share, count = units[kind], sizes[kind].units
             ideal = count * (1 - fraction) if share is None else count - share * goal / weight(kind, kept)
-            found.append(abs(kept[kind] - ideal))
-        return found
+            apart.append(abs(kept[kind] - ideal))
+        return apart
 
     choices = [range(1, int(sizes[kind].units) + 1) for kind in coarse]
     reachable = []

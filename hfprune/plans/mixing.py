@@ -1,4 +1,4 @@
-"""Plans that are mixed of two: by a coin among the units that they dispute, or layer by layer."""
+"""Mixtures of two plans: by a coin among the disputed units, or layer by layer."""
 
 from collections.abc import Collection
 
@@ -11,7 +11,7 @@ from hfprune.settings.units import layer_of
 
 
 def by_coin(plan: Plan, other: Plan, seed: int) -> Plan:
-    """Return a plan that keeps what both keep, and of what only one of them keeps a random choice.
+    """Return a plan that keeps what both plans keep, and a random choice of what only one of them keeps.
 
     It is a null for the choice of either. Each place keeps as many units as each of the two, and every choice of
     so many disputed ones is equally likely.
@@ -19,18 +19,18 @@ def by_coin(plan: Plan, other: Plan, seed: int) -> Plan:
     Raises:
         HfpruneError: at one place, the two keep different numbers of units, or only one has the place.
     """
-    found: Plan = {}
+    mixture: Plan = {}
     for name, count in _counts(plan, other).items():
         kept, times = torch.cat([plan[name], other[name]]).unique(return_counts=True)
         both, disputed = kept[times == 2], kept[times == 1]
         generator = torch.Generator().manual_seed(derive_seed(seed, "disputed", name))
         drawn = torch.randperm(len(disputed), generator=generator)[: count - len(both)]
-        found[name] = torch.cat([both, disputed[drawn]]).sort().values
-    return found
+        mixture[name] = torch.cat([both, disputed[drawn]]).sort().values
+    return mixture
 
 
 def by_layer(plan: Plan, other: Plan, layers: Collection[int]) -> Plan:
-    """Return a plan that keeps in these layers what the other one keeps, and what `plan` keeps elsewhere.
+    """Return a plan that keeps what the other plan keeps in these layers, and what `plan` keeps elsewhere.
 
     Raises:
         HfpruneError: as `by_coin`; or there is no such layer.
@@ -43,13 +43,13 @@ def by_layer(plan: Plan, other: Plan, layers: Collection[int]) -> Plan:
 
 def _counts(plan: Plan, other: Plan) -> dict[str, int]:
     """Return how many units both plans keep at each place."""
-    found = {}
+    counts = {}
     for name in plan | other:
-        one, two = (len(side.get(name, ())) for side in (plan, other))
-        if one != two:
+        ours, theirs = (len(side.get(name, ())) for side in (plan, other))
+        if ours != theirs:
             raise HfpruneError(
-                f"{name}: one plan keeps {one:,} units and the other {two:,}, so that a mixture of them would "
+                f"{name}: one plan keeps {ours:,} units and the other {theirs:,}, so that a mixture of them would "
                 "change their number: give both the same units, with `allocation: uniform`"
             )
-        found[name] = one
-    return found
+        counts[name] = ours
+    return counts

@@ -56,8 +56,8 @@ def make_plan(
     units = units or dict.fromkeys(kind_of(name) for name in scores)
     if reason := allocation.unfit(units):
         raise HfpruneError(reason)
-    found = units_of(model, [*units])
-    for name, unit in found.items():
+    by_name = units_of(model, [*units])
+    for name, unit in by_name.items():
         if name not in scores or len(scores[name]) != unit.count:
             has = f"{len(scores[name]):,} scores" if name in scores else "no scores"
             raise HfpruneError(
@@ -66,12 +66,12 @@ def make_plan(
             )
     spared = allocation.spared(len(model.model.layers))
     if allocation.rule == "joint":
-        plan = keep_jointly(found, scores, part * ratio * count_parameters(model))
+        plan = keep_jointly(by_name, scores, part * ratio * count_parameters(model))
     else:
         counts = kept_units(model, ratio, units, part, len(spared))
         plan = {"layers": keep_highest(scores["layers"], int(counts["layers"]))} if "layers" in counts else {}
-        staying = [name for name in found if name != "layers" and layer_of(name) in _layers(plan, model)]
-        plan |= {name: torch.arange(found[name].count) for name in staying if layer_of(name) in spared}
+        staying = [name for name in by_name if name != "layers" and layer_of(name) in _layers(plan, model)]
+        plan |= {name: torch.arange(by_name[name].count) for name in staying if layer_of(name) in spared}
         staying = [name for name in staying if layer_of(name) not in spared]
         neurons = [name for name in staying if kind_of(name) == "neurons"]
         if neurons:
@@ -104,12 +104,12 @@ def scores_of_dense(left: Mapping[str, Tensor], plan: Plan, counts: Mapping[str,
         plan: the plan that made the pruned model.
         counts: number of units of the dense model by name, for the kinds that were scored.
     """
-    found = {name: torch.full((count,), -torch.inf, dtype=torch.float64) for name, count in counts.items()}
+    of_dense = {name: torch.full((count,), -torch.inf, dtype=torch.float64) for name, count in counts.items()}
     for name, scores in left.items():
         if "layers" in plan and name != "layers":
             name = f"{name.partition('.')[0]}.{plan['layers'][layer_of(name)]}"
-        found[name][plan.get(name, torch.arange(counts[name]))] = scores.to("cpu", torch.float64)
-    return found
+        of_dense[name][plan.get(name, torch.arange(counts[name]))] = scores.to("cpu", torch.float64)
+    return of_dense
 
 
 def save_plan(path: Path, plan: Plan, provenance: dict[str, Any], note: str = "") -> None:
@@ -146,7 +146,7 @@ def plan_note(path: Path) -> str:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """Open a file of a plan; whatever fails while it is read says that it is none."""
+    """Open a plan's file; any failure to read it is reported as a file that holds no plan."""
     if not path.exists():
         raise HfpruneError(f"{path}: no such file")
     text = f"{path}: not a plan; make one with `hfprune plan`"
@@ -171,20 +171,20 @@ def check_plan(model: "PreTrainedModel", plan: Plan) -> dict[str, Units]:
         HfpruneError: a name is missing or not one of the model, or a kept unit does not exist.
     """
     kinds = dict.fromkeys(kind_of(name) for name in plan)
-    found = units_of(model, [*kinds])
+    units = units_of(model, [*kinds])
     if not plan:
         raise HfpruneError("the plan keeps nothing: it is empty")
     if "layers" in plan:
-        _check_kept("layers", plan["layers"], found["layers"].count)
+        _check_kept("layers", plan["layers"], units["layers"].count)
     layers = _layers(plan, model)
-    wanted = [name for name in found if name == "layers" or layer_of(name) in layers]
+    wanted = [name for name in units if name == "layers" or layer_of(name) in layers]
     if strange := [name for name in plan if name not in wanted]:
         raise HfpruneError(f"the plan has {strange[0]}, but {_said(model, plan)}")
     if lacking := [name for name in wanted if name not in plan]:
         raise HfpruneError(f"the plan lacks {lacking[0]}, but {_said(model, plan)}")
     for name, kept in plan.items():
-        _check_kept(name, kept, found[name].count)
-    return found
+        _check_kept(name, kept, units[name].count)
+    return units
 
 
 def _check_kept(name: str, kept: Tensor, count: int) -> None:
@@ -216,12 +216,12 @@ def apply_plan(model: "PreTrainedModel", plan: Plan) -> None:
     Raises:
         HfpruneError: the plan does not fit the model; the model is then unchanged.
     """
-    found = check_plan(model, plan)
+    units = check_plan(model, plan)
     model.__dict__["kept_units"] = None if "kept_units" in model.__dict__ else plan
     # Layers last: until then, layers have their numbers in the dense model.
     for name in sorted(plan, key=lambda name: name == "layers"):
-        found[name].keep(plan[name])
+        units[name].keep(plan[name])
     for name in plan:
-        if isinstance(unit := found[name], KeyValueGroups):
+        if isinstance(unit := units[name], KeyValueGroups):
             model.config.head_dim = unit.head_dim  # else it would follow from the number of heads
     describe(model.config, layer_sizes(model))

@@ -14,7 +14,6 @@ from hfprune.comparison.before_after import ASKED, OWN, BeforeAfter, Sample, Sid
 from hfprune.comparison.rows import rows_of, weight_bytes
 from hfprune.comparison.usability import conclusions
 from hfprune.errors import missing
-from hfprune.exports.checkpoint import write_card
 from hfprune.exports.export_folder import PROVENANCE
 from hfprune.files import read_json
 from hfprune.measurement import MEASURES, TextMeasure
@@ -148,7 +147,7 @@ def outcome(
     warnings: list[str],
     swept: Sequence[Path] = (),
 ) -> BeforeAfter:
-    """Return the comparison of the exported step in rows and sentences, and write it into the model's card.
+    """Return the comparison of the exported step in rows and sentences.
 
     Files that a sweep has `swept` hold what it measured of the dense and of the chosen model.
     """
@@ -166,6 +165,4 @@ def outcome(
     if any((value["metric"], value["value"]) == ("kept_step", 0) for value in values):
         said.append("Recovery kept step 0: no training was better, and its adapter changes nothing.")
     said += [*too_few_pairs(jobs), *[recipe.shown] * bool(recipe.shown)]
-    comparison = replace(comparison, conclusions=said)
-    write_card(out, model, comparison)
-    return comparison
+    return replace(comparison, conclusions=said)

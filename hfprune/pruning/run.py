@@ -15,7 +15,7 @@ from hfprune.settings import load, validate
 
 if TYPE_CHECKING:
     from hfprune.comparison.before_after import BeforeAfter
-    from hfprune.pruning.foretold import Foretold
+    from hfprune.cost.foretold import Foretold
     from hfprune.pruning.recipe import PruningRecipe
     from hfprune.results.effect_rows import EffectRow
     from hfprune.stages import Stage
@@ -49,12 +49,13 @@ def pruned(asked: Pruning) -> "BeforeAfter":
     """Prune as asked, page included, and return the comparison; errors are those of `prune`."""
     from hfprune.comparison.before_after import step_of
     from hfprune.comparison.usability import worth_taking
+    from hfprune.cost.foretold import Foretold
+    from hfprune.exports.checkpoint import write_card
     from hfprune.exports.export_folder import require_replaceable
     from hfprune.page.pruned import write_pruned_page
     from hfprune.pruning.beside_dense import fitting, found_of, lacking, outcome
     from hfprune.pruning.expectation import of_which_precision
     from hfprune.pruning.folder import MODEL, REPORT, SWEPT, claimed
-    from hfprune.pruning.foretold import Foretold
     from hfprune.pruning.one_cell import fewest_blocks, jobs_of, one_cell
     from hfprune.pruning.recipe import chosen
 
@@ -90,12 +91,12 @@ def pruned(asked: Pruning) -> "BeforeAfter":
             jobs = jobs_of(files, asked, kept)
             seconds |= _take_all(files, jobs, [*jobs][undecided:], least, asked, foretold)
         said += of_which_precision(asked, folders["models"])
-        found = outcome(
-            asked, recipe, folders["models"], jobs, step_of(kept), said, sweep["files"] if sweep else ()
-        )
+        swept = sweep["files"] if sweep else ()
+        comparison = outcome(asked, recipe, folders["models"], jobs, step_of(kept), said, swept)
+        write_card(asked.out / MODEL, folders["models"], comparison)
         settings = _settings(asked, recipe, jobs)
-        write_pruned_page(asked.out / REPORT, asked.out / MODEL, found, settings, seconds, sweep)
-    return found
+        write_pruned_page(asked.out / REPORT, asked.out / MODEL, comparison, settings, seconds, sweep)
+    return comparison
 
 
 def _at_its_ratio(
@@ -186,29 +187,29 @@ def _take_all(
 ) -> dict[str, float]:
     """Run these jobs in order, each announced by its number and timed; return the seconds of each by its title.
 
-    A job whose result is there keeps the seconds that it took. What jobs print goes to `work/log.txt`. The text
-    must fill the `least` blocks that linear recovery takes.
+    A job whose result is there keeps the seconds that it took, and of one that a sweep has done nothing is said.
+    What jobs print goes to `work/log.txt`. The text must fill the `least` blocks that linear recovery takes.
     """
     from hfprune.calibration.blocks import load_blocks
-    from hfprune.pruning.foretold import SECONDS
+    from hfprune.cost.foretold import SECONDS
     from hfprune.recovery.packing import load_packed
 
     record, seconds = files.results / SECONDS, {}
     before = read_json(record) if record.exists() else {}
-    for number, (title, job) in enumerate(jobs.items(), start=1):
-        if title not in titles:
-            continue
+    for title, job in ((title, jobs[title]) for title in titles):
         if foretold.is_due(title):
             print(foretold.announced(), file=sys.stderr)
-        head, start = f"[{number}/{len(jobs)}] {title}", time.perf_counter()
-        print(f"{head} …{foretold.to_go()}", file=sys.stderr)
+        number, start = foretold.counted(title), time.perf_counter()
+        if number:
+            print(f"{number} {title} …{foretold.to_go()}", file=sys.stderr)
         with (files.results / "log.txt").open("a") as log, redirect_stdout(log):
             anew = job.run() is not False
         seconds[title] = time.perf_counter() - start if anew else before.get(title, 0.0)
         foretold.done(title, seconds[title] if anew else None)
         write_json(record, before | seconds)
-        said = "" if anew else "is there, took "
-        print(f"{head}: {said}{seconds[title]:.0f} s", file=sys.stderr)
+        if number:
+            said = "" if anew else "is there, took "
+            print(f"{number} {title}: {said}{seconds[title]:.0f} s", file=sys.stderr)
         for file in job.outputs() if job.stage == "calibrate" else ():
             if (blocks := len(load_blocks(file))) < least:
                 raise HfpruneError(

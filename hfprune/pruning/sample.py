@@ -1,7 +1,7 @@
 """What the dense and the pruned model write, each with its likeliest tokens, from the same beginnings."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -22,6 +22,10 @@ STEPS = {1: TOKENS - 1, CROPS["sequences"]: CONTINUED - 1}
 
 class Sample(Stage, Pruned):
     """What both models write: continuations of a prompt and of beginnings of documents."""
+
+    prompts: ClassVar = 1 + CROPS["sequences"], CROPS["length"]
+    """How many texts each model reads, and their tokens at most; `hfprune.cost.workload` reads both of these."""
+    steps: ClassVar = STEPS
 
     text: ExistingPath = Field(description="text whose documents are continued, too")
     out: Annotated[Path, Output()] = Field(description="JSON file")

@@ -37,8 +37,8 @@ def merge_adapter(model: "PreTrainedModel", folder: Path, inputs: dict[str, Path
     if not (folder / ADAPTER).is_file() or not (folder / ADAPTER_CONFIG).is_file():
         raise HfpruneError(f"{folder}: not an adapter; make one with `hfprune recover`")
     if (folder / RECOVERED).is_file():  # else made by another tool, which keeps no such record
-        made = read_json(folder / RECOVERED)["provenance"]["inputs"]
-        check_origin(folder, made, ("model", "plan", "checkpoint", "linear"), inputs)
+        recorded = read_json(folder / RECOVERED)["provenance"]["inputs"]
+        check_origin(folder, recorded, ("model", "plan", "checkpoint", "linear"), inputs)
     # Whatever a foreign or damaged adapter makes peft raise.
     with explained(f"{folder}: the adapter does not fit the model ({REASON})", Exception, most=300):
         merged = PeftModel.from_pretrained(model, str(folder)).merge_and_unload(safe_merge=True)

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import pyarrow as pa
 from jinja2 import TemplateError
@@ -25,7 +25,16 @@ MORE = ", paired with an input that provides further context"
 Pair = tuple[list[int], list[int]]
 
 
-def prompt(pair: dict[str, str]) -> str:
+class Row(TypedDict, total=False):
+    """A pair, or a conversation whose `messages` have a `role` and a `content`."""
+
+    instruction: str
+    input: str
+    output: str
+    messages: list[dict[str, str]]
+
+
+def prompt(pair: Row) -> str:
     """Return Alpaca's prompt for a pair: its `instruction` and, unless that is empty, its `input`."""
     context = f"### Input:\n{pair['input']}\n\n" if pair["input"] else ""
     return PROMPT.format(more=MORE if context else "", instruction=pair["instruction"], input=context)
@@ -45,7 +54,7 @@ def tokenized(
         yield from (_rendered(row, tokenizer) for row in rows) if own else _prompted(rows, tokenizer)
 
 
-def _prompted(rows: list[dict[str, Any]], tokenizer: "PreTrainedTokenizerBase") -> Iterator[Pair]:
+def _prompted(rows: list[Row], tokenizer: "PreTrainedTokenizerBase") -> Iterator[Pair]:
     """Yield pairs, EOS included, in Alpaca's template; of a conversation, all before the last answer asks for it.
 
     As in the official script, the response begins after as many tokens as the prompt alone has. The response
@@ -55,7 +64,7 @@ def _prompted(rows: list[dict[str, Any]], tokenizer: "PreTrainedTokenizerBase") 
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     for row in rows:
         if said := [message["content"] for message in row.get("messages", ())]:
-            last = max(at for at, each in enumerate(row["messages"]) if each["role"] == "assistant")
+            last = max(at for at, message in enumerate(row["messages"]) if message["role"] == "assistant")
             row |= {"instruction": "\n\n".join(said[:last]), "input": "", "output": said[last]}
     prompts = [prompt(row) for row in rows]
     texts = [question + row["output"] for question, row in zip(prompts, rows, strict=True)]
@@ -66,7 +75,7 @@ def _prompted(rows: list[dict[str, Any]], tokenizer: "PreTrainedTokenizerBase") 
         yield tokens, [IGNORED] * min(known, len(tokens)) + tokens[known:]
 
 
-def _rendered(row: dict[str, Any], tokenizer: "PreTrainedTokenizerBase") -> Pair:
+def _rendered(row: Row, tokenizer: "PreTrainedTokenizerBase") -> Pair:
     """Return a conversation in the tokenizer's own template, a pair as a question and its answer.
 
     An answer begins where the template asks for it. One that the template changes later is not learnt.
@@ -80,7 +89,7 @@ def _rendered(row: dict[str, Any], tokenizer: "PreTrainedTokenizerBase") -> Pair
         said = messages[:count]
         return str(tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=asking))
 
-    answers = [at for at, each in enumerate(messages) if each["role"] == "assistant" and at]
+    answers = [at for at, message in enumerate(messages) if message["role"] == "assistant" and at]
     with explained(f"the model's chat template refuses a conversation: {REASON}", TemplateError):
         whole, parts = text(len(messages)), [(text(at, asking=True), text(at + 1)) for at in answers]
     read = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True, verbose=False)

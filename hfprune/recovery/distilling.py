@@ -25,8 +25,8 @@ class Distiller(Trainer):
     ) -> Any:
         """Return the sum of a batch's divergences in nats, divided by the tokens of the optimizer step."""
         with self.accelerator.autocast():
-            found = divergences(model, self.teacher, inputs, inputs["labels"] != IGNORED)
-        return found.sum() / num_items_in_batch
+            losses = divergences(model, self.teacher, inputs, inputs["labels"] != IGNORED)
+        return losses.sum() / num_items_in_batch
 
 
 def divergences(
@@ -45,21 +45,21 @@ def divergences(
     """
 
     def states(model: "PreTrainedModel") -> Tensor:
-        found = hidden_states(model, inputs["input_ids"], position_ids=inputs["position_ids"])
-        return found[:, inputs["logits_to_keep"]][chosen]
+        hidden = hidden_states(model, inputs["input_ids"], position_ids=inputs["position_ids"])
+        return hidden[:, inputs["logits_to_keep"]][chosen]
 
     with torch.no_grad():
         taught = states(teacher)
     base = student.get_base_model()
     hidden = states(base)
     dtype = torch.promote_types(hidden.dtype, torch.float32)
-    found, gradient = hidden.new_empty(len(hidden), dtype=dtype), torch.empty_like(hidden)
+    losses, gradient = hidden.new_empty(len(hidden), dtype=dtype), torch.empty_like(hidden)
     with torch.no_grad():
         both = zip(chunks(base, hidden, dtype), chunks(teacher, taught, dtype), strict=True)
         for (part, logits), (_, wanted) in both:
             own, other = logits.log_softmax(-1), wanted.log_softmax(-1)
-            found[part] = (other.exp() * (other - own)).sum(-1)
+            losses[part] = (other.exp() * (other - own)).sum(-1)
             toward = before_transform(base, logits, own.exp() - other.exp())
             gradient[part] = back_to_hidden(base, toward)
     # The states beside themselves add nothing, but for the gradient.
-    return found + ((hidden - hidden.detach()).to(dtype) * gradient).sum(-1)
+    return losses + ((hidden - hidden.detach()).to(dtype) * gradient).sum(-1)

@@ -2,6 +2,7 @@
 
 import math
 import sys
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,7 +58,7 @@ def sequence_losses(
     """
     model.eval()
     device = next(model.parameters()).device
-    found = []
+    of_sequences = []
     for parts in zip(*(part.split(size) for part in vars(packed).values()), strict=True):
         inputs, targets = needed(*(part.long().to(device) for part in parts))
         chosen = targets != IGNORED
@@ -66,8 +67,8 @@ def sequence_losses(
         else:
             logits = model(**inputs, use_cache=False).logits[chosen].float()
             losses = cross_entropy(logits, targets[chosen], reduction="none")
-        found += [part.double().mean().item() for part in losses.split(chosen.sum(1).tolist())]
-    return found
+        of_sequences += [part.double().mean().item() for part in losses.split(chosen.sum(1).tolist())]
+    return of_sequences
 
 
 def check_finite(loss: float, step: int) -> None:
@@ -115,7 +116,7 @@ class Curve(TrainerCallback):
         print(f"held out, {at}: loss {loss:.4f}; least {least:.4f} at step {step}", file=sys.stderr)
 
 
-def curve_of(log: list[dict[str, Any]]) -> dict[int, list[float]]:
+def curve_of(log: Sequence[Mapping[str, Any]]) -> dict[int, list[float]]:
     """Return the held-out losses of sequences by step, from the Trainer's log."""
     return {entry["step"]: entry[KEY] for entry in log if KEY in entry}
 

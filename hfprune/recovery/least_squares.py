@@ -90,18 +90,18 @@ def change(sums: Lost, ridge: float) -> tuple[Tensor, Tensor]:
         known = max(SUMS * torch.finfo(sums.gram.dtype).eps, FACTOR * torch.finfo(dtype).eps)
         if not failed and own.min() > known:
             half = torch.linalg.solve_triangular(factor.T, cross, upper=True, left=False)
-            found = torch.linalg.solve_triangular(factor, half, upper=False, left=False)
-            return found, torch.zeros_like(sums.d)
+            solution = torch.linalg.solve_triangular(factor, half, upper=False, left=False)
+            return solution, torch.zeros_like(sums.d)
     raise SingularError(
         "the inputs that stay are linearly dependent (dead or equal neurons): take a larger λ or more tokens"
     )
 
 
-def left(sums: Lost, found: Tensor, offset: Tensor) -> float:
+def left(sums: Lost, delta: Tensor, offset: Tensor) -> float:
     """Return Σ‖d - Δ·x - offset‖² relative to Σ‖d‖², over the tokens of these moments."""
-    found, offset = found.to(sums.gram), offset.to(sums.gram)
-    square = ((found @ sums.gram - 2 * sums.cross) * found).sum()
-    square += sums.tokens * offset.square().sum() - 2 * offset @ (sums.d - found @ sums.x)
+    delta, offset = delta.to(sums.gram), offset.to(sums.gram)
+    square = ((delta @ sums.gram - 2 * sums.cross) * delta).sum()
+    square += sums.tokens * offset.square().sum() - 2 * offset @ (sums.d - delta @ sums.x)
     return float(1 + square / sums.energy) if sums.energy else 0.0
 
 
@@ -124,10 +124,10 @@ def solve(units: Units, kept: Tensor, dense: Sequence[Moments], settings: Linear
     least = left(held_out, *change(fitted, best))
     with suppress(SingularError):
         for ridge in smaller:
-            found = left(held_out, *change(fitted, ridge))
-            if found > least:
+            error = left(held_out, *change(fitted, ridge))
+            if error > least:
                 break
-            best, least = ridge, found
+            best, least = ridge, error
     weight, offset = change(lost(linear.weight, dense[0] + dense[1], inputs), best)
     weight = (linear.weight[:, inputs] + weight).to(linear.weight.dtype)
     new: Tensor | None = linear.bias

@@ -147,7 +147,7 @@ def _train(
         if not should_reduce_batch_size(error):
             raise
         return None
-    log: list[dict[str, Any]] = trainer.state.log_history
+    log = trainer.state.log_history
     return Course([entry["loss"] for entry in log if "loss" in entry], curve_of(log))
 
 
@@ -228,8 +228,8 @@ class _Watch(TrainerCallback):
 
 
 def _last_checkpoint(state: Path) -> str | None:
-    found = [*state.glob("checkpoint-*/trainer_state.json")]  # the Trainer writes it last
-    for path in sorted(found, key=lambda path: -int(path.parent.name.rpartition("-")[2])):
+    written = [*state.glob("checkpoint-*/trainer_state.json")]  # the Trainer writes it last
+    for path in sorted(written, key=lambda path: -int(path.parent.name.rpartition("-")[2])):
         with suppress(OSError, ValueError):
             read_json(path)
             return str(path.parent)

@@ -107,8 +107,8 @@ def hold_out(
 ) -> tuple[Packed, pa.Table]:
     """Set pairs aside that fill `settings.held_out` sequences, but at most a tenth of the pairs.
 
-    The study's seed does not change the choice, so that losses on these sequences can be compared in pairs:
-    between methods, ratios, seeds and data budgets of a model.
+    The draw does not change the choice, so that losses on these sequences can be compared in pairs:
+    between methods, ratios, draws and data budgets of a model.
 
     Returns:
         The sequences, packed as in `pack`, perhaps fewer than wanted or none; and all other pairs.

@@ -56,21 +56,21 @@ def solve_plans(
     """
     cut = {name: _cut_places(model, plan) for name, plan in plans.items()}
     batches = batches_of(blocks, documents, batch_tokens)
-    found: dict[str, dict[str, Solved]] = {name: {} for name in plans}
+    by_plan: dict[str, dict[str, Solved]] = {name: {} for name in plans}
     for name, units in cut.items():
         for place in units:
             if unfinished(saved := state / name / f"{place}.safetensors", identity):
-                found[name] |= load_solved(saved)
+                by_plan[name] |= load_solved(saved)
 
-    missing = {x.name: x for name in plans for x in cut[name].values() if x.name not in found[name]}
+    missing = {x.name: x for name in plans for x in cut[name].values() if x.name not in by_plan[name]}
     for place, *dense in grams(model, batches, [*missing.values()]):
         for name, plan in plans.items():
-            if place in cut[name] and place not in found[name]:
+            if place in cut[name] and place not in by_plan[name]:
                 with explained(f"{place}: {REASON}", HfpruneError):
                     solved = {place: solve(cut[name][place], plan[place], dense, settings)}
                 save_solved(state / name / f"{place}.safetensors", solved, identity=identity)
-                found[name] |= solved
-    return found
+                by_plan[name] |= solved
+    return by_plan
 
 
 def _cut_places(model: "PreTrainedModel", plan: Plan) -> dict[str, Units]:

@@ -39,9 +39,11 @@ def save_solved(
     path: Path, solved: dict[str, Solved], made: dict[str, Any] | None = None, **about: str
 ) -> None:
     """Write solved layers atomically as safetensors: `<place>.weight` and `<place>.bias`; λ in the metadata."""
-    tensors = {f"{place}.weight": each.weight.contiguous() for place, each in solved.items()}
-    tensors |= {f"{place}.bias": each.bias for place, each in solved.items() if each.bias is not None}
-    fits = {place: {"ridge": each.ridge, "left": each.left} for place, each in solved.items()}
+    tensors = {f"{place}.weight": solution.weight.contiguous() for place, solution in solved.items()}
+    tensors |= {
+        f"{place}.bias": solution.bias for place, solution in solved.items() if solution.bias is not None
+    }
+    fits = {place: {"ridge": solution.ridge, "left": solution.left} for place, solution in solved.items()}
     save_tensors(path, tensors, made, **about, linear=json.dumps(fits))
 
 
@@ -76,15 +78,15 @@ def apply_linear(model: "PreTrainedModel", plan: Plan, path: Path, inputs: dict[
     check_origin(path, recorded(path).get("inputs", {}), ("model", "plan"), inputs)
     units = units_of(model, dict.fromkeys(map(kind_of, solved)))
     numbers = plan["layers"].tolist() if "layers" in plan else [*range(len(model.model.layers))]
-    for place, each in solved.items():
+    for place, solution in solved.items():
         name = f"{place.partition('.')[0]}.{numbers.index(layer_of(place))}"
         linear = units[name].linears[-1]
-        if linear.weight.shape != each.weight.shape:
+        if linear.weight.shape != solution.weight.shape:
             raise HfpruneError(f"{path}: {place} does not fit the model: it was solved for another plan")
-        linear.weight = _frozen(each.weight, linear.weight)
-        if each.bias is not None:
+        linear.weight = _frozen(solution.weight, linear.weight)
+        if solution.bias is not None:
             _give_biases(model, kind_of(place))
-            linear.bias = _frozen(each.bias, linear.weight)
+            linear.bias = _frozen(solution.bias, linear.weight)
 
 
 def _frozen(x: Tensor, like: Tensor) -> nn.Parameter:

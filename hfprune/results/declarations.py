@@ -74,7 +74,7 @@ class Declaration:
     @property
     def noun(self) -> str:
         """The label within a sentence; an abbreviation keeps its first capital."""
-        return _within(self.label)
+        return within_sentence(self.label)
 
     @property
     def neutral(self) -> float:
@@ -94,7 +94,7 @@ class Declaration:
         about = "" if self.measure == self.kind else f" on {self.text}" if self.text else f", {self.measure}"
         if self.metric.effect == "ratio":
             return f"{self.metric.label} ratio{about}"
-        return f"Δ {_within(self.metric.label)}{about}" + f" ({self.unit})" * bool(self.unit)
+        return f"Δ {within_sentence(self.metric.label)}{about}" + f" ({self.unit})" * bool(self.unit)
 
     @property
     def outcome(self) -> str:
@@ -191,8 +191,8 @@ class Declarations:
         return {name: row for name, row in self.outcomes().items() if (row.measure, row.metric.name) in first}
 
 
-def _within(label: str) -> str:
-    """Return a label as it stands within a sentence."""
+def within_sentence(label: str) -> str:
+    """Return a label as it stands within a sentence; an abbreviation keeps its capitals."""
     return label[:1].lower() + label[1:] if label[1:2].islower() else label
 
 

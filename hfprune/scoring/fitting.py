@@ -29,32 +29,34 @@ class ScoringCost:
     def operations(self, tokens: float, length: float) -> float:
         """Return the operations: 2 N a token for each forward pass, each backward pass and each weight form."""
         several = int(any(criterion.needs == "activations" for criterion in self.criteria.values()))
-        found = several * self.shape.forward(tokens, length)
-        for one in self._passes():
-            chosen = [criterion for criterion, _ in one.criteria.values()]
-            each = 1 + bool(one.start) + _backward_passes(chosen) + sum(map(_of_weights, chosen))
-            read = tokens * (self.by_students if one.start else 1)
-            found += len(self._parts(one)) * each * self.shape.forward(read, length)
-        return found + sum(one.operations(self.shape, tokens, length) for one in self._searches())
+        operations = several * self.shape.forward(tokens, length)
+        for gradients in self._passes():
+            chosen = [criterion for criterion, _ in gradients.criteria.values()]
+            passes = 1 + bool(gradients.start) + _backward_passes(chosen) + sum(map(_of_weights, chosen))
+            read = tokens * (self.by_students if gradients.start else 1)
+            operations += len(self._parts(gradients)) * passes * self.shape.forward(read, length)
+        return operations + sum(search.operations(self.shape, tokens, length) for search in self._searches())
 
     def peak(self, tokens: float) -> float:
         """Return the bytes that the largest pass takes, weights included, by so many tokens at a time."""
         reading = self.shape.reading(self.dtype, on_gpu=math.isfinite(self.room))
-        searched = [reading + one.memory(self.shape, tokens, self.dtype) for one in self._searches()]
-        return max((*searched, *(self._held(one, tokens) for one in self._passes())), default=reading)
+        searched = [reading + search.memory(self.shape, tokens, self.dtype) for search in self._searches()]
+        return max(
+            (*searched, *(self._held(gradients, tokens) for gradients in self._passes())), default=reading
+        )
 
     def fitting(self, length: int, most: int | None = None) -> int:
-        """Return how many sequences to take at a time: of `most` tokens those for which 90 % of memory suffice."""
+        """Return how many sequences to take at a time: at most `most` tokens, within 90 % of the memory."""
         number = max(1, (most or batch_tokens(on_gpu=math.isfinite(self.room))) // length)
         while number > 1 and self.peak(number * length) > 0.9 * self.room:
             number -= 1
         return number
 
-    def _held(self, one: GradientPass, tokens: float) -> float:
-        shape, criteria = self.shape, [criterion for criterion, _ in one.criteria.values()]
-        forms, part = any(map(_of_weights, criteria)), max(map(len, self._parts(one)))
+    def _held(self, gradients: GradientPass, tokens: float) -> float:
+        shape, criteria = self.shape, [criterion for criterion, _ in gradients.criteria.values()]
+        forms, part = any(map(_of_weights, criteria)), max(map(len, self._parts(gradients)))
         # Weight forms: a layer's gradients in float32, and every MLP's input. Logits with what is made of them.
-        fixed = sums_bytes(criteria[0], part * self._summed(one)) + forms * 8 * 4 * self._scored
+        fixed = sums_bytes(criteria[0], part * self._summed(gradients)) + forms * 8 * 4 * self._scored
         fixed += shape.weights(self.dtype) + 5 * shape.logits(on_gpu=math.isfinite(self.room))
         hidden = shape.hidden * BYTES[self.dtype]
         # Each backward pass begins with a gradient of the last hidden states; those of a few are among the eight.
@@ -71,13 +73,13 @@ class ScoringCost:
         names = {*distinct(self.criteria).values()}
         return {name: it for name, it in self.criteria.items() if name in names}
 
-    def _parts(self, one: GradientPass) -> list[range]:
-        criterion = next(iter(one.criteria.values()))[0]
-        return layer_parts(criterion, self.shape.layers, self._summed(one), SUMS_SHARE * self.room)
+    def _parts(self, gradients: GradientPass) -> list[range]:
+        criterion = next(iter(gradients.criteria.values()))[0]
+        return layer_parts(criterion, self.shape.layers, self._summed(gradients), SUMS_SHARE * self.room)
 
-    def _summed(self, one: GradientPass) -> float:
-        """Return a layer's weights, as often as a pass keeps sums of them at a time; of students one by one."""
-        return self._scored * (1 if one.start else self.open)
+    def _summed(self, gradients: GradientPass) -> float:
+        """Return a layer's weights times the sums of them that a pass keeps at a time; students keep one."""
+        return self._scored * (1 if gradients.start else self.open)
 
     @property
     def _scored(self) -> float:

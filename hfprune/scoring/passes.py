@@ -35,8 +35,8 @@ def gradient_passes(criteria: Mapping[str, Criterion], kinds: Sequence[str]) -> 
     alike: dict[tuple[str, float], dict[str, tuple[GradientCriterion, tuple[str, ...]]]] = {}
     for name, item in students.items():
         # Only neurons are masked: 2.5 % of a few groups or layers would be none, or one would be too much.
-        found = CRITERIA.make("cross_entropy", {"aggregation": item.aggregation}, name)
-        entry = cast(GradientCriterion, found), ("neurons",)
+        cross_entropy = CRITERIA.make("cross_entropy", {"aggregation": item.aggregation}, name)
+        entry = cast(GradientCriterion, cross_entropy), ("neurons",)
         start = next((other for other, its in dense.items() if its == entry), f"start of {name}")
         dense.setdefault(start, entry)
         alike.setdefault((start, item.warm_start), {})[name] = item, tuple(kinds)
@@ -50,11 +50,11 @@ def gradient_passes(criteria: Mapping[str, Criterion], kinds: Sequence[str]) -> 
 def _own_first(whole: GradientPass) -> list[GradientPass]:
     """Give criteria with large sums passes of their own; they run out of memory first, so they come first."""
     large = [name for name, (item, _) in whole.criteria.items() if sums_bytes(item, 1)]
-    found = [
+    own = [
         whole._replace(name=f"{whole.name}-{name}", criteria={name: whole.criteria[name]}) for name in large
     ]
     others = {name: its for name, its in whole.criteria.items() if name not in large}
-    return found + ([whole._replace(criteria=others)] if others else [])
+    return own + ([whole._replace(criteria=others)] if others else [])
 
 
 def sums_bytes(criterion: Criterion, weights: float) -> float:

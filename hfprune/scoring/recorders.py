@@ -12,7 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from hfprune.criteria import ActivationCriterion, GradientCriterion, LayerCriterion
 from hfprune.models.replacing import forward_replaced
 from hfprune.models.units import KeyValueGroups, Neurons, Units, attentions, gated_mlps, units_of
-from hfprune.scoring.scorer import Scorer
+from hfprune.scoring.samples import Scorer
 from hfprune.scoring.weight_forms import stacked_weights, weight_gradients
 from hfprune.settings.units import layer_of
 
@@ -86,7 +86,7 @@ class _Activation(torch.autograd.Function):
 class GradientRecorder:
     """Gives h and its gradient, or the gradients of weights, to the criteria that share a backward pass.
 
-    Of the MLP neurons, `kept` has by key a mask [neurons] of those that stay in the student.
+    `kept` masks, by key, the MLP neurons [neurons] that stay in the student.
     """
 
     def __init__(
@@ -195,6 +195,9 @@ class GradientRecorder:
         passes: list[dict[str, Tensor]] = []
         """What the forward pass under way has read; hooks of gradients keep it."""
 
+        def begin(*_: object) -> None:
+            passes[:] = [{}]
+
         def got(seen: dict[str, Tensor], part: str, gradient: Tensor) -> None:
             seen[part] = gradient
             if seen.keys() >= {*"qkvo"}:
@@ -210,7 +213,7 @@ class GradientRecorder:
             return output
 
         linears = zip("qkvo", units.linears, strict=True)
-        opened = units.module.register_forward_pre_hook(lambda *_: passes.__setitem__(slice(None), [{}]))
+        opened = units.module.register_forward_pre_hook(begin)
         return [opened, *(linear.register_forward_hook(partial(watch, part)) for part, linear in linears)]
 
     def _watch_layer(self, layer: int, _module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:

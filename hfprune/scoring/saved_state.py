@@ -7,7 +7,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 from hfprune.provenance import save_tensors, unfinished
-from hfprune.scoring.scorer import Scorer
+from hfprune.scoring.samples import Scorer
 
 # A larger state, such as sums of weight gradients, takes longer to save than to compute again.
 STATE_BYTES = 2**30

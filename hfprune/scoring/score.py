@@ -24,9 +24,9 @@ from hfprune.models.checks import check_groups
 from hfprune.models.units import Units, gated_mlps, units_of
 from hfprune.plans.allocation import keep_highest, kept_mask
 from hfprune.scoring.passes import GradientPass, gradient_passes, layer_parts
+from hfprune.scoring.reading import Sweep
+from hfprune.scoring.samples import Curve, Mark, Sample, Scorer
 from hfprune.scoring.score_files import Scores
-from hfprune.scoring.scorer import Curve, Sample, Scorer
-from hfprune.scoring.sweep import Sweep
 from hfprune.seeds import derive_seed
 from hfprune.settings.units import layer_of
 
@@ -39,7 +39,7 @@ class Scored(NamedTuple):
 
     scores: Scores
     curve: Curve
-    """One entry per mark (`Scorer.mark`); empty for weight criteria and searches."""
+    """One mark after another; empty for weight criteria and searches."""
     resampled: list[Scores]
     """The scores from each resampled calibration; none where the criterion has no such scores."""
 
@@ -63,8 +63,8 @@ def score(
     """
     whole = range(0 if blocks is None else len(blocks))
     samples, again = {name: [whole] for name in criteria}, {whole: resamples}
-    found = score_samples(criteria, model, blocks, units, samples, resamples=again, **settings)
-    return {name: by_sample[whole] for name, by_sample in found.items()}
+    scored = score_samples(criteria, model, blocks, units, samples, resamples=again, **settings)
+    return {name: by_sample[whole] for name, by_sample in scored.items()}
 
 
 def score_samples(
@@ -84,7 +84,7 @@ def score_samples(
 ) -> dict[str, BySample]:
     """Score the units of a model by several criteria, each from several samples of the blocks.
 
-    Each gets the same scores as it would alone, and from each sample as from a calibration of its sequences alone.
+    Every criterion gets the scores that it would get alone, and every sample those of a calibration of its own.
     Activation criteria share one forward pass over the blocks, gradient criteria those of
     `hfprune.scoring.passes.gradient_passes`: one pass serves all samples, but each has students of its own, and
     searches.
@@ -120,42 +120,45 @@ def score_samples(
     read: dict[str, list[range]] = {}
     for name, first in firsts.items():
         read[first] = [*dict.fromkeys([*read.get(first, []), *samples[name]])]
-    found: dict[str, BySample] = {}
+    scored: dict[str, BySample] = {}
     for name, criterion in chosen.items():
         if isinstance(criterion, WeightCriterion):
             of = criterion, units_of(model, units), seed
-            found[name] = {each: _by_weights(*of, again.get(each, 0)) for each in read[name]}
+            scored[name] = {numbers: _by_weights(*of, again.get(numbers, 0)) for numbers in read[name]}
     if blocks is not None:
         sweep = Sweep(model, blocks, seed, batch_tokens, state, identity)
         passes, planned = _Passes(sweep, documents, again, sums_room), gradient_passes(chosen, units)
-        for one in planned:  # what chooses a student reads the student's samples
-            for name in one.criteria if one.start else ():
-                read[one.start] = [*dict.fromkeys([*read.get(one.start, []), *read[name]])]
-        found |= passes.activations(chosen, units, read)
-        found |= passes.searches(chosen, units, read)
-        for one in planned:
-            found |= passes.students(one, found, read) if one.start else passes.gradients(one, read)
+        for gradients in planned:  # what chooses a student reads the student's samples
+            for name in gradients.criteria if gradients.start else ():
+                read[gradients.start] = [*dict.fromkeys([*read.get(gradients.start, []), *read[name]])]
+        scored |= passes.activations(chosen, units, read)
+        scored |= passes.searches(chosen, units, read)
+        for gradients in planned:
+            if gradients.start:
+                scored |= passes.students(gradients, scored, read)
+            else:
+                scored |= passes.gradients(gradients, read)
     return {
-        name: {each: _on_one_device(found[firsts[name]][each], model.device) for each in samples[name]}
-        for name in criteria
+        name: {numbers: _on_one_device(scored[first][numbers], model.device) for numbers in samples[name]}
+        for name, first in firsts.items()
     }
 
 
 def _by_weights(criterion: WeightCriterion, units: Mapping[str, Units], seed: int, resamples: int) -> Scored:
     seeds = [seed, *(derive_seed(seed, "resample", number) for number in range(1, resamples + 1))]
-    first, *others = (_weight_scores(criterion, units, each) for each in seeds)
+    first, *others = (_weight_scores(criterion, units, own) for own in seeds)
     return Scored(first, [], others)
 
 
 @torch.no_grad()
 def _weight_scores(criterion: WeightCriterion, units: Mapping[str, Units], seed: int) -> Scores:
-    found = {}
+    scores = {}
     for key, item in units.items():
         # The label of neurons is the number of their layer; it must not change, or a seed gives other scores.
         label = layer_of(key) if item.kind == "neurons" else key
         generator = torch.Generator().manual_seed(derive_seed(seed, "criterion", label))
-        found[key] = criterion.layer_scores(item, generator).double()
-    return found
+        scores[key] = criterion.layer_scores(item, generator).double()
+    return scores
 
 
 @dataclass(frozen=True)
@@ -192,61 +195,60 @@ class _Passes:
 
     def _search(self, name: str, criterion: SearchCriterion, units: Sequence[str], numbers: range) -> Scored:
         sweep = self._alone(numbers).sweep
-        found = sweep.search(criterion, units_of(sweep.model, units), self._named(name, numbers))
-        return Scored(found, [], [])
+        scores = sweep.search(criterion, units_of(sweep.model, units), self._named(name, numbers))
+        return Scored(scores, [], [])
 
     def gradients(
         self,
-        one: GradientPass,
+        shared: GradientPass,
         read: Mapping[str, Sequence[range]],
         kept: Mapping[str, Tensor] | None = None,
-        name: str = "",
+        title: str = "",
     ) -> dict[str, BySample]:
-        """Run a pass, or one for each part of the layers whose sums fit into the room."""
+        """Run one pass, or one per part of the layers if their sums do not fit into the room together."""
         model = self.sweep.model
-        first, scored = next(iter(one.criteria.values()))  # the only one, if its sums are large
-        mlps, open_ = gated_mlps(model), max(most_open(read[each]) for each in one.criteria)
+        first, scored = next(iter(shared.criteria.values()))  # the only one, if its sums are large
+        mlps, open_ = gated_mlps(model), max(most_open(read[name]) for name in shared.criteria)
         of_first = [unit for unit in units_of(model, scored).values() if unit.name.endswith(".0")]
         weights = open_ * sum(linear.weight.numel() for unit in of_first for linear in unit.linears)
         parts = []
         for layers in layer_parts(first, len(mlps), weights, self.room):
             scorers = {}
-            for each, (criterion, kinds) in one.criteria.items():
+            for name, (criterion, kinds) in shared.criteria.items():
                 units = units_of(model, kinds)
                 if len(layers) < len(mlps):
                     units = {key: unit for key, unit in units.items() if layer_of(key) in layers}
-                scorers[each] = self._scorer(criterion, units, read[each])
-            named = (name or one.name) + ("" if len(layers) == len(mlps) else f"-{layers.start}")
+                scorers[name] = self._scorer(criterion, units, read[name])
+            named = (title or shared.name) + ("" if len(layers) == len(mlps) else f"-{layers.start}")
             self._as_far_as_read(scorers).gradients([*scorers.values()], named, kept)
-            parts.append({each: _scored(scorer) for each, scorer in scorers.items()})
+            parts.append({name: _scored(scorer) for name, scorer in scorers.items()})
             del scorers  # and its sums, before the next part has its own
         return {
-            each: {numbers: _joined([part[each][numbers] for part in parts]) for numbers in read[each]}
-            for each in one.criteria
+            name: {numbers: _joined([part[name][numbers] for part in parts]) for numbers in read[name]}
+            for name in shared.criteria
         }
 
     def students(
-        self, one: GradientPass, found: Mapping[str, BySample], read: Mapping[str, Sequence[range]]
+        self, shared: GradientPass, before: Mapping[str, BySample], read: Mapping[str, Sequence[range]]
     ) -> dict[str, BySample]:
         """Run a pass for each sample, since what its student lacks is chosen by the sample's own scores."""
-        scored: dict[str, BySample] = {name: {} for name in one.criteria}
-        for numbers in dict.fromkeys(each for name in one.criteria for each in read[name]):
+        scored: dict[str, BySample] = {name: {} for name in shared.criteria}
+        for numbers in dict.fromkeys(numbers for name in shared.criteria for numbers in read[name]):
             kept = {}
-            for key, scores in found[one.start][numbers].scores.items():
-                lost = max(1, round(one.warm_start * len(scores)))
+            for key, scores in before[shared.start][numbers].scores.items():
+                lost = max(1, round(shared.warm_start * len(scores)))
                 kept[key] = kept_mask(keep_highest(scores, len(scores) - lost), len(scores))
-            readers = {name: its for name, its in one.criteria.items() if numbers in read[name]}
+            readers = {name: its for name, its in shared.criteria.items() if numbers in read[name]}
             alone, whole = self._alone(numbers), range(len(numbers))
-            named = self._named(one.name, numbers)
-            made = alone.gradients(
-                one._replace(criteria=readers), {name: [whole] for name in readers}, kept, named
-            )
-            for name, by_sample in made.items():
+            named = self._named(shared.name, numbers)
+            own = {name: [whole] for name in readers}
+            by_name = alone.gradients(shared._replace(criteria=readers), own, kept, named)
+            for name, by_sample in by_name.items():
                 scored[name][numbers] = by_sample[whole]
         return scored
 
     def _named(self, name: str, numbers: range) -> str:
-        """Return the name of what reads one sample, of the sample only where others may read all blocks."""
+        """Return the name of a pass over one sample, with the sample's range unless it reads all blocks."""
         every = numbers == range(len(self.sweep.blocks))
         return name if every else f"{name}-{numbers.start}-{numbers.stop}"
 
@@ -275,7 +277,8 @@ class _Passes:
 
 
 def _scored(scorer: Scorer) -> BySample:
-    return {each.numbers: Scored(each.scores(), each.curve, each.resampled()) for each in scorer.samples}
+    samples = scorer.samples
+    return {sample.numbers: Scored(sample.scores(), sample.curve, sample.resampled()) for sample in samples}
 
 
 def _joined(parts: Sequence[Scored]) -> Scored:
@@ -285,13 +288,12 @@ def _joined(parts: Sequence[Scored]) -> Scored:
     curve: Curve = []
     for marks in zip(*(part.curve for part in parts), strict=True):
         agreeing = sum(count * mark["agreement"] for count, mark in zip(counts, marks, strict=True))
-        curve.append(marks[0] | {"agreement": agreeing / sum(counts)})
+        curve.append(Mark(sequences=marks[0]["sequences"], agreement=agreeing / sum(counts)))
     return Scored({key: x for part in parts for key, x in part.scores.items()}, curve, [])
 
 
 def _on_one_device(scored: Scored, device: torch.device) -> Scored:
     """Bring all scores to one device, since the layers of a model may be on several."""
-    scores, *others = (
-        {key: x.to(device) for key, x in each.items()} for each in (scored.scores, *scored.resampled)
-    )
+    by_sample = scored.scores, *scored.resampled
+    scores, *others = ({key: x.to(device) for key, x in by_key.items()} for by_key in by_sample)
     return Scored(scores, scored.curve, others)

@@ -38,8 +38,8 @@ def save_resampled(path: Path, resampled: Sequence[Mapping[str, Tensor]], proven
     """
     tensors = {
         f"{number}/{place}": x.to("cpu", torch.float32 if x.is_floating_point() else torch.int32).contiguous()
-        for number, one in enumerate(resampled, 1)
-        for place, x in one.items()
+        for number, by_place in enumerate(resampled, 1)
+        for place, x in by_place.items()
     }
     save_tensors(path, tensors, provenance)
 
@@ -50,7 +50,7 @@ def load_resampled(path: Path) -> list[dict[str, Tensor]]:
     Raises:
         HfpruneError: the file is not one that `save_resampled` wrote.
     """
-    found: dict[int, dict[str, Tensor]] = {}
+    resampled: dict[int, dict[str, Tensor]] = {}
     text = (
         f"{path}: not resampled scores or plans; make them with `hfprune score --resamples` and "
         "`hfprune plan --resampled`"
@@ -58,8 +58,9 @@ def load_resampled(path: Path) -> list[dict[str, Tensor]]:
     with explained(text, Exception):  # whatever a foreign file makes safetensors raise
         for name, tensor in load_file(path).items():
             number, _, place = name.partition("/")
-            found.setdefault(int(number), {})[place] = tensor if tensor.is_floating_point() else tensor.long()
-        return [found[number] for number in sorted(found)]
+            by_place = resampled.setdefault(int(number), {})
+            by_place[place] = tensor if tensor.is_floating_point() else tensor.long()
+        return [resampled[number] for number in sorted(resampled)]
 
 
 def load_scores(path: Path, kinds: Sequence[str] = ("neurons",)) -> Scores:
@@ -74,8 +75,8 @@ def load_scores(path: Path, kinds: Sequence[str] = ("neurons",)) -> Scores:
         by_kind = {kind: [place for place in tensors if kind_of(place) == kind] for kind in kinds}
     for kind, places in by_kind.items():
         if not places:
-            made = f"make them with `hfprune score --units {' '.join(kinds)}`"
-            raise HfpruneError(f"{path}: holds no scores of {kind}; {made}")
+            remedy = f"make them with `hfprune score --units {' '.join(kinds)}`"
+            raise HfpruneError(f"{path}: holds no scores of {kind}; {remedy}")
     return {
         place: tensors[place]
         for places in by_kind.values()

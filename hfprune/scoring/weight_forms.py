@@ -45,7 +45,7 @@ def stacked_weights(units: Units) -> Tensor:
 
 
 def by_unit(matrices: Sequence[Tensor], count: int) -> Tensor:
-    """Return the rows of matrices [channels, hidden], a run of them a unit, as [vectors, units, hidden]."""
+    """Return the rows of matrices [channels, hidden], one run of rows per unit, as [vectors, units, hidden]."""
     return torch.cat([matrix.unflatten(0, (count, -1)).transpose(0, 1) for matrix in matrices])
 
 
@@ -64,4 +64,4 @@ def weight_gradients(
         count: number of units.
     """
     for n in range(len(x)):
-        yield by_unit([*(each[n].T @ x[n] for each in outputs), h[n].T @ output[n]], count).float()
+        yield by_unit([*(gradient[n].T @ x[n] for gradient in outputs), h[n].T @ output[n]], count).float()

@@ -72,7 +72,7 @@ Instructions = Annotated[
 ]
 BatchTokens = Annotated[PositiveInt | None, Field(description="tokens of a forward pass (by device)")]
 ComputeDtype = Annotated[Dtype | None, Field(description="precision to compute in (as the model was saved)")]
-Seed = Annotated[NonNegativeInt, Field(description="seed of every random draw")]
+Seed = Annotated[NonNegativeInt, Field(description="number of the draw, which seeds every random choice")]
 CellName = Annotated[
     Annotated[InstanceOf[Cell], BeforeValidator(_cell), PlainSerializer(str)] | None,
     Field(description=f"{'/'.join(CELL_COLUMNS)}, written into the result"),

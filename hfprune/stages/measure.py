@@ -19,7 +19,7 @@ from hfprune.measurement import Measure, NamedMeasure, stems
 from hfprune.settings import Dtype, Name, Placement
 from hfprune.stages import Stage
 from hfprune.stages.fields import CellName, Computing, DenseModel, ExistingPath, Resources
-from hfprune.stages.scoring import Scoring
+from hfprune.stages.scoring_flags import Scoring
 from hfprune.stages.target import AdapterFolder, Change, Pruned, cell_of
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from hfprune.stages.fields import (
     DenseModel,
     Safetensors,
 )
-from hfprune.stages.scoring import ScoredMethods
+from hfprune.stages.scoring_flags import ScoredMethods
 from hfprune.stages.target import cell_of
 from hfprune.study.paths import RESAMPLED
 
@@ -190,8 +190,10 @@ class Score(Stage, ScoredMethods, Computing, Placement):
             save_resampled(path, scored.resampled, stable(made))
         about = stable(made) | {"curve": scored.curve, "drawn": made["drawn"]}
         save_scores(out, whole(scored.scores), about, removed=bool(self.plan))
-        last = scored.curve[-1] if scored.curve else {}
-        values = [Value(key, last[key]) for key in ("sequences", "agreement") if key in last]
+        values = []
+        if scored.curve:
+            last = scored.curve[-1]
+            values = [Value("sequences", last["sequences"]), Value("agreement", last["agreement"])]
         # Of several methods, sizes and draws, the cell of each.
         of_study = self.cell and self._cell_of(self.cell, *sample)
         named = cell_of(of_study, self.model, sample[0], draw=sample[2])

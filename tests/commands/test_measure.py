@@ -10,7 +10,7 @@ import pytest
 import torch
 from command_line import SCORE, failure, killed, recover, run
 
-from hfprune.commands.measure import One
+from hfprune.commands.measure import ModelFlags
 from hfprune.evaluation import lm_tasks as lm_eval_tasks
 from hfprune.files import read_json
 from hfprune.measurement import RESERVED, Measure
@@ -233,7 +233,7 @@ def test_the_cost_of_scoring_is_measured_alone_and_repeated(work: Path, tmp_path
 
 
 def test_a_setting_cannot_have_the_name_of_a_flag_or_of_a_key_of_a_study() -> None:
-    flags = One.model_fields.keys() | CellFiles.model_fields.keys() | ScoredBy.model_fields.keys()
+    flags = ModelFlags.model_fields.keys() | CellFiles.model_fields.keys() | ScoredBy.model_fields.keys()
     assert flags | StudyMeasure.model_fields.keys() == RESERVED
     with pytest.raises(TypeError, match="Clash: a setting cannot be called 'seed'; rename it"):
         type("Clash", (Measure,), {"__module__": __name__, "__annotations__": {"seed": int}})

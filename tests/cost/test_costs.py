@@ -12,9 +12,10 @@ from smoke import ROOT
 
 from hfprune.assets.catalogue import Catalogue
 from hfprune.cost.choice import TIERS, announcement, choose, costs_of, largest_tier
-from hfprune.cost.costs import Costs, solving
+from hfprune.cost.costs import Costs
 from hfprune.cost.decidable import decidable
 from hfprune.cost.listing import summary, unfit
+from hfprune.cost.workload import solving
 from hfprune.devices.known import UTILISATION, Device, known_devices, named_device, nominal_cpu
 from hfprune.errors import HfpruneError
 from hfprune.models.shape import Shape
@@ -44,7 +45,7 @@ def test_the_command_prints_every_stage(study: str, tmp_path: Path, monkeypatch,
     printed = capsys.readouterr().out
     rows = re.findall(r"(?m)^\| (.+?) +\| ([\d,]+) +\|", printed)
     found = {name: int(number.replace(",", "")) for name, number in rows}
-    jobs = Counter(cost.stage for cost in costs(study, "h100").each)
+    jobs = Counter(cost.stage for cost in costs(study, "h100").by_job)
     assert found == {**jobs, "in all": jobs.total()}
     assert re.search(
         r"(?m)^(nothing|[\d.]+ GB\b.*) to fetch; about .* for the longest job .* GB for the largest", printed
@@ -68,7 +69,7 @@ def test_blocks_that_a_model_writes_take_a_pass_of_each_token_and_a_device(tmp_p
     found = []
     for more in ({}, {"continued_after": 48}):
         (tmp_path / "s.yaml").write_text(yaml.safe_dump(text | {"calibrations": {"c4": c4 | more}}))
-        jobs = costs_of(tmp_path / "s.yaml", CATALOGUE, known_devices()["a100-80"], tmp_path).each
+        jobs = costs_of(tmp_path / "s.yaml", CATALOGUE, known_devices()["a100-80"], tmp_path).by_job
         found.append(next(job for job in jobs if job.stage == "calibrate" and "llama-3.2-1b" in job.about))
     plain, written = found
     assert (plain.share, plain.gpu_memory) == (0, 0) and written.share == 1
@@ -93,6 +94,30 @@ def test_studies_keep_their_promise(study: str, device: str, hours: float) -> No
     assert unfit(found) == "" and hours / 3 < found.hours() < hours
     assert found.hours(4) == pytest.approx(found.hours() / 4)
     assert found.hours(10**6) == found.longest.seconds / 3600
+
+
+@pytest.mark.parametrize(
+    ("study", "device", "said", "unit", "files"),
+    [
+        (
+            "paper-small",
+            "rtx-4090",
+            "39 minutes on an RTX 4090",
+            1 / 60,
+            ["docs/paper-study.md", "docs/studies.md", "config/studies/paper-small.yaml"],
+        ),
+        ("paper-small", "rtx-4090", "39 minutes |", 1 / 60, ["README.md"]),
+        ("paper", "a100-80", "24 hours on an A100 of 80 GB", 1, ["docs/paper-study.md"]),
+        ("paper", "h100", "10 on an H100", 1, ["docs/paper-study.md"]),
+        ("paper-recovery", "h100", "46 hours on an H100", 1, ["docs/paper-study.md"]),
+    ],
+)
+def test_documents_say_what_the_command_says(
+    study: str, device: str, said: str, unit: float, files: list[str]
+) -> None:
+    assert round(costs(study, device).hours() / unit) == int(said.split()[0])
+    for file in files:
+        assert said in (ROOT / file).read_text(), file
 
 
 @pytest.mark.parametrize(
@@ -133,7 +158,7 @@ def test_names_of_drivers_and_instructions_of_processors(tmp_path: Path, monkeyp
 
 def test_what_does_not_fit_or_is_locked_is_said() -> None:
     found = costs("paper-recovery", "rtx-4090")
-    memory = max(cost.main_memory for cost in found.each) / 1e6
+    memory = max(cost.main_memory for cost in found.by_job) / 1e6
     fits, fits_not = (announcement(found, study_file("paper-recovery"), 1, memory + it) for it in (1, -1))
     on_gpu = "too large: .* of qwen2.5-7b, .* GB of memory, but rtx-4090 has 25 GB"
     too_large = "too large: .* GB of main memory, but the profile's `mem_mb` allows"

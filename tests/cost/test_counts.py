@@ -21,8 +21,8 @@ from hfprune.models.units import count_parameters, units_of
 from hfprune.recovery.lora import with_adapters
 from hfprune.scoring.fitting import ScoringCost
 from hfprune.scoring.recorders import GradientRecorder
+from hfprune.scoring.samples import Scorer
 from hfprune.scoring.score import score
-from hfprune.scoring.scorer import Scorer
 from hfprune.settings.recovery import Lora
 
 LENGTH = 64

@@ -20,7 +20,7 @@ from hfprune.errors import HfpruneError
 from hfprune.models.shape import Shape
 from hfprune.models.units import Layers, count_parameters
 from hfprune.plans.planning import make_plan
-from hfprune.scoring import sweep
+from hfprune.scoring import reading
 from hfprune.scoring.score import score
 
 DEPTH = 5
@@ -106,7 +106,7 @@ def test_a_killed_search_goes_on_to_the_same_scores(
     criterion: Criterion, deadly: int, tokens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, settings, saved = deep("qwen2"), {"state": tmp_path, "identity": "a"}, []
-    save = sweep.save_tensors
+    save = reading.save_tensors
 
     def die(path: Path, *args: Any, **more: Any) -> None:
         saved.append(path)
@@ -114,7 +114,7 @@ def test_a_killed_search_goes_on_to_the_same_scores(
         if len(saved) == deadly:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(sweep, "save_tensors", die)
+    monkeypatch.setattr(reading, "save_tensors", die)
     with pytest.raises(KeyboardInterrupt):
         scores_by(criterion, model, tokens, **settings)
     found = scores_by(criterion, model, tokens, **settings)

@@ -44,7 +44,7 @@ def test_a_gpu_is_named_by_number_or_uuid(gpus: Machine, project: Path, tmp_path
 
 KILLED = """
 import os, shlex, sys
-import hfprune.recovery.lora, hfprune.scoring.sweep
+import hfprune.recovery.lora, hfprune.scoring.reading
 from hfprune.commands import main
 
 def dies(module, name, calls):
@@ -58,8 +58,8 @@ def dies(module, name, calls):
 
 sys.argv = ["hfprune", *shlex.split(sys.argv[1])]
 if os.fork() == 0:
-    hfprune.recovery.lora.SAVE_SECONDS = hfprune.scoring.sweep.SAVE_SECONDS = 0
-    dies(hfprune.scoring.sweep.Sweep, "_one_batch", [])
+    hfprune.recovery.lora.SAVE_SECONDS = hfprune.scoring.reading.SAVE_SECONDS = 0
+    dies(hfprune.scoring.reading.Sweep, "_one_batch", [])
     dies(hfprune.recovery.lora.Trainer, "training_step", [])
     main()
     os._exit(0)

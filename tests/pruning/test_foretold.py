@@ -9,16 +9,20 @@ import yaml
 from command_line import run
 from smoke import ROOT
 
-from hfprune.cost.costs import CONTEXT
+from hfprune.cost import foretold as foretelling
+from hfprune.cost import timed as timing
+from hfprune.cost.costs import nominal_seconds
+from hfprune.cost.foretold import TRUSTED, Foretold, about
+from hfprune.cost.timed import PACE, TimedCpu
+from hfprune.cost.work import Work
+from hfprune.cost.workload import CONTEXT
 from hfprune.devices.known import UTILISATION, known_devices
 from hfprune.files import write_json
 from hfprune.measurement import DECODED
 from hfprune.models.shape import known_shapes
 from hfprune.pruning import expectation
-from hfprune.pruning import foretold as foretelling
 from hfprune.pruning.config import Pruning
 from hfprune.pruning.expectation import expected, known_losses, of_which_precision
-from hfprune.pruning.foretold import PACE, TRUSTED, Foretold, Speed
 from hfprune.pruning.recipe import RECIPES
 from hfprune.pruning.sample import STEPS
 from hfprune.results.effect_rows import read_effects
@@ -112,7 +116,7 @@ def test_what_is_left_follows_the_pace_of_the_steps_that_were_taken() -> None:
     foretold.comparing = {"measure dense", "sample"}
     assert foretold.to_go() == "", "nothing before the announcement"
     assert foretold.announced().startswith(
-        "about 5.0 minutes to the model, then about 5.0 to the end of the comparison"
+        "about 5 minutes to the model, then about 5 minutes to the end of the comparison"
     )
     foretold.done("score", 3 * 60.0)
     pace = (TRUSTED + 180) / (TRUSTED + 60)
@@ -133,48 +137,55 @@ def test_a_kind_of_step_has_a_pace_of_its_own() -> None:
     assert foretold.minutes(comparing=False) == pytest.approx(10 * (measuring + overall))
 
 
+def test_minutes_are_whole_ones() -> None:
+    said = [about(minutes) for minutes in (0, 0.4, 0.6, 1.4, 1.6, 12.3)]
+    one = "about 1 minute"
+    assert said == [*["less than a minute"] * 2, one, one, "about 2 minutes", "about 12 minutes"]
+
+
 def test_steps_of_decoding_take_the_time_of_their_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a processor all that a token meets count, as long as the MLPs' take; on a GPU it is as costs have it."""
+    """Timed, of all weights that a token meets, as the MLPs' take; by the table, of `DECODED` tokens."""
     shape = known_shapes()["qwen2.5-0.5b"]
-    monkeypatch.setattr(foretelling, "visible_device", lambda: None)
-    monkeypatch.setattr(foretelling, "LAYER", 0.0)
-    monkeypatch.setattr(foretelling, "TEXT", 0.0)
+    monkeypatch.setattr(timing, "LAYER", 0.0)
+    monkeypatch.setattr(timing, "TEXT", 0.0)
     one, many = STEPS
     mlps = 3 * 896 * 4864 * 24 * 2  # bytes in bfloat16
     bandwidth = 1e10
     timed = {"bfloat16": {one: mlps / bandwidth, many: 2 * mlps / bandwidth}}
-    monkeypatch.setattr(foretelling, "step_seconds", lambda *_: timed)
+    monkeypatch.setattr(timing, "step_seconds", lambda *_: timed)
     read = shape.weights("bfloat16")  # its head is its embedding
-    found = Speed(Path("m"), shape).decoding("bfloat16", {one: 3, many: 5})
-    assert found == pytest.approx((3 + 2 * 5) * read / bandwidth)
+    work = Work(dtype="bfloat16", steps={one: 3, many: 5}, products=shape.products)
+    assert TimedCpu(Path("m"), shape).seconds("sample", work) == pytest.approx((3 + 2 * 5) * read / bandwidth)
     a100 = known_devices()["a100-80"]
-    monkeypatch.setattr(foretelling, "visible_device", lambda: a100)
-    found = Speed(Path("m"), shape).decoding("bfloat16", {one: 3, many: 5})
-    assert found == pytest.approx(8 * DECODED * read / (UTILISATION * a100.bfloat16))
-    assert Speed(Path("m"), shape).passes("score", "bfloat16", 1e15) == 1e15 / (UTILISATION * a100.bfloat16)
+    expected = 8 * DECODED * read / (UTILISATION * a100.bfloat16)
+    assert nominal_seconds(a100, work) == pytest.approx(expected)
+    assert nominal_seconds(a100, Work(1e15, "bfloat16")) == 1e15 / (UTILISATION * a100.bfloat16)
 
 
 def test_a_text_is_foretold_to_be_read_once_by_each_model(
     call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Other measures of it take the head alone, as does the dense model beside the pruned one."""
-    left, speeds = {}, []
+    left, cpus = {}, []
     announced = Foretold.announced
 
     def watched(self: Foretold) -> str:
         left.update(self.left)
-        speeds.append(self._speed)
+        cpus.append(self._timed)
         return announced(self)
 
     monkeypatch.setattr(Foretold, "announced", watched)
-    monkeypatch.setattr(foretelling, "LOGIT", 0.0)
-    monkeypatch.setattr(Speed, "peak", lambda *_: 1e9)
+    monkeypatch.setattr(timing, "LOGIT", 0.0)
+    monkeypatch.setattr(TimedCpu, "peak", lambda *_: 1e8)
     run(f"{call} --quick --out {tmp_path}/out")
-    dense, tokens = speeds[0].shape, 32 * 128
+    dense, tokens = cpus[0].shape, 32 * 128
     cut, head = dense.pruned(0.15), 2 * tokens * dense.hidden * dense.vocabulary
-    each = PACE["measure"] / (UTILISATION * 1e9)
-    assert left["measure dense"] == pytest.approx(each * (dense.forward(tokens, CONTEXT) + head))
-    assert left["measure pruned"] == pytest.approx(each * (cut.forward(tokens, CONTEXT) + 3 * head))
+    each = PACE["measure"] / (UTILISATION * 1e8)
+    for title, operations in (
+        ("measure dense", dense.forward(tokens, CONTEXT) + head),
+        ("measure pruned", cut.forward(tokens, CONTEXT) + 3 * head),
+    ):
+        assert left[title] == pytest.approx(each * operations, rel=1e-4), "to the reading of the weights"
 
 
 def test_a_resumed_call_foretells_what_is_left(
@@ -188,7 +199,7 @@ def test_a_resumed_call_foretells_what_is_left(
     first, second = calls
     assert {"score", "plan", "export"} <= first and "measure dense" not in first
     assert {"measure dense", "measure pruned", "sample"} <= second and not second & {"score", "plan"}
-    assert "about 1 minutes" not in capsys.readouterr().err
+    assert "about 0" not in capsys.readouterr().err
 
 
 def test_every_step_of_a_sweep_is_foretold(
@@ -199,10 +210,16 @@ def test_every_step_of_a_sweep_is_foretold(
     monkeypatch.setattr(Foretold, "announced", lambda self: left.update(self.left) or announced(self))
     run(f"{call.replace('--ratio 0.15', '--max-loss 50%')} --linear --quick --out {tmp_path}/out")
     printed = capsys.readouterr().err
-    (line,) = re.findall(r"^about [\d.]+ minutes to the model, then .*$", printed, re.MULTILINE)
+    (line,) = re.findall(r"^(?:less|about) .* to the model, then .*$", printed, re.MULTILINE)
     first = printed.index(line)
     after = re.findall(r"\[\d+/\d+\] ([a-z0-9. ]+): ", printed[first:])
-    assert {*after} - {*left} == {"budget", "calibrate", "plan"}, "the same again, and found there"
+    assert len(after) == len({*after}), "nothing is said of what the sweep has done"
+    numbers = [
+        tuple(map(int, pair)) for pair in re.findall(r"^\[(\d+)/(\d+)\] [^:]*…", printed, re.MULTILINE)
+    ]
+    assert numbers == [(place, len(numbers)) for place in range(1, len(numbers) + 1)], (
+        "one count for the call"
+    )
     assert {*left} <= {*after}
     long = {
         "score",

@@ -161,7 +161,8 @@ def test_checkpoint_card_page_and_table(undisturbed: tuple[Path, str, str], proj
     )
     assert re.search(r"bits per byte, common sense.* [+−]\d\.\d{3} \([+−]\d\.\d{3} to [+−]\d\.\d{3}\)", card)
     assert re.search(
-        r"about \d+\.\d minutes to the model, then about \d+\.\d to the end of the comparison", progress
+        r"(less than a|about \d+) minutes? to the model, then (less than a|about \d+) minutes? to the end",
+        progress,
     )
     assert "continuing texts: 100%" in progress
     assert "what to expect" not in progress, "no such model was measured"
@@ -498,7 +499,7 @@ def test_a_card_never_denies_what_was_measured(
     first = f"{call.replace('--ratio 0.15', '')} {flags if 'max' in flags else f'--ratio 0.15 {flags}'}"
     card = tmp_path / "out/model/README.md"
     with monkeypatch.context() as patched, pytest.raises(SystemExit) as end:
-        patched.setattr("hfprune.pruning.beside_dense.write_card", killed)
+        patched.setattr("hfprune.exports.checkpoint.write_card", killed)
         run(first, "--out", tmp_path / "out")
     assert end.value.code == 130
     said = "hfprune prune: stopped; the same command goes on from what is finished"

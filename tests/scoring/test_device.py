@@ -20,8 +20,8 @@ from hfprune.criteria.flap import Flap
 from hfprune.criteria.sdmprune import SDMPrune
 from hfprune.criteria.taylor import Taylor
 from hfprune.scoring.passes import sums_bytes
+from hfprune.scoring.samples import Scorer
 from hfprune.scoring.score import score, score_samples
-from hfprune.scoring.scorer import Scorer
 
 KINDS = ("neurons", "key_value_groups", "layers")
 BATCHED = [name for name in sorted(CRITERIA.sources()) if CRITERIA.load(name).needs != "weights"]

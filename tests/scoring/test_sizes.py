@@ -14,8 +14,8 @@ from hfprune.criteria.distillation import Distillation
 from hfprune.criteria.entropy import Entropy
 from hfprune.criteria.flap import Flap
 from hfprune.criteria.magnitude import Magnitude
+from hfprune.scoring.samples import Scorer
 from hfprune.scoring.score import BySample, Scored, score, score_samples
-from hfprune.scoring.scorer import Scorer
 from hfprune.scoring.weight_forms import WEIGHT_FORMS
 
 LENGTH = 9
@@ -168,7 +168,7 @@ def test_a_killed_pass_over_samples_goes_on_to_the_same_scores(tmp_path: Path, m
         "mix": Entropy(aggregation="param_mix"),
     }
     model, flush, read, deadly = build_tiny("qwen3"), Scorer.flush, [], 0
-    monkeypatch.setattr("hfprune.scoring.sweep.SAVE_SECONDS", 0)
+    monkeypatch.setattr("hfprune.scoring.reading.SAVE_SECONDS", 0)
 
     def die(scorer: Scorer, sequence: int) -> None:
         flush(scorer, sequence)

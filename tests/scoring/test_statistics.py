@@ -17,9 +17,9 @@ from hfprune.criteria.entropy import Entropy
 from hfprune.criteria.flap import Flap
 from hfprune.criteria.taylor import Taylor
 from hfprune.scoring import saved_state
+from hfprune.scoring.reading import marks
+from hfprune.scoring.samples import Sample, Scorer, overlaps
 from hfprune.scoring.score import Scored, score
-from hfprune.scoring.scorer import Sample, Scorer, overlaps
-from hfprune.scoring.sweep import marks
 
 
 def score_by(criterion: Criterion, model, blocks: torch.Tensor, **settings) -> Scored:
@@ -108,7 +108,7 @@ def test_killed_sweep_goes_on_where_each_criterion_was_to_the_same_scores(
     blocks, criteria, kinds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny, settings = build_tiny("qwen3"), {"batch_tokens": 36}
-    monkeypatch.setattr("hfprune.scoring.sweep.SAVE_SECONDS", 0)
+    monkeypatch.setattr("hfprune.scoring.reading.SAVE_SECONDS", 0)
     flush, read, deadly = Scorer.flush, [], 0
 
     def die(scorer: Scorer, sequence: int) -> None:
@@ -172,7 +172,7 @@ def test_state_that_costs_more_to_save_than_to_compute_is_not_saved(blocks, tmp_
     tiny = build_tiny("llama")
     weights = 3 * 3 * 48 * 32 * 4  # layers, projections, shape, float32
     monkeypatch.setattr("hfprune.scoring.saved_state.STATE_BYTES", 2 * weights)
-    monkeypatch.setattr("hfprune.scoring.sweep.SAVE_SECONDS", 0)
+    monkeypatch.setattr("hfprune.scoring.reading.SAVE_SECONDS", 0)
     saved: list[int] = []
     save = saved_state.save_tensors
     monkeypatch.setattr(

@@ -218,7 +218,7 @@ def test_three_samples_of_a_size_tell_the_spread_and_two_do_not() -> None:
 def cost(it: Study, stage: str = "score") -> float:
     files = replace(files_of(it), resources=Path("nothing-fetched"))
     found = Costs(files, [job for job in list_jobs(files) if job.stage == stage], known_devices()["cpu"])
-    return sum(each.seconds - found.start for each in found.each)
+    return sum(each.seconds - found.start for each in found.by_job)
 
 
 def test_a_pass_costs_what_the_largest_size_does_and_students_what_their_samples_do() -> None:

@@ -137,7 +137,7 @@ class ScoredMethods(Scoring):
         return [(method, *sample) for method in self.scored() for sample in self.samples(method)]
 
     def samples(self, method: str) -> list[tuple[int, int]]:
-        """Return the sizes and draws of a method: the seed, and those that follow for more samples of a size."""
+        """Return the sizes of a method and their draws: `seed`, and those after it for more samples of a size."""
         criterion = self.scored()[method].criterion or method
         known = criterion in CRITERIA.sources()
         if not self.sizes or not known or CRITERIA.load(criterion).needs == "weights":

@@ -1,4 +1,4 @@
-"""The sweep over calibration blocks: forward, gradient of logits in chunks, backward to activations."""
+"""The reading of calibration blocks: forward, gradient of logits in chunks, backward to activations."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,9 +26,9 @@ from hfprune.models.head import (
 from hfprune.models.units import Units
 from hfprune.provenance import save_tensors, unfinished
 from hfprune.scoring.recorders import ActivationRecorder, GradientRecorder
+from hfprune.scoring.samples import Scorer
 from hfprune.scoring.saved_state import restore_state, save_state
 from hfprune.scoring.score_files import Scores
-from hfprune.scoring.scorer import Scorer
 from hfprune.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -97,14 +97,14 @@ class Sweep:
         check_blocks(self.model, self.blocks)
         path = self.state / f"search-{name}.safetensors" if self.state else None
         identity = f"{self.identity} {criterion!r} {criterion.version} {[*units]}"
-        found = load_file(path) if path and unfinished(path, identity) else {}
+        known = load_file(path) if path and unfinished(path, identity) else {}
         blocks = self.blocks.to(self.model.device, torch.int64)
         batches = blocks.split(max(1, self.batch_tokens // blocks.shape[1]))
-        for place, scores in criterion.search(self.model, units, batches, found):
-            found[place] = scores.cpu()
+        for place, scores in criterion.search(self.model, units, batches, known):
+            known[place] = scores.cpu()
             if path:
-                save_tensors(path, found, identity=identity)
-        return {place: found[place] for place in units}
+                save_tensors(path, known, identity=identity)
+        return {place: known[place] for place in units}
 
     def _read_blocks(
         self, recorder: ActivationRecorder | GradientRecorder, read: Callable[[Tensor], object], name: str
@@ -189,14 +189,14 @@ class Sweep:
             for label in drawing
         }
         results = [torch.empty_like(hidden) for _ in passes]
-        for part, found in chunks(self.model, hidden.flatten(0, 1), None):
+        for part, chunk in chunks(self.model, hidden.flatten(0, 1), None):
             given = {name: x[part] for name, x in known.items()}
             if teacher is not None:
                 given["teacher"] = logits(self.model, teacher.flatten(0, 1)[part])
             for (criterion, label), result in zip(passes, results, strict=True):
                 if label in drawn:
                     given["uniform"] = drawn[label][part]
-                gradient = self._logit_gradient(criterion, found, given)
+                gradient = self._logit_gradient(criterion, chunk, given)
                 result.flatten(0, 1)[part] = back_to_hidden(self.model, gradient)
         for (criterion, _), result in zip(passes, results, strict=True):
             if criterion.needs_targets:
@@ -204,13 +204,13 @@ class Sweep:
         return results
 
     def _logit_gradient(
-        self, criterion: GradientCriterion, found: Tensor, given: Mapping[str, Tensor]
+        self, criterion: GradientCriterion, chunk: Tensor, given: Mapping[str, Tensor]
     ) -> Tensor:
         """Return the gradient [n, vocabulary] with respect to the head's linear output, in the model's dtype."""
-        gradient = torch.empty_like(found)
+        gradient = torch.empty_like(chunk)
         needed = {name: x for name, x in given.items() if getattr(criterion, f"needs_{name}")}
-        for rows in pieces(found):
-            single = found[rows].float()
+        for rows in pieces(chunk):
+            single = chunk[rows].float()
             positions = Positions(
                 **{name: x[rows].float() if name == "teacher" else x[rows] for name, x in needed.items()}
             )
@@ -229,9 +229,9 @@ class Sweep:
 
 def marks(total: int) -> list[int]:
     """Return the sequence counts of the marks: 8, each next one larger by half, and finally `total`."""
-    found = []
+    counts = []
     mark = 8
     while mark < total:
-        found.append(mark)
+        counts.append(mark)
         mark += mark // 2
-    return [*found, total]
+    return [*counts, total]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -16,8 +16,16 @@ from hfprune.plans.allocation import keep_highest
 from hfprune.scoring.score_files import Scores
 from hfprune.scoring.weight_forms import WEIGHT_FORMS, stacked_weights
 
-# The progress of one criterion in a pass, one entry per mark: see `Sample.mark`.
-Curve = list[dict[str, Any]]
+
+class Mark(TypedDict):
+    """How well the first `sequences` determine the plan; see `Sample.mark`."""
+
+    sequences: int
+    agreement: float
+
+
+# The progress of one criterion in a pass.
+Curve = list[Mark]
 # The fraction of units kept when halves are compared; the paper's ratios lie on both sides of it.
 KEPT_FRACTION = 0.5
 
@@ -25,8 +33,8 @@ KEPT_FRACTION = 0.5
 class Sample:
     """The statistics of one sample of the sequences, by folds; its scores as soon as its last sequence is in.
 
-    At a place (a key) where all is read, only the scores are kept, so that samples of one size that follow on each
-    other take the memory of one.
+    Once a place (a key) has been read in full, only its scores are kept, so that consecutive samples of one size
+    need the memory of a single sample.
     """
 
     def __init__(
@@ -62,13 +70,13 @@ class Sample:
         self._halves: dict[str, tuple[Tensor, Tensor]] = {}
 
     def add(self, key: str, rows: Tensor, first: int, shares: dict[tuple[int, ...], Tensor]) -> None:
-        """Add the shares of those of some consecutive sequences that are the sample's.
+        """Add the shares of consecutive sequences, as far as these belong to the sample.
 
         Args:
             key: the place.
             rows: their shares [sequences, ...].
             first: number of the first one.
-            shares: what several of the rows come to, by their indices; samples that read them share it.
+            shares: combined shares by the indices of their rows, reused by all samples that read these rows.
         """
         start, stop = max(first, self.numbers.start), min(first + len(rows), self.numbers.stop)
         homes: dict[int, list[int]] = {}
@@ -140,9 +148,9 @@ class Sample:
 
     def parts(self) -> dict[str, dict[str, Tensor]]:
         """Return all statistics and scores by name and key, to be saved, or filled with what was saved."""
-        found = {f"fold{index}": fold for index, fold in enumerate(self.folds)}
-        found |= {f"resampled{index}": scores for index, scores in enumerate(self._resampled)}
-        return found | {"official": self.official, "scores": self._scores}
+        tensors = {f"fold{index}": fold for index, fold in enumerate(self.folds)}
+        tensors |= {f"resampled{index}": scores for index, scores in enumerate(self._resampled)}
+        return tensors | {"official": self.official, "scores": self._scores}
 
     def _so_far(self, key: str) -> Tensor:
         return self._of(key, [{key: self.official[key].double()}] if self.in_bfloat16 else self.folds)
@@ -150,9 +158,9 @@ class Sample:
     def _of_halves(self, key: str) -> tuple[Tensor, Tensor]:
         """Return the scores of the even and of the odd folds; a half without sequences scores zero."""
         halves = [self.folds[0::2], self.folds[1::2]]
-        found = [self._of(key, half) if any(key in fold for fold in half) else None for half in halves]
+        scores = [self._of(key, half) if any(key in fold for fold in half) else None for half in halves]
         even, odd = (
-            torch.zeros_like(next(x for x in found if x is not None)) if x is None else x for x in found
+            torch.zeros_like(next(x for x in scores if x is not None)) if x is None else x for x in scores
         )
         return even, odd
 
