@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help=about)
     out: Path = parser.parse_args().out
     try:
-        page, files = Findings(Path("findings"), Path("results"), Path("paper")).made()
+        page, files = Findings(Path("findings"), Path("results"), Path("paper")).rendered()
     except HfpruneError as error:
         sys.exit(f"{parser.prog}: error: {error}")
     texts = {out.parent / FOLDER / name: text for name, text in files.items()} | {out: page}

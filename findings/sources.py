@@ -1,7 +1,7 @@
 """The files of `findings/` that say which numbers, claims, figures and joint analyses the page has."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -28,7 +28,7 @@ class Selection(Strict):
     claim: Name | None = Field(
         default=None, description="in place of both: a claim, in the studies that decide"
     )
-    question: str = "reference"
+    question: Some = Field(default=["reference"])
     model: Some | None = None
     calibration: Some | None = None
     sequences: SomeSizes | None = None
@@ -53,17 +53,6 @@ class Selection(Strict):
         return self
 
 
-class Column(Strict):
-    """A number that is no effect: the mean of a column of a study's table, over some of its rows."""
-
-    study: Name
-    table: Literal["draws", "answers"]
-    column: str
-    form: str
-    scale: float = 1
-    where: dict[str, Any] = Field(description="values of the table's columns; null: where it is empty")
-
-
 class Number(Selection):
     """One effect of the page, or several of one kind."""
 
@@ -74,17 +63,17 @@ class Number(Selection):
     )
 
 
-def _several(given: Any) -> Any:
+def _several(given: object) -> object:
     return given if isinstance(given, list) else [given]
 
 
 class Numbers(Strict):
-    """`numbers.yaml`: the names of models on the page, and its numbers by the names in the text."""
+    """`numbers.yaml`: the names of models on the page, and numbers of the text that have names."""
 
     models: dict[Name, str]
     texts: dict[Name, str] = Field(description="names of texts, by the measures that read them")
     effects: dict[Name, Annotated[list[Number], BeforeValidator(_several)]]
-    columns: dict[Name, Column]
+    columns: dict[Name, str] = Field(description="forms of numbers that are no effects, by column")
 
 
 class PanelOf(Strict):
