@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from findings import candidates, claims, speed
+from findings import candidates, claims, shared, speed
 from findings.advantages import advantages
 from findings.cited import Cited, Studies
 from findings.claims import MARKS, Decided, named
@@ -120,12 +120,14 @@ class Findings:
         return self.studies.effects(source)
 
     def _studies(self, what: str) -> str:
-        """Return which studies were measured from a changed tree, as Markdown."""
-        deciding = [study for at in self.sources.deciding.values() for study in at.values()]
-        cited = sorted({*deciding, *(asked.study for asked in self.asked if asked.study)})
+        """Return which studies were measured from a changed tree, or have something in common, as Markdown."""
+        selected = {asked.study for asked in self.asked if asked.study}
+        cited = sorted(selected | self.sources.studies)
         if what == "changed":
             return self.studies.changed(cited)
-        raise HfpruneError(f"no studies {what!r}; known: changed")
+        if what == "shared":
+            return shared.table({name: self.studies.results(name).study for name in cited})
+        raise HfpruneError(f"no studies {what!r}; known: changed, shared")
 
     def select(self, asked: Selection) -> list[Cited]:
         """Return the effects of a selection."""

@@ -167,3 +167,16 @@ class Sources:
         self.joints = load(Joints, folder / "joint.yaml").analyses
         self.tables = load(Tables, folder / TABLES)
         self.deciding = load(Deciding, folder / "declared.yaml").claims
+
+    @property
+    def studies(self) -> set[str]:
+        """The studies whose numbers are in tables, figures and joint analyses, or decide claims."""
+        panels = [panel for figure in self.figures.values() for panel in figure.panels]
+        several = [
+            *self.tables.candidates.values(),
+            *(at.values() for at in self.deciding.values()),
+            *(joint.studies for joint in self.joints.values()),
+            *(panel.studies for panel in panels),
+        ]
+        rows = {asked.study for panel in panels for asked in panel.rows if asked.study}
+        return rows | {self.tables.speed.study} | {study for studies in several for study in studies}

@@ -19,6 +19,7 @@ from findings.__main__ import main
 from findings.cited import Cited
 from findings.joint import analysed, joined
 from findings.page import Findings
+from findings.shared import Use, groups
 from findings.sources import Joint, Selection
 from findings.text import Text
 from findings.words import objection
@@ -476,3 +477,27 @@ def test_words_select_the_row_of_the_table_whichever_side_stands_first(findings:
         "entropy",
         "cross_entropy",
     )
+
+
+def test_studies_with_something_in_common_are_named_together() -> None:
+    """Parts of a file that overlap, and draws of one sample; a group within another is not told apart."""
+    draws = [Use("samples", "s", draw, draw + 1) for draw in range(3)]
+    used = {
+        "a": [Use("texts", "f", 0, 10), *draws],
+        "b": [Use("texts", "f", 5, 20), *draws[1:]],
+        "c": [Use("texts", "f", 15, 30), draws[2]],
+        "d": [Use("texts", "g", 5, 10), Use("samples", "t", 2, 3)],
+    }
+    several = {"a", "b"}, {"b", "c"}, {"a", "b", "c"}
+    whats = ["texts"], ["texts"], ["samples"]
+    assert groups(used) == dict(zip(map(frozenset, several), whats, strict=True))
+
+
+def test_the_page_says_which_studies_read_the_same() -> None:
+    """Two of one calibration, some of the same training pairs, and one with samples of its own."""
+    rows = [line.strip("| ").split(" | ") for line in TEXT.splitlines() if line.startswith("| ")]
+    shared = [(what, {*re.findall("`(.+?)`", names)}) for what, *more in rows for names in more]
+    assert ("calibration samples, documents of the calibration", {"domains", "methods"}) in shared
+    assert any(what == "training pairs" and {"headline", "recovery-long"} <= names for what, names in shared)
+    samples = [names for what, names in shared if "calibration samples" in what]
+    assert samples and not any({"table7-before", "dose-before"} <= names for names in samples)

@@ -17,9 +17,12 @@ rule findings:
         texts=sorted(map(str, Path("findings").glob("*.*"))),
         tables=FINDINGS_READ,
         paper=PAPER,
+        catalogue="config/assets.yaml",
+        studies=sorted(map(str, Path("config/studies").glob("*.yaml"))),
     output:
         # Kept where a sentence fails.
         page=update("docs/findings.md"),
+        listing=update("docs/studies.md"),
         figures=update(FINDINGS_DRAWN),
     log:
         "logs/findings.log",
