@@ -1,7 +1,7 @@
 # The page of findings, from the studies whose tables git holds: `snakemake findings`. Of the chosen study it takes what is there.
 FINDINGS_READ = sorted(
     str(file)
-    for kind in ("*.csv", "*.parquet", "study.yaml", "tables/*.csv")
+    for kind in ("*.csv", "*.parquet", "study.yaml")
     for file in Path("results").glob(f"*/{kind}")
     if not file.is_relative_to(RESULTS)
 )

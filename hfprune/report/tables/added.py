@@ -44,7 +44,7 @@ class Added(TablePublication):
             ),
             Column(
                 "Outcome",
-                [outcomes[row.outcome].heading if row.outcome in outcomes else row.label for row in effects],
+                [outcomes[row.outcome].label if row.outcome in outcomes else row.label for row in effects],
                 words=True,
             ),
             Column("Of", [task.replace("_", " ") or MISSING for task in rows["task"]], words=True),
