@@ -9,7 +9,6 @@ from typing import Self
 import pandas as pd
 
 from findings.selections import remedy, values
-from findings.sources import Selection
 from hfprune.effects.effect import Effect
 from hfprune.effects.verdicts import ClaimRow
 from hfprune.errors import HfpruneError, nearest
@@ -17,11 +16,6 @@ from hfprune.results.effect_rows import EffectRow
 from hfprune.results.reader import Results
 from hfprune.rounding import percent
 
-# The columns that a selection chooses by.
-COORDINATES = [
-    *("question", "model", "calibration", "sequences", "ratio"),
-    *("method", "recovery", "against", "against_recovery", "outcome", "task"),
-]
 # Labels that are no names, and so are small within a sentence.
 WORDS = {"Entropy", "Cross-entropy", "Distillation", "Magnitude", "Random"}
 # The columns that may tell the rows of a selection apart, in the order of their names on the page.
@@ -114,26 +108,17 @@ class Studies:
         name = "Dense" if method == "dense" else known.label if known else method
         return name[0].lower() + name[1:] if name.partition(",")[0] in WORDS else name
 
-    def select(self, asked: Selection, rows: pd.DataFrame, study: str) -> list[Cited]:
-        """Return the effects of a selection, in the order of the table, named by what differs among them.
+    def cited(self, rows: pd.DataFrame, study: str, *, turned: bool) -> list[Cited]:
+        """Return the effects of rows, in the order of the table, named by what differs among them.
 
         Raises:
-            HfpruneError: there is none, or two have the same name.
+            HfpruneError: two have the same name.
         """
-        for column in COORDINATES:
-            wanted = getattr(asked, column)
-            if wanted is not None:
-                rows = rows[rows[column].isin(wanted if isinstance(wanted, list) else [wanted])]
-        if rows.empty:
-            raise HfpruneError(f"no row of {study} is {_said(asked)}")
         effects = effect_rows(rows)
         names = self.telling(effects, study)
         if len({*names}) < len(names):
-            say = remedy(effects)
-            raise HfpruneError(f"two rows of {study} are {_said(asked)}, both {names[0]!r}{say}")
-        return [
-            Cited.of_row(name, row, turned=asked.turned) for name, row in zip(names, effects, strict=True)
-        ]
+            raise HfpruneError(f"two rows of {study} are {names[0]!r}{remedy(effects)}")
+        return [Cited.of_row(name, row, turned=turned) for name, row in zip(names, effects, strict=True)]
 
     def telling(self, rows: Sequence[EffectRow], study: str) -> list[str]:
         """Return what tells rows apart, in words; where nothing does, what they are of."""
@@ -195,8 +180,3 @@ class Studies:
         if rows.empty or rows[column].isna().any():
             raise HfpruneError(f"{study}: no {number} is {' '.join(words)!r}")
         return self.forms[column].format(rows[column].mean()).replace("%", " %")
-
-
-def _said(asked: Selection) -> str:
-    given = asked.model_dump(exclude_defaults=True, exclude={"study", "joint", "claim", "turned", "bar"})
-    return ", ".join(f"{name} {value}" for name, value in given.items()) or "asked for"

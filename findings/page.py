@@ -1,6 +1,6 @@
 """The page of findings and the files beside it, from the texts in `findings/` and the tables of the studies."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -13,8 +13,8 @@ from findings.cited import Cited, Studies
 from findings.claims import MARKS, Decided, named
 from findings.forest import Panel, drawn
 from findings.joint import analysed
-from findings.selections import selection
-from findings.sources import FigureOf, PanelOf, Selection, Sources
+from findings.selections import chosen
+from findings.sources import FigureOf, PanelOf, Sources, source_of
 from findings.summary import OUTPUTS, summary
 from findings.text import Text
 from hfprune.effects.condition import NOT_TESTABLE
@@ -38,8 +38,8 @@ class Findings:
         self.named = cache(self._named)
         self.files: dict[str, str] = {}
         """The files beside the page that have been made, by name."""
-        self.asked: list[Selection] = []
-        """The selections that stand in the text, by a name or in words."""
+        self.used: set[str] = set()
+        """The names and selections that stand in the text."""
 
     def rendered(self) -> tuple[str, dict[str, str]]:
         """Return the page, and the files beside it by name.
@@ -57,8 +57,8 @@ class Findings:
         return page, self.files
 
     def _check_reported(self, used: set[str]) -> None:
-        cited = {asked.joint for asked in self.asked}
-        if lacking := [name for name in self.sources.joints if name not in cited]:
+        self.used = used
+        if lacking := [name for name in self.sources.joints if name not in self._sources()]:
             declared = self.sources.joints[lacking[0]].declared
             raise HfpruneError(
                 f"{self.sources.text}: the joint analysis {lacking[0]!r}, declared in {declared}, is not reported"
@@ -81,9 +81,10 @@ class Findings:
         return {name: [*self._of_name(name)] for name in self.sources.numbers.effects}
 
     def _of_name(self, name: str) -> Iterator[Cited]:
-        for asked in self.sources.numbers.effects[name]:
+        bar = self.sources.numbers.bars.get(name)
+        for said in self.sources.numbers.effects[name]:
             with explained(f"numbers.yaml: {name}: {REASON}", HfpruneError):
-                yield from (replace(row, bar=asked.bar) for row in self.select(asked))
+                yield from (replace(cited, bar=bar) for cited in self.select(said))
 
     def number(self, said: str) -> list[Cited] | str:
         """Return the effects of a name, or of a selection in words; or a number that is no effect, as text.
@@ -92,60 +93,41 @@ class Findings:
             HfpruneError: there is no such name or source, or no row that is what the words say.
         """
         if said in self.named():
-            self.asked += self.sources.numbers.effects[said]
             return self.named()[said]
-        source, *words = said.split()
-        if "/" in source:
-            return self.studies.column(said)
-        kinds: dict[str, Collection[str]] = {
-            "joint": self.sources.joints,
-            "claim": self.decided.rows,
-            "study": self.studies.names,
-        }
-        kind = next((kind for kind, known in kinds.items() if source in known), "")
-        if not kind:
-            known = [*self.named(), *(name for names in kinds.values() for name in names)]
-            raise HfpruneError(f"no number, study or claim {source!r}{nearest(source, known, '')}")
-        rows = self._rows(kind, source)
-        self.asked.append(asked := selection(words, rows, kind, source))
-        return self.select(asked)
+        return self.studies.column(said) if "/" in said else self.select(said)
 
-    def _rows(self, kind: str, source: str) -> pd.DataFrame:
-        """Return the effects of a study or a joint analysis; of a claim, its models and ratios."""
-        if kind == "claim":
-            of_claim = [(cited.row.model, cited.row.ratio) for cited in self.decided.rows[source]]
-            return pd.DataFrame(of_claim, columns=["model", "ratio"])
-        if kind == "joint":
-            return self.studies.named(self._joint[source])
-        return self.studies.effects(source)
+    def select(self, said: str) -> list[Cited]:
+        """Return the effects that words select."""
+        source, *words = said.split()
+        if source in self.decided.rows:
+            of_claim = self.decided.rows[source]
+            places = [(cited.row.model, cited.row.ratio) for cited in of_claim]
+            part, _ = chosen(words, pd.DataFrame(places, columns=["model", "ratio"]), source)
+            return [of_claim[place] for place in part.index]
+        if source in self.sources.joints:
+            rows, study = self.studies.named(self._joint[source]), self.sources.joints[source].studies[0]
+        elif source in self.studies.names:
+            rows, study = self.studies.effects(source), source
+        else:
+            names = self.sources.numbers.effects
+            known = [*names, *self.decided.rows, *self.sources.joints, *self.studies.names]
+            raise HfpruneError(f"no number, study or claim {source!r}{nearest(source, known, '')}")
+        part, turned = chosen(words, rows, source)
+        return self.studies.cited(part, study, turned=turned)
+
+    def _sources(self) -> set[str]:
+        """Return the studies, joint analyses and claims whose numbers stand in the text."""
+        effects = self.sources.numbers.effects
+        return {source_of(words) for said in self.used for words in effects.get(said, [said])}
 
     def _studies(self, what: str) -> str:
         """Return which studies were measured from a changed tree, or have something in common, as Markdown."""
-        selected = {asked.study for asked in self.asked if asked.study}
-        cited = sorted(selected | self.sources.studies)
+        cited = sorted((self._sources() | self.sources.studies) & {*self.studies.names})
         if what == "changed":
             return self.studies.changed(cited)
         if what == "shared":
             return shared.table({name: self.studies.results(name).study for name in cited})
         raise HfpruneError(f"no studies {what!r}; known: changed, shared")
-
-    def select(self, asked: Selection) -> list[Cited]:
-        """Return the effects of a selection."""
-        if asked.claim:
-            rows = [
-                cited
-                for cited in self.decided.rows[asked.claim]
-                if (asked.model is None or cited.row.model in asked.model)
-                and (asked.ratio is None or cited.row.ratio in asked.ratio)
-            ]
-            if not rows:
-                raise HfpruneError(f"no row of the claim {asked.claim} is on {asked.model} at {asked.ratio}")
-            return rows
-        if asked.joint:
-            study = self.sources.joints[asked.joint].studies[0]
-            return self.studies.select(asked, self._rows("joint", asked.joint), study)
-        assert asked.study is not None
-        return self.studies.select(asked, self._rows("study", asked.study), asked.study)
 
     def _figure(self, name: str) -> str:
         special = {"claims": self._claims, "published": self._published}
@@ -166,9 +148,9 @@ class Findings:
         """Return the effects that stand in the summary below those of a claim, by claim."""
         return {
             claim: [
-                replace(cited, name=named(cited.row.model, cited.row.ratio)) for cited in self.select(asked)
+                replace(cited, name=named(cited.row.model, cited.row.ratio)) for cited in self.select(said)
             ]
-            for claim, asked in self.sources.summary.items()
+            for claim, said in self.sources.summary.items()
         }
 
     def _panels(self, figure: FigureOf) -> Iterator[Panel]:
@@ -179,8 +161,8 @@ class Findings:
     def _selected(self, panel: PanelOf) -> dict[str, Effect]:
         forms = panel.names or ["{}"] * len(panel.rows)
         effects: dict[str, Effect] = {}
-        for form, asked in zip(forms, panel.rows, strict=True):
-            for cited in self.select(asked):
+        for form, said in zip(forms, panel.rows, strict=True):
+            for cited in self.select(said):
                 if (name := form.format(cited.name)) in effects:
                     raise HfpruneError(f"figures.yaml: {panel.title}: two rows are named {name!r}")
                 effects[name] = cited.effect

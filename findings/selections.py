@@ -1,20 +1,18 @@
-"""Selections that stand in the text by themselves, as words: a source, and values of its rows in any order.
+"""Selections of rows in words, in the text and beside it: a source, and values of its rows in any order.
 
 `{table7-before 20% js_distance entropy against cross_entropy}` is a row of the study `table7-before`; the
-source may be a joint analysis or a claim, too. `20%` is a ratio, `64` a number of sequences; any other word
-is a value of a column, with small letters and `-` for blanks, such as `qwen-1.5b`, `lora`, `wikipedia` or
-`step-16`. What is not said is as in `numbers.yaml`: the question is `reference`, there is no task, and of any
+source may be a joint analysis or a claim, too. `20%` is a ratio, `all-ratios` none, `64` a number of
+sequences; any other word is a value of a column, with small letters and `-` for blanks, such as `qwen-1.5b`,
+`lora`, `wikipedia` or `step-16`. Where none is said, the question is `reference`, the task none, and of any
 other column all values are meant. Words after `against` are of the other side; where the table has the sides
 in the other order, they are turned. `{table7-before/draws.again 20% js_distance entropy}` is a number that is
 no effect: the mean of a column of `draws.csv` or `answers.csv`.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
-from findings.sources import Selection
 from hfprune.effects.questions import REFERENCE
 from hfprune.errors import HfpruneError, nearest
 from hfprune.results.effect_rows import EffectRow
@@ -22,8 +20,11 @@ from hfprune.results.effect_rows import EffectRow
 AGAINST = "against"
 Value = str | float | None  # of a column
 # What a word may be, in the order in which it is looked up, with the columns that have such values.
-OWN = {name: [name] for name in ("question", "model", "ratio", "outcome", "sequences", "calibration", "task")}
-OWN |= {"method": ["method", "against"], "recovery": ["recovery", "against_recovery"]}
+OWN = {
+    **{name: [name] for name in ("question", "model", "ratio")},
+    **{"method": ["method", "against"], "recovery": ["recovery", "against_recovery"]},
+    **{name: [name] for name in ("outcome", "sequences", "calibration", "task")},
+}
 OTHER = {"against": OWN["method"], "against_recovery": OWN["recovery"]} | OWN
 TURNED = {"method": "against", "recovery": "against_recovery"}
 TURNED |= {other: own for own, other in TURNED.items()}
@@ -32,10 +33,10 @@ TELLING = ["model", "ratio", "sequences", "calibration", "outcome", "task", "met
 
 
 def word(column: str, value: Value) -> str:
-    """Return a value of a column as the text has it; "" for none."""
-    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    return f"{100 * value:g}%" if column == "ratio" else str(value).lower().replace(" ", "-")
+    """Return a value of a column as the text has it; "" for none, but of the ratio."""
+    if value is None or value == "" or value != value:
+        return "all-ratios" if column == "ratio" else ""
+    return f"{100 * float(value):g}%" if column == "ratio" else str(value).lower().replace(" ", "-")
 
 
 def values(words: Iterable[str], rows: pd.DataFrame, source: str) -> dict[str, list[Value]]:
@@ -67,42 +68,30 @@ def _vocabulary(rows: pd.DataFrame, meanings: Mapping[str, Sequence[str]]) -> di
     return known
 
 
-def selection(words: Sequence[str], rows: pd.DataFrame, kind: str, source: str) -> Selection:
-    """Return the selection that words make among the effects of a source.
-
-    Args:
-        words: those after the source.
-        rows: its effects; of a claim, their models and ratios.
-        kind: `study`, `joint` or `claim`.
-        source: its name.
+def chosen(words: Sequence[str], rows: pd.DataFrame, source: str) -> tuple[pd.DataFrame, bool]:
+    """Return the rows of a source that words select, and whether their sides are to be turned.
 
     Raises:
         HfpruneError: a word is unknown, or no row is all that the words say.
     """
-    given = values(words, rows, source)
+    given = {"question": [REFERENCE], "task": [""]} | values(words, rows, source)
     swapped = {TURNED.get(column, column): wanted for column, wanted in given.items()}
-    turned = not _fits(given, rows) and _fits(swapped, rows)
-    if not turned and not _fits(given, rows):
-        said = " ".join(words)
-        questions = [name for name in _questions(rows) if _fits(given | {"question": [name]}, rows)]
-        add = f"; add the question {' or '.join(questions)}" if questions and "question" not in given else ""
-        raise HfpruneError(f"no row of {source} is {said!r}{add}")
-    return Selection.model_validate(
-        {kind: source} | (swapped if turned else given) | ({"turned": True} if turned else {})
-    )
+    for asked, turned in ((given, False), (swapped, True)):
+        if len(part := _having(asked, rows)):
+            return part, turned
+    questions = dict.fromkeys(rows.get("question", []))
+    others = [name for name in questions if len(_having(given | {"question": [name]}, rows))]
+    add = f"; add the question {' or '.join(others)}" if others else ""
+    raise HfpruneError(f"no row of {source} is {' '.join(words)!r}{add}")
 
 
-def _questions(rows: pd.DataFrame) -> list[str]:
-    return rows["question"].unique().tolist() if "question" in rows else []
-
-
-def _fits(given: Mapping[str, Sequence[Value]], rows: pd.DataFrame) -> bool:
-    """Tell whether rows have the given values, each value at least one of them."""
-    unsaid: dict[str, Sequence[Value]] = {"question": [REFERENCE], "task": [""]}
-    asked = {name: wanted for name, wanted in unsaid.items() if name in rows} | {**given}
-    for column, wanted in asked.items():
-        rows = rows[rows[column].isin(wanted)]
-    return all({*wanted} <= {*rows[column]} for column, wanted in asked.items())
+def _having(given: Mapping[str, Sequence[Value]], rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that have given values; none where one of these is of none of them."""
+    part, given = rows, {name: wanted for name, wanted in given.items() if name in rows}
+    for column, wanted in given.items():
+        part = part[part[column].isin(wanted)]
+    used = all(part[column].isin([value]).any() for column, wanted in given.items() for value in wanted)
+    return part if used else part[:0]
 
 
 def remedy(rows: Sequence[EffectRow]) -> str:

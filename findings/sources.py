@@ -3,68 +3,17 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from hfprune.settings import Listed, Name, Strict, load
 
 TABLES = "tables.yaml"
 Some = Annotated[list[str], Listed]
-SomeRatios = Annotated[list[float], Listed]
-SomeSizes = Annotated[list[int], Listed]
 
 
-# Columns that tell rows of a study's effects apart, and no claims.
-ROWS_OF_STUDIES = (
-    *("question", "calibration", "sequences", "method", "recovery", "against", "against_recovery"),
-    *("outcome", "task", "turned"),
-)
-
-
-class Selection(Strict):
-    """Rows of a table of effects: those whose columns have one of the given values. Nothing given: any value."""
-
-    study: Name | None = Field(default=None, description="a folder of results")
-    joint: Name | None = Field(default=None, description="in place of a study: an analysis of joint.yaml")
-    claim: Name | None = Field(
-        default=None, description="in place of both: a claim, in the studies that decide"
-    )
-    question: Some = Field(default=["reference"])
-    model: Some | None = None
-    calibration: Some | None = None
-    sequences: SomeSizes | None = None
-    ratio: SomeRatios | None = None
-    method: Some | None = None
-    recovery: Some | None = None
-    against: Some | None = None
-    against_recovery: Some | None = None
-    outcome: Some | None = None
-    task: Some = Field(default=[""])
-    turned: bool = Field(
-        default=False, description="the sides in the other order, as entropy less the method"
-    )
-
-    @model_validator(mode="after")
-    def _one_source(self) -> "Selection":
-        if sum(source is not None for source in (self.study, self.joint, self.claim)) != 1:
-            raise ValueError("give one of study, joint and claim")
-        # Where a claim stands on a model and ratio, one row decides.
-        if self.claim and (more := self.model_fields_set & set(ROWS_OF_STUDIES)):
-            raise ValueError(f"a claim takes model and ratio alone, not {', '.join(sorted(more))}")
-        return self
-
-
-class Number(Selection):
-    """One effect of the page, or several of one kind."""
-
-    bar: tuple[float, float] | None = Field(
-        default=None,
-        description="`meets` and `misses` tell whether a value is at most the first of these, with an interval "
-        "that ends below the second",
-    )
-
-
-def _several(given: object) -> object:
-    return given if isinstance(given, list) else [given]
+def source_of(said: str) -> str:
+    """Return the study, the joint analysis or the claim that words select rows of."""
+    return said.split()[0].partition("/")[0]
 
 
 class Numbers(Strict):
@@ -72,8 +21,13 @@ class Numbers(Strict):
 
     models: dict[Name, str]
     texts: dict[Name, str] = Field(description="names of texts, by the measures that read them")
-    effects: dict[Name, Annotated[list[Number], BeforeValidator(_several)]]
+    effects: dict[Name, Some] = Field(description="selections in words, whose rows follow each other")
     columns: dict[Name, str] = Field(description="forms of numbers that are no effects, by column")
+    bars: dict[Name, tuple[float, float]] = Field(
+        default={},
+        description="by the name of effects: `met` and `missed` tell whether a value is at most the first of "
+        "these, with an interval that ends below the second",
+    )
 
 
 class PanelOf(Strict):
@@ -82,7 +36,7 @@ class PanelOf(Strict):
     title: str
     claim: Name | None = Field(default=None, description="the rows of a claim in all of `studies`")
     studies: Some = Field(default=[])
-    rows: list[Selection] = Field(default=[], description="or selections, whose rows follow each other")
+    rows: Some = Field(default=[], description="or selections in words, whose rows follow each other")
     names: list[str] = Field(
         default=[], description="a form for the names of each selection, as `{} on code`"
     )
@@ -99,7 +53,7 @@ class Figures(Strict):
     """`figures.yaml`."""
 
     figures: dict[Name, FigureOf]
-    summary: dict[Name, Selection] = Field(
+    summary: dict[Name, str] = Field(
         default={}, description="by claim, effects at no ratio of the paper, drawn below the claim's own"
     )
 
@@ -170,7 +124,7 @@ class Sources:
 
     @property
     def studies(self) -> set[str]:
-        """The studies whose numbers are in tables, figures and joint analyses, or decide claims."""
+        """The sources of tables and figures, the studies of joint analyses, and those that decide claims."""
         panels = [panel for figure in self.figures.values() for panel in figure.panels]
         several = [
             *self.tables.candidates.values(),
@@ -178,5 +132,5 @@ class Sources:
             *(joint.studies for joint in self.joints.values()),
             *(panel.studies for panel in panels),
         ]
-        rows = {asked.study for panel in panels for asked in panel.rows if asked.study}
+        rows = {source_of(said) for panel in panels for said in panel.rows}
         return rows | {self.tables.speed.study} | {study for studies in several for study in studies}

@@ -20,7 +20,7 @@ from findings.cited import Cited
 from findings.joint import analysed, joined
 from findings.page import Findings
 from findings.shared import Use, groups
-from findings.sources import Joint, Selection
+from findings.sources import Joint
 from findings.text import Text
 from findings.words import objection
 from hfprune.effects.effect import Effect
@@ -297,23 +297,29 @@ MISTAKES = [
     (
         "numbers.yaml",
         "effects:\n",
-        "effects:\n  more: {claim: higher-jaccard}\n",
+        "effects:\n  more: higher-jaccard\n",
         "'more' is declared, and not",
     ),
     ("figures.yaml", "summary:\n  lower-js", "summary:\n  lowr-js", "mean 'lower-js-distance'?"),
+    ("numbers.yaml", "higher-jaccard qwen\n", "higher-jaccard lora\n", "no row of higher-jaccard is 'lora'"),
     (
         "numbers.yaml",
-        "{claim: higher-jaccard, model: Qwen}",
-        "{claim: higher-jaccard, turned: true}",
-        "not turned",
+        "against distillation",
+        "against distilation",
+        "distilled_small: no row of table7-before is 'dist",
     ),
     (
         "numbers.yaml",
-        "method: distillation, ",
-        "method: distilation, ",
-        "no row of table7-before is method ['distilation']",
+        "headline dense",
+        "headlin dense",
+        "no number, study or claim 'headlin'; did you mean 'headline'?",
     ),
-    ("numbers.yaml", "{study: headline,", "{study: headlin,", "mean 'headline'?"),
+    (
+        "figures.yaml",
+        "mechanism-before js_distance entropy\n",
+        "mechanism-before js_distanc entropy\n",
+        "mean 'js_distance'?",
+    ),
     (
         "declared.yaml",
         "above-dense: {SmolLM2: headline",
@@ -422,9 +428,8 @@ def test_a_turned_effect_is_relative_to_the_method(findings: Findings) -> None:
 
 def test_a_turned_ratio_is_relative_to_the_method_too(findings: Findings) -> None:
     """The method's own perplexity is the same beside entropy's and beside the dense model's."""
-    asked = {"study": "candidates-larger", "recovery": "linear", "method": "fisher"}
-    (turned,) = findings.select(Selection(**asked, outcome="perplexity_ratio", turned=True))
-    (dense,) = findings.select(Selection(**asked, outcome="perplexity_ratio", question="dense"))
+    (turned,) = findings.select("candidates-larger perplexity_ratio entropy linear against fisher")
+    (dense,) = findings.select("candidates-larger dense perplexity_ratio fisher linear")
     own = dense.row.base * dense.effect.value
     assert turned.row.base == pytest.approx(own, rel=1e-4) and turned.row.base != dense.row.base
 
@@ -438,7 +443,7 @@ def test_a_turned_ratio_is_relative_to_the_method_too(findings: Findings) -> Non
         ),
         (
             "table7-gemma entropy against cross_entropy",
-            "both 'JS distance'; add js_distance or top15_jaccard or ",
+            "are 'JS distance'; add js_distance or top15_jaccard or ",
         ),
         (
             "mechanism-before js_distance entropy",
