@@ -2,7 +2,6 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +22,7 @@ def advantages(paper: Path) -> pd.DataFrame:
     the numbers of questions, if two models' answers were independent. `doubts`: those that the transcription of
     the tables marks. `below the majority`: accuracies below the share of the task's commoner class.
     """
-    rows, found = read_tables(paper), []
+    rows, lines = read_tables(paper), []
     rows = rows[rows["task"].isin(known_tasks()) & (rows["method"] != "dense")]
     for at, part in rows.groupby(SAME):
         scores = part.pivot(index="method", columns="task", values="value")
@@ -37,21 +36,21 @@ def advantages(paper: Path) -> pd.DataFrame:
                 "tasks": both.shape[1],
                 "doubts": ", ".join(sorted({*doubts})),
             }
-            found.append(dict(zip(SAME, at, strict=True)) | about | _row(both))
-    return pd.DataFrame(found)
+            lines.append(dict(zip(SAME, at, strict=True)) | about | _row(both))
+    return pd.DataFrame(lines)
 
 
-def _row(both: pd.DataFrame) -> dict[str, Any]:
+def _row(both: pd.DataFrame) -> dict[str, float | str | None]:
     apart = both.iloc[0] - both.iloc[1]
     left = {task: apart.drop(task).mean() for task in apart.index}
     known = {name: known_tasks()[name] for name in both}
-    questions = pd.Series({name: one.documents for name, one in known.items()})
+    questions = pd.Series({name: task.documents for name, task in known.items()})
     variance = (both * (100 - both) / questions).to_numpy().sum()
     low = [
-        f"{METHODS[side].label}, {task}, {both.loc[side, task]:g} < {one.majority:g}"
+        f"{METHODS[side].label}, {name}, {both.loc[side, name]:g} < {task.majority:g}"
         for side in both.index
-        for task, one in known.items()
-        if one.majority and both.loc[side, task] < one.majority
+        for name, task in known.items()
+        if task.majority and both.loc[side, name] < task.majority
     ]
     return {
         "advantage": apart.mean(),

@@ -50,14 +50,14 @@ class Ranked(NamedTuple):
 def log_perplexities(evidence: Evidence) -> pd.DataFrame:
     """Return the log perplexity of every candidate: a row a candidate, a column a model, ratio and text."""
     texts = [outcome for outcome in ComparedBy.first_of(evidence) if outcome.declared.kind == "perplexity"]
-    found: dict[tuple[str, float, str], dict[str, float]] = {}
+    columns: dict[tuple[str, float, str], dict[str, float]] = {}
     for compared in comparisons(evidence, texts):
-        found[compared.model, compared.ratio, compared.outcome.name] = {
+        columns[compared.model, compared.ratio, compared.outcome.name] = {
             method: mean(outcomes)
             for (method, recovery), outcomes in compared.sides.items()
             if recovery == RECOVERY
         }
-    return pd.DataFrame(found)
+    return pd.DataFrame(columns)
 
 
 def answers(evidence: Evidence) -> pd.DataFrame:
@@ -75,8 +75,8 @@ def answers(evidence: Evidence) -> pd.DataFrame:
                 effect = estimate(difference)
                 effect = effect if effect.known else estimate(replace(difference, fixed=True))
                 rows.append((method, compared.model, effect.value, effect.p_value()))
-    found = pd.DataFrame(rows, columns=["method", "model", "bits", "p"])
-    return found.assign(holm=holm(found["p"]))
+    more = pd.DataFrame(rows, columns=["method", "model", "bits", "p"])
+    return more.assign(holm=holm(more["p"]))
 
 
 def worse(answered: pd.DataFrame) -> list[str]:
@@ -98,8 +98,8 @@ def ranked(values: pd.DataFrame, study: Study) -> Ranked:
     rivals = [*_firsts(by_model)]
     stable = all(first in tied for tied in rivals)
     contenders = {*_tied(means)}
-    contenders |= set() if stable else {one for tied in rivals for one in tied}
-    cheap = [one for one in means.index if one in contenders and not _takes_gradients(one, study)]
+    contenders |= set() if stable else {name for tied in rivals for name in tied}
+    cheap = [name for name in means.index if name in contenders and not _takes_gradients(name, study)]
     return Ranked(by_model, (cheap or [first])[0], stable)
 
 
@@ -156,11 +156,11 @@ def table(several: Sequence[Evidence], names: Mapping[str, str]) -> str:
     that is significant; the perplexity per that of entropy, a geometric mean with the same weight for each model;
     and the mean rank among those that are left, of all and of those layer by layer.
     """
-    found, words = decided(several), labels(several[0].study)
+    outcome, words = decided(several), labels(several[0].study)
     models = [model for evidence in several for model in evidence.models]
-    compact, equal = found.compact.over_models, found.plain.over_models
-    beside = np.exp((found.values - found.values.loc[PAPERS]).T.groupby(level=0).mean().mean())
-    answered = found.answered.set_index(["method", "model"])
+    compact, equal = outcome.compact.over_models, outcome.plain.over_models
+    beside = np.exp((outcome.values - outcome.values.loc[PAPERS]).T.groupby(level=0).mean().mean())
+    answered = outcome.answered.set_index(["method", "model"])
     stars = np.where(answered["holm"] < LEVEL, "*", "")
     shown = answered["bits"].map("{:+.3f}".format).str.replace("-", "−") + stars
     rows = [
@@ -171,7 +171,7 @@ def table(several: Sequence[Evidence], names: Mapping[str, str]) -> str:
             f"{compact[name]:.1f}" if name in compact else "out",
             f"{equal[name]:.1f}" if name in equal else "",
         ]
-        for name in [*compact.index, *beside[found.out].sort_values().index]
+        for name in [*compact.index, *beside[outcome.out].sort_values().index]
     ]
     heads = ["candidate", *(names[model] for model in models), "perplexity", "rank", "layer by layer"]
     return tabulate(rows, heads, "pipe", disable_numparse=True)
@@ -182,9 +182,9 @@ def main() -> None:
     for studies in load(Tables, Path("findings") / TABLES).candidates.values():
         several = [Evidence(Path("results") / study) for study in studies]
         names = {model: model for evidence in several for model in evidence.models}
-        found, words = decided(several), labels(several[0].study)
+        outcome, words = decided(several), labels(several[0].study)
         print(f"{' and '.join(studies)}:", table(several, names), sep="\n")
-        for name, side in (("unequal widths", found.compact), ("equal widths", found.plain)):
+        for name, side in (("unequal widths", outcome.compact), ("equal widths", outcome.plain)):
             first = words[side.by_model.index[0]].label
             print(
                 f"{name}: {words[side.taken].label}; first is {first}, "

@@ -1,42 +1,27 @@
-"""Numbers that the page cites: effects of studies by name, each with the row that it is."""
+"""Numbers that the page cites: effects of studies, each with the row that it is."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Self
 
 import pandas as pd
 
-from findings.sources import Column, Selection
+from findings.selections import remedy, values
+from hfprune.effects.verdicts import ClaimRow
 from hfprune.errors import HfpruneError, nearest
-from hfprune.results.declarations import Declarations, declare, within_sentence
+from hfprune.results.declarations import within_sentence
 from hfprune.results.effect import Effect
-from hfprune.results.effect_rows import read_claims, read_effects
-from hfprune.results.files import RECORDS, read_union
+from hfprune.results.effect_rows import EffectRow
+from hfprune.results.reader import Results
 from hfprune.rounding import percent
-from hfprune.settings import load
-from hfprune.study.labels import labels
-from hfprune.study.study import Study
 
-# The columns that a selection chooses by.
-COORDINATES = [
-    *("question", "model", "calibration", "sequences", "ratio"),
-    *("method", "recovery", "against", "against_recovery"),
-]
 # Labels that are no names, and so are small within a sentence.
 WORDS = {"Entropy", "Cross-entropy", "Distillation", "Magnitude", "Random"}
 # The columns that may tell the rows of a selection apart, in the order of their names on the page.
 TELLING = [
-    "model",
-    "calibration",
-    "sequences",
-    "measure",
-    "method",
-    "recovery",
-    "against",
-    "outcome",
-    "ratio",
+    *("model", "calibration", "sequences", "measure", "method", "recovery", "against", "outcome", "ratio")
 ]
 
 
@@ -47,129 +32,153 @@ class Cited:
     name: str
     """What tells it apart from the others of its selection, in words."""
     effect: Effect
-    row: Mapping[str, Any] = field(repr=False)
-    """As the table has it, but for `base`, which is the other side's own of `effect`."""
+    row: EffectRow = field(repr=False)
+    """With the sides, and `base`, in the order of `effect`."""
+    claim: ClaimRow | None = field(default=None, repr=False)
+    study: str = ""
+    """Of a claim: the study whose row it is."""
+    bar: tuple[float, float] | None = None
+
+    @classmethod
+    def of_row(cls, name: str, row: EffectRow, *, turned: bool) -> Self:
+        """Return the effect of a row, or that of the other side against the method."""
+        effect = row.effect
+        if turned:
+            base = row.base * effect.value if effect.ratio else row.base + effect.value
+            effect = effect.turned()
+            row = row._replace(
+                method=row.against,
+                recovery=row.against_recovery,
+                against=row.method,
+                against_recovery=row.recovery,
+                base=base,
+            )
+            row = row._replace(value=effect.value, low=effect.low, high=effect.high)
+        return cls(name, effect, row)
 
     @property
     def verdict(self) -> str:
         """The verdict of a claim; "" of any other effect."""
-        return str(self.row.get("verdict", ""))
+        return self.claim.verdict if self.claim else ""
+
+
+def effect_rows(rows: pd.DataFrame) -> list[EffectRow]:
+    """Return the rows of a table of effects; a ratio that is not there is None."""
+    lines = rows[[*EffectRow._fields]].itertuples(index=False, name=None)
+    effects = [EffectRow(*line) for line in lines]
+    return [row if row.ratio == row.ratio else row._replace(ratio=None) for row in effects]
 
 
 class Studies:
     """The tables of the studies that the page is made of."""
 
-    def __init__(self, results: Path, models: Mapping[str, str], texts: Mapping[str, str]) -> None:
-        """Take the folder of all results, and the names of models and of texts (by measure) on the page."""
-        self.results, self.models, self.texts = results, models, texts
-        self.table = cache(self._table)
-        self.declared = cache(self._declared)
-        self.labels = cache(self._labels)
+    def __init__(
+        self,
+        results: Path,
+        models: Mapping[str, str],
+        texts: Mapping[str, str],
+        forms: Mapping[str, str],
+    ) -> None:
+        """Take the folder of all results, and from `numbers.yaml` the names of models and texts, and forms."""
+        self.folder, self.models, self.texts, self.forms = results, models, texts, forms
+        self.results = cache(self._results)
 
-    def _table(self, study: str, file: str) -> pd.DataFrame:
-        path = self.results / study / file
-        if not path.exists():
-            known = sorted(one.name for one in self.results.iterdir() if one.is_dir())
-            raise HfpruneError(f"{path}: is not there{nearest(study, known)}")
-        readers = {"effects.csv": read_effects, "claims.csv": lambda path: read_claims(path.parent)}
-        rows = readers.get(file, pd.read_csv)(path)
+    def _results(self, study: str) -> Results:
+        """Return the reader of a study's results."""
+        folder = self.folder / study
+        if not folder.is_dir():
+            raise HfpruneError(f"{folder}: is not there{nearest(study, self.names)}")
+        return Results(folder)
+
+    @property
+    def names(self) -> list[str]:
+        """All studies with results."""
+        return sorted(path.name for path in self.folder.iterdir() if path.is_dir())
+
+    def named(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return rows with the page's names of their models."""
         return rows.assign(model=rows["model"].replace(self.models))
 
-    def study(self, name: str) -> Study:
-        """Return the study that a folder of results is of."""
-        return load(Study, self.results / name / "study.yaml")
-
-    def _declared(self, study: str) -> Declarations:
-        return declare(self.study(study))
-
-    def _labels(self, study: str) -> dict[str, str]:
-        return {name: label.label for name, label in labels(self.study(study)).items()} | {"dense": "Dense"}
+    def effects(self, study: str) -> pd.DataFrame:
+        """Return the table of effects of a study."""
+        return self.named(self.results(study).effects)
 
     def label(self, study: str, method: str) -> str:
         """Return the name of a method of a study within a sentence."""
-        name = self.labels(study).get(method, method)
+        known = self.results(study).labels.get(method)
+        name = "Dense" if method == "dense" else known.label if known else method
         return name[0].lower() + name[1:] if name.partition(",")[0] in WORDS else name
 
-    def select(self, asked: Selection, rows: pd.DataFrame, study: str) -> list[Cited]:
-        """Return the effects of a selection, in the order of the table, named by what differs among them.
+    def cited(self, rows: pd.DataFrame, study: str, *, turned: bool) -> list[Cited]:
+        """Return the effects of rows, in the order of the table, named by what differs among them.
 
         Raises:
-            HfpruneError: there is none, or two have the same name.
+            HfpruneError: two have the same name.
         """
-        for name in COORDINATES:
-            rows = _of(rows, name, getattr(asked, name))
-        rows = _of(_of(rows, "outcome", asked.outcome), "task", asked.task).reset_index(drop=True)
-        if rows.empty:
-            raise HfpruneError(f"no row of {study} is {_said(asked)}")
-        names = self.names(rows, study)
+        effects = effect_rows(rows)
+        names = self.telling(effects, study)
         if len({*names}) < len(names):
-            raise HfpruneError(f"two rows of {study} are {_said(asked)}, both {names[0]!r}: say which")
-        return [*self._cited(rows, names, study, turned=asked.turned)]
+            raise HfpruneError(f"two rows of {study} are {names[0]!r}{remedy(effects)}")
+        return [Cited.of_row(name, row, turned=turned) for name, row in zip(names, effects, strict=True)]
 
-    def _cited(
-        self, rows: pd.DataFrame, names: Sequence[str], study: str, *, turned: bool
-    ) -> Iterator[Cited]:
-        for name, row in zip(names, rows.to_dict("records"), strict=True):
-            about = {str(key): value for key, value in row.items()}
-            effect = Effect.of_row(about)
-            if turned:  # then the other side is the method
-                about["base"] = about["base"] * effect.value if effect.ratio else about["base"] + effect.value
-            yield Cited(name, effect.turned() if turned else effect, about)
-
-    def names(self, rows: pd.DataFrame, study: str) -> list[str]:
+    def telling(self, rows: Sequence[EffectRow], study: str) -> list[str]:
         """Return what tells rows apart, in words; where nothing does, what they are of."""
-        differ = [name for name in TELLING if rows[name].nunique(dropna=False) > 1]
-        if (rows["against"] == rows["method"]).all():
-            differ = [name for name in differ if name != "against"]
+        differ = [column for column in TELLING if len({getattr(row, column) for row in rows}) > 1]
+        if all(row.against == row.method for row in rows):
+            differ = [column for column in differ if column != "against"]
         if "measure" in differ:
             # One outcome on several texts, or several outcomes.
-            several = rows["metric"].nunique() > 1 or not {*rows["measure"]} <= {*self.texts}
+            several = len({row.metric for row in rows}) > 1 or not {row.measure for row in rows} <= {
+                *self.texts
+            }
             differ.remove("measure" if several else "outcome")
-        return [", ".join(self._named(row, study, differ or ["model"])) for row in rows.to_dict("records")]
+        return [", ".join(self._told(row, study, differ or ["model"])) for row in rows]
 
-    def _named(self, row: Mapping[Any, Any], study: str, differ: Sequence[str]) -> Iterator[str]:
+    def _told(self, row: EffectRow, study: str, differ: Sequence[str]) -> Iterator[str]:
         """Yield what tells a row apart."""
-        for name in differ:
-            value = row[name]
-            match name:
+        for column in differ:
+            match column:
                 case "sequences":
-                    yield f"{value:,} sequences"
+                    yield f"{row.sequences:,} sequences"
                 case "ratio":
-                    yield from filter(None, [percent(value)])
+                    yield from filter(None, [percent(row.ratio)])
                 case "method" | "against":
-                    yield self.label(study, value)
+                    yield self.label(study, getattr(row, column))
                 case "measure":
-                    yield self.texts[value]
+                    yield self.texts[row.measure]
                 case "outcome":
-                    declared = self.declared(study).find(row["measure"], row["metric"])
-                    yield within_sentence(declared.metric.label)
+                    yield within_sentence(
+                        self.results(study).declared.find(row.measure, row.metric).metric.label
+                    )
                 case _:
-                    yield str(value)
+                    yield str(getattr(row, column))
 
     def changed(self, names: Sequence[str]) -> str:
         """Return the studies of which results were measured from a changed tree, with their shares, in words."""
-        shares = {
-            name: read_union(self.results / name / RECORDS)["commit"].str.endswith("+changes")
-            for name in names
-        }
+        shares = {name: self.results(name).records["commit"].str.endswith("+changes") for name in names}
         return ", ".join(f"`{name}` {percent(share.mean())}" for name, share in shares.items() if share.any())
 
-    def column(self, asked: Column) -> str:
-        """Return a number that is no effect, as text."""
-        rows = self.table(asked.study, f"{asked.table}.csv")
-        for name, value in asked.where.items():
-            rows = rows[rows[name].isna()] if value is None else rows[rows[name] == value]
-        if rows.empty or rows[asked.column].isna().any():
-            raise HfpruneError(f"{asked.study}: no {asked.column} of {asked.table}.csv where {asked.where}")
-        return asked.form.format(asked.scale * rows[asked.column].mean())
+    def column(self, said: str) -> str:
+        """Return a number that is no effect, in words as `table7-before/draws.again 20% entropy`, as text.
 
-
-def _of(rows: pd.DataFrame, column: str, wanted: Any) -> pd.DataFrame:
-    if wanted is None:
-        return rows
-    return rows[rows[column].isin(wanted if isinstance(wanted, list) else [wanted])]
-
-
-def _said(asked: Selection) -> str:
-    given = asked.model_dump(exclude_defaults=True, exclude={"study", "joint", "claim", "turned", "bar"})
-    return ", ".join(f"{name} {value}" for name, value in given.items()) or "asked for"
+        Raises:
+            HfpruneError: the study has no such table, column or row.
+        """
+        place, *words = said.split()
+        study, _, number = place.partition("/")
+        table, _, column = number.partition(".")
+        data = self.results(study)
+        tables = {"draws": data.draws, "answers": data.answers}
+        if table not in tables or column not in self.forms or column not in tables[table]:
+            known = [f"{name}.{column}" for name in tables for column in self.forms if column in tables[name]]
+            raise HfpruneError(f"{study}: no number {number!r}{nearest(number, known)}")
+        rows = self.named(tables[table])
+        given = values(words, rows, place)
+        if "against" in rows:  # which is empty where a method stands alone
+            rows = rows.fillna({"against": ""})
+            given.setdefault("against", [""])
+        for name, wanted in given.items():
+            rows = rows[rows[name].isin(wanted)]
+        if rows.empty or rows[column].isna().any():
+            raise HfpruneError(f"{study}: no {number} is {' '.join(words)!r}")
+        return self.forms[column].format(rows[column].mean()).replace("%", " %")

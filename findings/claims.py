@@ -1,25 +1,27 @@
 """The claims of the paper on the page: each on every model that the study that decides it has."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from findings.cited import Cited, Studies
+from findings.cited import Cited, Studies, effect_rows
 from findings.markdown import unpadded
 from hfprune.effects.condition import ARITHMETIC, NOT_RUN, NOT_TESTABLE, corrected
-from hfprune.effects.questions import CLAIM
+from hfprune.effects.verdicts import ClaimRow
 from hfprune.errors import HfpruneError
 from hfprune.paper.claims import Claim
 from hfprune.paper.relations import Paper
 from hfprune.results.averages import AVERAGE_WITHOUT_CROWS
 from hfprune.results.effect import Effect
+from hfprune.results.effect_rows import EffectRow
 from hfprune.rounding import percent
 from hfprune.statistics.estimates import holm
 
 MARKS = {NOT_TESTABLE: " ⊘"}
+TEXTS = [name for name, kind in ClaimRow.__annotations__.items() if kind in (str, "str")]
 
 
 class Decided:
@@ -40,39 +42,29 @@ class Decided:
     @cached_property
     def rows(self) -> dict[str, list[Cited]]:
         """The rows of each claim; none where no study decides it."""
-        found = {claim.id: [*self._of(claim)] for claim in self.paper.claims}
-        everything = [row for rows in found.values() for row in rows]
-        adjusted = holm([row["p"] for row in everything])
-        cited = {}
-        for row, p in zip(everything, adjusted, strict=True):
-            if row["basis"] != ARITHMETIC:
-                row |= {"holm": p, "verdict": corrected(row["verdict"], p)}
-        for claim, rows in found.items():
-            cited[claim] = [self.cite(row, named(row["model"], row["ratio"])) for row in rows]
-        return cited
+        measured = {claim.id: [*self._of(claim)] for claim in self.paper.claims}
+        adjusted = iter(holm([row.claim.p for rows in measured.values() for row in rows if row.claim]))
+        return {name: [_corrected(row, next(adjusted)) for row in rows] for name, rows in measured.items()}
 
-    def _of(self, claim: Claim) -> Iterable[dict[str, Any]]:
+    def _of(self, claim: Claim) -> Iterable[Cited]:
         for model, study in self.deciding.get(claim.id, {}).items():
             rows = self.measured(claim.id, study, model)
             if not rows:
                 raise HfpruneError(f"declared.yaml: {study} has no {claim.id} on {model}")
             yield from rows
 
-    def measured(self, claim: str, study: str, model: str) -> list[dict[str, Any]]:
-        """Return the rows of a claim that a study measured on a model, with the other side's own outcome."""
-        rows = self.studies.table(study, "claims.csv")
+    def measured(self, claim: str, study: str, model: str) -> list[Cited]:
+        """Return the rows of a claim that a study measured on a model, as the study itself judges them."""
+        rows = self.studies.named(self.studies.results(study).claims)
         rows = rows[(rows["claim"] == claim) & (rows["model"] == model) & (rows["verdict"] != NOT_RUN)]
         rows = rows[rows["metric"] != AVERAGE_WITHOUT_CROWS]  # a second reading of the same claim
-        effects = self.studies.table(study, "effects.csv")
-        about = (effects["question"] == CLAIM) & (effects["outcome"] == effects["metric"])
-        bases = effects.loc[about, ["claim", "model", "ratio", "base"]]
-        both = rows.merge(bases, "left", on=["claim", "model", "ratio"]).assign(study=study)
-        return [{str(key): value for key, value in row.items()} for row in both.to_dict("records")]
-
-    @staticmethod
-    def cite(row: dict[str, Any], name: str) -> Cited:
-        """Return a row of a claim as the page cites it."""
-        return Cited(name, Effect.of_claim(row), row)
+        effects = self.studies.effects(study)
+        about = effects[(effects["claim"] == claim) & (effects["model"] == model)]
+        by_place = {_place(row, row.outcome): row for row in effect_rows(about)}
+        rows = rows.astype(dict.fromkeys(TEXTS, object)).fillna(dict.fromkeys(TEXTS, ""))
+        lines = rows[[*ClaimRow._fields]].itertuples(index=False, name=None)
+        claims = [ClaimRow(*line) for line in lines]
+        return [_cited(row, by_place[_place(row, row.metric)], study) for row in claims]
 
     @property
     def all(self) -> list[Cited]:
@@ -81,15 +73,34 @@ class Decided:
 
     def published(self, claim: str) -> list[float]:
         """Return the smallest and the largest published effect of a claim; nothing where none is published."""
-        (known,) = (one for one in self.paper.claims if one.id == claim)
+        (known,) = (entry for entry in self.paper.claims if entry.id == claim)
         models = self.paper.of(known)["model"].unique()
-        found = [
+        effects = [
             effect.effect
             for model in models
             for at in known.ratios
             if (effect := self.paper.effect(known, model, at, known.metric))
         ]
-        return sorted({min(found), max(found)}) if found else []
+        return sorted({min(effects), max(effects)}) if effects else []
+
+
+def _place(row: ClaimRow | EffectRow, outcome: str) -> tuple[object, ...]:
+    ratio = None if pd.isna(row.ratio) else row.ratio
+    return row.calibration, row.sequences, ratio, outcome
+
+
+def _cited(claim: ClaimRow, row: EffectRow, study: str) -> Cited:
+    effect = Effect.of_claim(row._asdict() | claim._asdict())
+    return Cited(named(row.model, row.ratio), effect, row, claim, study)
+
+
+def _corrected(row: Cited, p: float) -> Cited:
+    """Return a row with the p-value by Holm's method for all of them."""
+    assert row.claim is not None
+    if row.claim.basis == ARITHMETIC:
+        return row
+    claim = row.claim._replace(holm=p, verdict=corrected(row.claim.verdict, p))
+    return replace(row, claim=claim, effect=replace(row.effect, holm=p))
 
 
 HEADINGS = [
@@ -104,7 +115,7 @@ HEADINGS = [
 ]
 
 
-def named(model: str, ratio: float) -> str:
+def named(model: str, ratio: float | None) -> str:
     """Return the name of a row: its model, and its ratio where the claim is of one."""
     return ", ".join(filter(None, [model, percent(ratio)]))
 
@@ -119,22 +130,28 @@ def table(decided: Decided) -> str:
         cells = [
             [row.name for row in rows],
             [str(row.effect) for row in rows],
-            [_size(row.row) for row in rows],
-            [_detectable(row.row) for row in rows],
+            [_size(row) for row in rows],
+            [_detectable(row) for row in rows],
             [row.verdict for row in rows],
-            [f"[{row.row['study']}](../results/{row.row['study']}/claims.csv)" for row in rows],
+            [f"[{row.study}](../results/{row.study}/claims.csv)" for row in rows],
         ]
         empty = ["–"] * 4 + [NOT_RUN, "–"]
         lines.append([*head, *("<br>".join(cell) or none for cell, none in zip(cells, empty, strict=True))])
     return unpadded(lines, HEADINGS)
 
 
-def _size(row: Mapping[str, Any]) -> str:
-    if row["basis"] == ARITHMETIC:
+def _by_arithmetic(cited: Cited) -> bool:
+    return cited.claim is not None and cited.claim.basis == ARITHMETIC
+
+
+def _size(cited: Cited) -> str:
+    row = cited.row
+    if _by_arithmetic(cited):
         return "by arithmetic"
-    resamples = f" + {row['resamples']:.0f} resamples" * (row["draws"] == 1 and row["resamples"] > 1)
-    return f"{row['draws']:.0f}{resamples} × {row['n']:.0f}"
+    resamples = f" + {row.resamples} resamples" * (row.draws == 1 and row.resamples > 1)
+    return f"{row.draws}{resamples} × {row.n}"
 
 
-def _detectable(row: Mapping[str, Any]) -> str:
-    return "–" if row["basis"] == ARITHMETIC or pd.isna(row["detectable"]) else f"{row['detectable']:.2g}"
+def _detectable(cited: Cited) -> str:
+    unknown = _by_arithmetic(cited) or pd.isna(cited.row.detectable)
+    return "–" if unknown else f"{cited.row.detectable:.2g}"

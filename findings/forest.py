@@ -86,9 +86,9 @@ def _draw(axis: Axes, panel: Panel) -> None:
         (name, effect, bool(effect.side) and name not in panel.hollow) for name, effect in effects.items()
     ]
     mark(axis, rows, panel.neutral)
-    beside: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 7}
     for place, effect in enumerate(effects.values()):
-        axis.annotate(str(effect), (1.02, place), **beside)
+        place_of_text = ("axes fraction", "data")
+        axis.annotate(str(effect), (1.02, place), xycoords=place_of_text, va="center", fontsize=7)
     for name, ends in panel.ranges.items():
         axis.plot(ends, [[*effects].index(name)] * 2, color="#E69F00", linewidth=5, alpha=0.5, zorder=0)
     if panel.neutral == 1:

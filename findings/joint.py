@@ -36,12 +36,12 @@ class Several(Evidence):
             NotMeasuredError: a study did not measure them.
         """
         wanted, cell = tasks or self.tasks(measure), cells[0]
-        found = [super().outcomes(cells, measure, metric, wanted)]
+        parts = [super().outcomes(cells, measure, metric, wanted)]
         for other in self.others:
             read = Calibrated(cell.calibration, cell.sequences)
             same = other.cells_of(cell.model, cell.method, read, cell.ratio, cell.recovery)
-            found.append(other.outcomes(same, measure, metric, wanted))
-        return joined(found)
+            parts.append(other.outcomes(same, measure, metric, wanted))
+        return joined(parts)
 
 
 def joined(several: Sequence[Outcomes]) -> Outcomes:
@@ -51,11 +51,11 @@ def joined(several: Sequence[Outcomes]) -> Outcomes:
         task: reduce(lambda kept, other: kept[kept.isin(other)], [first[task].index for first in firsts])
         for task in firsts[0]
     }
-    found: dict[Draw | None, Mapping[str, pd.Series]] = {}
+    outcomes_by_draw: dict[Draw | None, Mapping[str, pd.Series]] = {}
     for outcomes in several:
         for draw, by_task in outcomes.items():
-            found[draw] = {task: items.loc[common[task]] for task, items in by_task.items()}
-    return found
+            outcomes_by_draw[draw] = {task: items.loc[common[task]] for task, items in by_task.items()}
+    return outcomes_by_draw
 
 
 def analysed(joint: Joint, results: Path) -> pd.DataFrame:

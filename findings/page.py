@@ -2,18 +2,19 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 import pandas as pd
 
-from findings import candidates, claims, speed
+from findings import candidates, claims, shared, speed
 from findings.advantages import advantages
 from findings.cited import Cited, Studies
 from findings.claims import MARKS, Decided, named
 from findings.forest import Panel, drawn
 from findings.joint import analysed
-from findings.sources import FigureOf, PanelOf, Selection, Sources
+from findings.selections import chosen
+from findings.sources import FigureOf, PanelOf, Sources, source_of
 from findings.summary import OUTPUTS, summary
 from findings.text import Text
 from hfprune.effects.condition import NOT_TESTABLE
@@ -23,7 +24,6 @@ from hfprune.results.evidence import Evidence
 from hfprune.rounding import percent
 
 FOLDER = "findings"  # beside the page, with its figures
-CHANGED = "changed"  # in the text: the studies with results from a changed tree, with their shares
 
 
 class Findings:
@@ -32,44 +32,40 @@ class Findings:
     def __init__(self, sources: Path, results: Path, paper: Path) -> None:
         """Take the folder of the texts, that of all results, and that of the published tables."""
         self.sources, self.paper = Sources(sources), paper
-        self.studies = Studies(results, self.sources.numbers.models, self.sources.numbers.texts)
+        numbers = self.sources.numbers
+        self.studies = Studies(results, numbers.models, numbers.texts, numbers.columns)
         self.decided = Decided(paper, self.studies, self.sources.deciding)
+        self.named = cache(self._named)
         self.files: dict[str, str] = {}
         """The files beside the page that have been made, by name."""
+        self.used: set[str] = set()
+        """The names and selections that stand in the text."""
 
-    def made(self) -> tuple[str, dict[str, str]]:
+    def rendered(self) -> tuple[str, dict[str, str]]:
         """Return the page, and the files beside it by name.
 
         Raises:
             HfpruneError: a word of the text is not what the numbers say, a declared analysis is not reported, or a
                 number or figure is declared for nothing.
         """
-        numbers = self.sources.numbers
-        plain = {name: self.studies.column(one) for name, one in numbers.columns.items()}
-        text = Text(
-            self.sources.text,
-            cited={name: [*self._several(name)] for name in numbers.effects},
-            plain=plain | {CHANGED: self.studies.changed(self._cited_studies())},
-            blocks={"figure": self._figure, "table": self._table},
-            bars={name: several[0].bar for name, several in numbers.effects.items()},
-        )
-        page = text.rendered(self._check_reported)
+        self.named()  # what is wrong there is of no line
+        blocks = {"figure": self._figure, "table": self._table, "studies": self._studies}
+        page = Text(self.sources.text, self.number, blocks).rendered(self._check_reported)
         self.files["published.csv"] = advantages(self.paper).round(2).to_csv(index=False, lineterminator="\n")
         for name, table in self._joint.items():
             self.files[f"{name}.csv"] = table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
         return page, self.files
 
     def _check_reported(self, used: set[str]) -> None:
-        numbers = self.sources.numbers
-        cited = {one.joint for name in numbers.effects if name in used for one in numbers.effects[name]}
-        if lacking := [name for name in self.sources.joints if name not in cited]:
+        self.used = used
+        if lacking := [name for name in self.sources.joints if name not in self._sources()]:
             declared = self.sources.joints[lacking[0]].declared
             raise HfpruneError(
                 f"{self.sources.text}: the joint analysis {lacking[0]!r}, declared in {declared}, is not reported"
             )
         blocks = [f"figure {name}" for name in self.sources.figures]
         blocks += [f"table {name}" for name in (*self.sources.tables.candidates, "speed")]
-        every = *numbers.effects, *numbers.columns, *blocks
+        every = *self.sources.numbers.effects, *blocks
         if unused := [name for name in every if name not in used]:
             raise HfpruneError(f"{self.sources.text}: {unused[0]!r} is declared, and not used")
         if unknown := self.sources.summary.keys() - OUTPUTS:
@@ -78,38 +74,60 @@ class Findings:
 
     @cached_property
     def _joint(self) -> dict[str, pd.DataFrame]:
-        return {name: analysed(one, self.studies.results) for name, one in self.sources.joints.items()}
+        return {name: analysed(joint, self.studies.folder) for name, joint in self.sources.joints.items()}
 
-    def _several(self, name: str) -> Iterator[Cited]:
-        for one in self.sources.numbers.effects[name]:
+    def _named(self) -> dict[str, list[Cited]]:
+        """The effects that have names in `numbers.yaml`."""
+        return {name: [*self._of_name(name)] for name in self.sources.numbers.effects}
+
+    def _of_name(self, name: str) -> Iterator[Cited]:
+        bar = self.sources.numbers.bars.get(name)
+        for said in self.sources.numbers.effects[name]:
             with explained(f"numbers.yaml: {name}: {REASON}", HfpruneError):
-                yield from self.select(one)
+                yield from (replace(cited, bar=bar) for cited in self.select(said))
 
-    def _cited_studies(self) -> list[str]:
-        """Return the studies whose numbers stand on the page."""
-        effects = [one.study for several in self.sources.numbers.effects.values() for one in several]
-        deciding = [study for at in self.sources.deciding.values() for study in at.values()]
-        return sorted({study for study in (*effects, *deciding) if study})
+    def number(self, said: str) -> list[Cited] | str:
+        """Return the effects of a name, or of a selection in words; or a number that is no effect, as text.
 
-    def select(self, asked: Selection) -> list[Cited]:
-        """Return the effects of a selection."""
-        if asked.claim:
-            rows = [
-                row
-                for row in self.decided.rows[asked.claim]
-                if (asked.model is None or row.row["model"] in asked.model)
-                and (asked.ratio is None or row.row["ratio"] in asked.ratio)
-            ]
-            if not rows:
-                raise HfpruneError(f"no row of the claim {asked.claim} is on {asked.model} at {asked.ratio}")
-            return rows
-        if asked.joint:
-            found = self._joint[asked.joint]
-            study = self.sources.joints[asked.joint].studies[0]
-            named = found.assign(model=found["model"].replace(self.studies.models))
-            return self.studies.select(asked, named, study)
-        assert asked.study is not None
-        return self.studies.select(asked, self.studies.table(asked.study, "effects.csv"), asked.study)
+        Raises:
+            HfpruneError: there is no such name or source, or no row that is what the words say.
+        """
+        if said in self.named():
+            return self.named()[said]
+        return self.studies.column(said) if "/" in said else self.select(said)
+
+    def select(self, said: str) -> list[Cited]:
+        """Return the effects that words select."""
+        source, *words = said.split()
+        if source in self.decided.rows:
+            of_claim = self.decided.rows[source]
+            places = [(cited.row.model, cited.row.ratio) for cited in of_claim]
+            part, _ = chosen(words, pd.DataFrame(places, columns=["model", "ratio"]), source)
+            return [of_claim[place] for place in part.index]
+        if source in self.sources.joints:
+            rows, study = self.studies.named(self._joint[source]), self.sources.joints[source].studies[0]
+        elif source in self.studies.names:
+            rows, study = self.studies.effects(source), source
+        else:
+            names = self.sources.numbers.effects
+            known = [*names, *self.decided.rows, *self.sources.joints, *self.studies.names]
+            raise HfpruneError(f"no number, study or claim {source!r}{nearest(source, known, '')}")
+        part, turned = chosen(words, rows, source)
+        return self.studies.cited(part, study, turned=turned)
+
+    def _sources(self) -> set[str]:
+        """Return the studies, joint analyses and claims whose numbers stand in the text."""
+        effects = self.sources.numbers.effects
+        return {source_of(words) for said in self.used for words in effects.get(said, [said])}
+
+    def _studies(self, what: str) -> str:
+        """Return which studies were measured from a changed tree, or have something in common, as Markdown."""
+        cited = sorted((self._sources() | self.sources.studies) & {*self.studies.names})
+        if what == "changed":
+            return self.studies.changed(cited)
+        if what == "shared":
+            return shared.table({name: self.studies.results(name).study for name in cited})
+        raise HfpruneError(f"no studies {what!r}; known: changed, shared")
 
     def _figure(self, name: str) -> str:
         special = {"claims": self._claims, "published": self._published}
@@ -130,9 +148,9 @@ class Findings:
         """Return the effects that stand in the summary below those of a claim, by claim."""
         return {
             claim: [
-                replace(one, name=named(one.row["model"], one.row["ratio"])) for one in self.select(asked)
+                replace(cited, name=named(cited.row.model, cited.row.ratio)) for cited in self.select(said)
             ]
-            for claim, asked in self.sources.summary.items()
+            for claim, said in self.sources.summary.items()
         }
 
     def _panels(self, figure: FigureOf) -> Iterator[Panel]:
@@ -142,27 +160,27 @@ class Findings:
 
     def _selected(self, panel: PanelOf) -> dict[str, Effect]:
         forms = panel.names or ["{}"] * len(panel.rows)
-        found: dict[str, Effect] = {}
-        for form, asked in zip(forms, panel.rows, strict=True):
-            for one in self.select(asked):
-                if (name := form.format(one.name)) in found:
+        effects: dict[str, Effect] = {}
+        for form, said in zip(forms, panel.rows, strict=True):
+            for cited in self.select(said):
+                if (name := form.format(cited.name)) in effects:
                     raise HfpruneError(f"figures.yaml: {panel.title}: two rows are named {name!r}")
-                found[name] = one.effect
-        return found
+                effects[name] = cited.effect
+        return effects
 
     def _of_claim(self, panel: PanelOf) -> dict[str, Effect]:
         """Return the rows of a claim in several studies; ▸ marks those that decide."""
         assert panel.claim is not None
-        deciding = {(one.name, one.row["study"]): one for one in self.decided.rows[panel.claim]}
-        found = {}
+        deciding = {(cited.name, cited.study): cited for cited in self.decided.rows[panel.claim]}
+        effects = {}
         for study in panel.studies:
             for model in self.studies.models.values():
-                for row in self.decided.measured(panel.claim, study, model):
-                    name = named(model, row["ratio"])
-                    one = deciding.get((name, study)) or self.decided.cite(row, name)
-                    mark = "▸ " * ((name, study) in deciding)
-                    found[f"{mark}{name}, {study}{MARKS.get(one.verdict, '')}"] = one.effect
-        return found
+                for measured in self.decided.measured(panel.claim, study, model):
+                    at = measured.name, study
+                    cited = deciding.get(at, measured)
+                    mark = "▸ " * (at in deciding)
+                    effects[f"{mark}{cited.name}, {study}{MARKS.get(cited.verdict, '')}"] = cited.effect
+        return effects
 
     def _claims(self) -> tuple[str, list[Panel]]:
         """Return the deciding rows of all claims by what their effects are in, with the published ranges."""
@@ -170,13 +188,13 @@ class Findings:
         effects: dict[str, dict[str, Effect]] = {}
         ranges: dict[str, dict[str, tuple[float, float]]] = {}
         for claim in self.decided.paper.claims:
-            for one in self.decided.rows[claim.id]:
-                kind = "ratio" if claim.effect == "ratio" else str(one.row["label"])
-                unit = one.row["unit"] if isinstance(one.row["unit"], str) else ""
+            for cited in self.decided.rows[claim.id]:
+                assert cited.claim is not None
+                kind, unit = "ratio" if claim.effect == "ratio" else cited.claim.label, cited.claim.unit
                 title = "Pruned over dense model" if kind == "ratio" else kind + f", {unit}" * bool(unit)
                 titles[kind] = title + " (⊘ not testable)" * (unit == "points")
-                name = f"{claim.short}: {one.name}{MARKS.get(one.verdict, '')}"
-                effects.setdefault(kind, {})[name] = replace(one.effect, neutral=claim.neutral)
+                name = f"{claim.short}: {cited.name}{MARKS.get(cited.verdict, '')}"
+                effects.setdefault(kind, {})[name] = replace(cited.effect, neutral=claim.neutral)
                 if ends := self.decided.published(claim.id):
                     ranges.setdefault(kind, {})[name] = (ends[0], ends[-1])
         panels = [
@@ -190,17 +208,17 @@ class Findings:
         titles = {"none": "Published advantage, points, without recovery", "lora": "The same after LoRA"}
         effects: dict[str, dict[str, Effect]] = {kind: {} for kind in titles}
         ranges: dict[str, dict[str, tuple[float, float]]] = {kind: {} for kind in titles}
-        for row in advantages(self.paper).to_dict("records"):
-            name = f"{row['model']}, {percent(row['ratio'])}: over {row['over']}" + " ?" * bool(row["doubts"])
-            half, value = 1.96 * row["stderr"], row["advantage"]
-            effects[row["recovery"]][name] = Effect(value, value - half, value + half, "{:+.1f}")
-            ranges[row["recovery"]][name] = row["least"], row["most"]
+        for row in advantages(self.paper).itertuples():
+            name = f"{row.model}, {percent(row.ratio)}: over {row.over}" + " ?" * bool(row.doubts)
+            half, value = 1.96 * row.stderr, row.advantage
+            effects[row.recovery][name] = Effect(value, value - half, value + half, "{:+.1f}")
+            ranges[row.recovery][name] = row.least, row.most
         panels = [Panel(titles[kind], effects[kind], ranges[kind]) for kind in titles]
         return "Published advantages of entropy, and what leaving out one task makes of them", panels
 
     def _table(self, name: str) -> str:
         tables = self.sources.tables
-        made: dict[str, Callable[[], str]] = {
+        known: dict[str, Callable[[], str]] = {
             "claims": lambda: claims.table(self.decided),
             "speed": lambda: speed.table(self.studies, tables.speed),
             **{
@@ -208,12 +226,12 @@ class Findings:
                 for decision, studies in tables.candidates.items()
             },
         }
-        if name not in made:
-            raise HfpruneError(f"no table {name!r}{nearest(name, [*made])}")
-        return made[name]()
+        if name not in known:
+            raise HfpruneError(f"no table {name!r}{nearest(name, [*known])}")
+        return known[name]()
 
     def _candidates(self, studies: Sequence[str]) -> str:
-        several = [Evidence(self.studies.results / study) for study in studies]
+        several = [Evidence(self.studies.folder / study) for study in studies]
         return candidates.table(several, self.studies.models)
 
 

@@ -1,90 +1,33 @@
 """The files of `findings/` that say which numbers, claims, figures and joint analyses the page has."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from hfprune.settings import Listed, Name, Strict, load
 
 TABLES = "tables.yaml"
 Some = Annotated[list[str], Listed]
-SomeRatios = Annotated[list[float], Listed]
-SomeSizes = Annotated[list[int], Listed]
 
 
-# Columns that tell rows of a study's effects apart, and no claims.
-ROWS_OF_STUDIES = (
-    *("question", "calibration", "sequences", "method", "recovery", "against", "against_recovery"),
-    *("outcome", "task", "turned"),
-)
-
-
-class Selection(Strict):
-    """Rows of a table of effects: those whose columns have one of the given values. Nothing given: any value."""
-
-    study: Name | None = Field(default=None, description="a folder of results")
-    joint: Name | None = Field(default=None, description="in place of a study: an analysis of joint.yaml")
-    claim: Name | None = Field(
-        default=None, description="in place of both: a claim, in the studies that decide"
-    )
-    question: str = "reference"
-    model: Some | None = None
-    calibration: Some | None = None
-    sequences: SomeSizes | None = None
-    ratio: SomeRatios | None = None
-    method: Some | None = None
-    recovery: Some | None = None
-    against: Some | None = None
-    against_recovery: Some | None = None
-    outcome: Some | None = None
-    task: Some = Field(default=[""])
-    turned: bool = Field(
-        default=False, description="the sides in the other order, as entropy less the method"
-    )
-
-    @model_validator(mode="after")
-    def _one_source(self) -> "Selection":
-        if sum(source is not None for source in (self.study, self.joint, self.claim)) != 1:
-            raise ValueError("give one of study, joint and claim")
-        # Where a claim stands on a model and ratio, one row decides.
-        if self.claim and (more := self.model_fields_set & set(ROWS_OF_STUDIES)):
-            raise ValueError(f"a claim takes model and ratio alone, not {', '.join(sorted(more))}")
-        return self
-
-
-class Column(Strict):
-    """A number that is no effect: the mean of a column of a study's table, over some of its rows."""
-
-    study: Name
-    table: Literal["draws", "answers"]
-    column: str
-    form: str
-    scale: float = 1
-    where: dict[str, Any] = Field(description="values of the table's columns; null: where it is empty")
-
-
-class Number(Selection):
-    """One effect of the page, or several of one kind."""
-
-    bar: tuple[float, float] | None = Field(
-        default=None,
-        description="`meets` and `misses` tell whether a value is at most the first of these, with an interval "
-        "that ends below the second",
-    )
-
-
-def _several(given: Any) -> Any:
-    return given if isinstance(given, list) else [given]
+def source_of(said: str) -> str:
+    """Return the study, the joint analysis or the claim that words select rows of."""
+    return said.split()[0].partition("/")[0]
 
 
 class Numbers(Strict):
-    """`numbers.yaml`: the names of models on the page, and its numbers by the names in the text."""
+    """`numbers.yaml`: the names of models on the page, and numbers of the text that have names."""
 
     models: dict[Name, str]
     texts: dict[Name, str] = Field(description="names of texts, by the measures that read them")
-    effects: dict[Name, Annotated[list[Number], BeforeValidator(_several)]]
-    columns: dict[Name, Column]
+    effects: dict[Name, Some] = Field(description="selections in words, whose rows follow each other")
+    columns: dict[Name, str] = Field(description="forms of numbers that are no effects, by column")
+    bars: dict[Name, tuple[float, float]] = Field(
+        default={},
+        description="by the name of effects: `met` and `missed` tell whether a value is at most the first of "
+        "these, with an interval that ends below the second",
+    )
 
 
 class PanelOf(Strict):
@@ -93,7 +36,7 @@ class PanelOf(Strict):
     title: str
     claim: Name | None = Field(default=None, description="the rows of a claim in all of `studies`")
     studies: Some = Field(default=[])
-    rows: list[Selection] = Field(default=[], description="or selections, whose rows follow each other")
+    rows: Some = Field(default=[], description="or selections in words, whose rows follow each other")
     names: list[str] = Field(
         default=[], description="a form for the names of each selection, as `{} on code`"
     )
@@ -110,7 +53,7 @@ class Figures(Strict):
     """`figures.yaml`."""
 
     figures: dict[Name, FigureOf]
-    summary: dict[Name, Selection] = Field(
+    summary: dict[Name, str] = Field(
         default={}, description="by claim, effects at no ratio of the paper, drawn below the claim's own"
     )
 
@@ -178,3 +121,16 @@ class Sources:
         self.joints = load(Joints, folder / "joint.yaml").analyses
         self.tables = load(Tables, folder / TABLES)
         self.deciding = load(Deciding, folder / "declared.yaml").claims
+
+    @property
+    def studies(self) -> set[str]:
+        """The sources of tables and figures, the studies of joint analyses, and those that decide claims."""
+        panels = [panel for figure in self.figures.values() for panel in figure.panels]
+        several = [
+            *self.tables.candidates.values(),
+            *(at.values() for at in self.deciding.values()),
+            *(joint.studies for joint in self.joints.values()),
+            *(panel.studies for panel in panels),
+        ]
+        rows = {source_of(said) for panel in panels for said in panel.rows}
+        return rows | {self.tables.speed.study} | {study for studies in several for study in studies}

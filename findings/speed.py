@@ -3,6 +3,7 @@
 from findings.cited import Studies
 from findings.markdown import unpadded
 from findings.sources import SpeedOf
+from hfprune.report.tradeoff import tradeoff
 
 NUMBERS = {
     "prefill_speedup": "prefill",
@@ -14,9 +15,15 @@ NUMBERS = {
 
 def table(studies: Studies, asked: SpeedOf) -> str:
     """Return the table of one study, a row a model and method."""
-    rows = studies.table(asked.study, "tables/tradeoff.csv")
+    data = studies.results(asked.study)
+    rows = studies.named(tradeoff(data.levels, data.declared))
+    rows = rows[rows["method"].isin(asked.methods)]
     lines = [
-        [row["model"], studies.label(asked.study, row["method"]), *(f"{row[name]:.2f}" for name in NUMBERS)]
-        for row in rows[rows["method"].isin(asked.methods)].to_dict("records")
+        [
+            row.model,
+            studies.label(asked.study, row.method),
+            *(f"{getattr(row, name):.2f}" for name in NUMBERS),
+        ]
+        for row in rows.itertuples()
     ]
     return unpadded(lines, ["model", "method", *NUMBERS.values()])

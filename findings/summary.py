@@ -37,10 +37,10 @@ def summary(decided: Decided, beside: Mapping[str, Sequence[Cited]]) -> tuple[st
     return said, svg
 
 
-def _counted(axis: Axes, found: Counter[str]) -> None:
-    names = [verdict for verdict in VERDICTS if found[verdict]]
+def _counted(axis: Axes, counts: Counter[str]) -> None:
+    names = [verdict for verdict in VERDICTS if counts[verdict]]
     colours = [VERDICT_LOOKS[name].colour if name in VERDICT_LOOKS else OTHERS for name in names]
-    bars = axis.barh(range(len(names)), [found[name] for name in names], color=colours)
+    bars = axis.barh(range(len(names)), [counts[name] for name in names], color=colours)
     axis.bar_label(bars, padding=3)
     axis.set_yticks(range(len(names)), names)
     axis.invert_yaxis()

@@ -1,12 +1,13 @@
 """The text of the findings: Markdown in which numbers stand by their names, and words beside them are checked.
 
-`{name}` is the effect of this name with its interval. `{name.relative}` is its size as a share of the other
-side's own outcome; `value`, `size` (without its sign), `base`, `detectable`, `n` and `draws` are parts of its row.
-`{name: closer}` is the word, and fails where the effect does not say so (`findings.words`); of
-`{name: in three | 3 of 4 lower}` the first words are shown and the second asserted. `relative` and `size` have
-no sign and so need words, which assert it: `{name.relative: smaller}` is `0.9 % smaller`. A name of several
-effects takes words alone, or `{name.range}`, the smallest and the largest, and `{name.changes}`, of ratios by how
-much they differ from one.
+`{name}` is the effect of this name in `numbers.yaml` with its interval; in place of a name, words may select
+it, as `{table7-gemma js_distance entropy}` (`findings.selections`). `{name.relative}` is its size as a share
+of the other side's own outcome; `value`, `size` (without its sign), `base`, `detectable`, `n` and `draws` are
+parts of its row. `{name: closer}` is the word, and fails where the effect does not say so (`findings.words`);
+of `{name: in three | 3 of 4 lower}` the first words are shown and the second asserted. `relative` and `size`
+have no sign and so need words, which assert it: `{name.relative: smaller}` is `0.9 % smaller`. A name of
+several effects takes words alone, or `{name.range}`, the smallest and the largest, and `{name.changes}`, of
+ratios by how much they differ from one.
 `{{figure name}}` and `{{table name}}` are replaced by what they name.
 """
 
@@ -17,13 +18,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from findings.cited import Cited
+from findings.selections import remedy
 from findings.words import objection, wrong_sign
-from hfprune.errors import HfpruneError, nearest
+from hfprune.errors import HfpruneError
 
 # Parts that leave the sign out.
 UNSIGNED = ("relative", "size")
-_BLOCK = re.compile(r"\{\{(figure|table) ([\w-]+)\}\}")
-_NUMBER = re.compile(r"\{([\w-]+)(?:\.(\w+))?(?::\s*([^{}]+?))?\}")
+PARTS = *UNSIGNED, "value", "base", "detectable", "n", "draws", "count", "range", "changes"
+_BLOCK = re.compile(r"\{\{(figure|table|studies) ([\w-]+)\}\}")
+_NUMBER = re.compile(rf"(?<!\{{)\{{([^{{}}:]+?)(?:\.({'|'.join(PARTS)}))?(?::\s*([^{{}}]+?))?\}}(?!\}})")
 
 
 @dataclass
@@ -31,12 +34,10 @@ class Text:
     """A text with the numbers and blocks that its names mean, and what it has used of them."""
 
     path: Path
-    cited: Mapping[str, Sequence[Cited]]
-    plain: Mapping[str, str]
-    """Numbers that are no effects, as text."""
+    number: Callable[[str], Sequence[Cited] | str]
+    """Finds effects by a name or by words; or a number that is no effect, as text."""
     blocks: Mapping[str, Callable[[str], str]]
-    """Makes a figure or a table by its name, as Markdown."""
-    bars: Mapping[str, tuple[float, float] | None] = field(default_factory=dict)
+    """Makes a figure, a table or a list of studies by its name, as Markdown."""
     used: set[str] = field(default_factory=set)
     """The names of numbers in the text, and of blocks as `figure name`."""
 
@@ -50,39 +51,36 @@ class Text:
         """
         lines = self.path.read_text(encoding="utf-8").splitlines()
         # Numbers of all lines first: a block may hold braces of its own.
-        numbered = self._each(lines, lambda line: _NUMBER.sub(self._number, line))
+        numbered = self._changed(lines, lambda line: _NUMBER.sub(self._number, line))
         self.used |= {f"{it[1]} {it[2]}" for line in numbered for it in _BLOCK.finditer(line)}
         check(self.used)
-        made = self._each(numbered, lambda line: _BLOCK.sub(lambda it: self.blocks[it[1]](it[2]), line))
-        return "\n".join(made) + "\n"
+        page = self._changed(numbered, lambda line: _BLOCK.sub(lambda it: self.blocks[it[1]](it[2]), line))
+        return "\n".join(page) + "\n"
 
-    def _each(self, lines: Sequence[str], change: Callable[[str], str]) -> list[str]:
-        """Return all lines changed, or raise what is wrong with any, each by its number."""
-        found, wrong = [], []
+    def _changed(self, lines: Sequence[str], change: Callable[[str], str]) -> list[str]:
+        """Return all lines changed, or raise what is wrong with any of them, by its number."""
+        changed, wrong = [], []
         for number, line in enumerate(lines, 1):
             try:
-                found.append(change(line))
+                changed.append(change(line))
             except HfpruneError as error:
                 wrong.append(f"{self.path}:{number}: {error}")
         if wrong:
             raise HfpruneError("\n".join(wrong))
-        return found
+        return changed
 
     def _number(self, match: re.Match[str]) -> str:
         name, part, phrase = match.groups()
         self.used.add(name)
-        if name in self.plain:
+        cited = self.number(name)
+        if isinstance(cited, str):
             if part or phrase:
                 raise HfpruneError(f"{name} is a number without parts, and words assert nothing of it")
-            return self.plain[name]
-        if name not in self.cited:
-            raise HfpruneError(f"no number {name!r}{nearest(name, [*self.cited, *self.plain])}")
-        cited = self.cited[name]
-        for one in cited:
-            if one.effect.known and not one.effect.low <= one.effect.value <= one.effect.high:
-                raise HfpruneError(
-                    f"{name}: {one.name} is {one.effect}, which its own interval does not hold"
-                )
+            return cited
+        for row in cited:
+            effect = row.effect
+            if effect.known and not effect.low <= effect.value <= effect.high:
+                raise HfpruneError(f"{name}: {row.name} is {effect}, which its own interval does not hold")
         shown, _, asserted = map(str.strip, (phrase or "").partition("|"))
         if part:
             number = _part(name, part, cited)
@@ -92,37 +90,37 @@ class Text:
                 raise HfpruneError(f"{name}.{part}: words assert nothing of it")
             return f"{number} {shown}".rstrip()
         if phrase:
-            if said := objection(asserted or shown, cited, self.bars.get(name)):
+            if said := objection(asserted or shown, cited):
                 raise HfpruneError(f"{name}: {said}")
             return shown
-        if len(cited) > 1:
-            raise HfpruneError(
-                f"{name} is {len(cited)} effects: {', '.join(one.name for one in cited)}; use one"
-            )
-        return str(cited[0].effect)
+        return str(_single(name, cited).effect)
+
+
+def _single(name: str, cited: Sequence[Cited]) -> Cited:
+    if len(cited) > 1:
+        names, add = "; ".join(row.name for row in cited), remedy([row.row for row in cited])
+        raise HfpruneError(f"{name} is {len(cited)} effects: {names}{add}")
+    return cited[0]
 
 
 def _part(name: str, part: str, cited: Sequence[Cited]) -> str:
     if part == "range":
-        ends = min(cited, key=lambda one: one.effect.value), max(cited, key=lambda one: one.effect.value)
-        return " to ".join(dict.fromkeys(end.effect.texts[0] for end in ends))
+        ordered = sorted(cited, key=lambda row: row.effect.value)
+        return " to ".join(dict.fromkeys(row.effect.texts[0] for row in (ordered[0], ordered[-1])))
     if part == "changes":
-        sizes = sorted(abs(one.effect.value - 1) for one in cited)
+        sizes = sorted(abs(row.effect.value - 1) for row in cited)
         return " to ".join(dict.fromkeys(f"{100 * size:.0f}" for size in (sizes[0], sizes[-1]))) + " %"
     if part == "count":
         return str(len(cited))
-    if len(cited) > 1:
-        raise HfpruneError(f"{name}.{part}: {name} is {len(cited)} effects; use one")
-    effect, row = cited[0].effect, cited[0].row
-    if part in row and not math.isfinite(float(row[part])):
-        raise HfpruneError(f"{name}.{part}: is not known")
+    cited_row = _single(name, cited)
+    effect, row = cited_row.effect, cited_row.row
     if part == "relative":
-        return f"{100 * abs(effect.value / float(row['base'])):.1f} %"
+        return f"{100 * abs(effect.value / row.base):.1f} %"
     if part == "value":
         return effect.texts[0]
     if part == "size":
         return effect.texts[0].lstrip("+−")
-    if part in ("base", "detectable", "n", "draws"):
-        return f"{float(row[part]):.3g}"
-    parts = "relative, value, size, base, detectable, n, draws, count, range or changes"
-    raise HfpruneError(f"{name}.{part}: unknown part; give {parts}")
+    number = float(getattr(row, part))  # base, detectable, n or draws
+    if not math.isfinite(number):
+        raise HfpruneError(f"{name}.{part}: is not known")
+    return f"{number:.3g}"

@@ -20,21 +20,22 @@ _KNOWN = sorted([*DIRECTIONS, *VERDICTS, *BARS], key=len, reverse=True)
 _WORD = re.compile(rf"\b({'|'.join(map(re.escape, _KNOWN))})\b")
 
 
-def objection(phrase: str, cited: Sequence[Cited], bar: tuple[float, float] | None) -> str:
+def objection(phrase: str, cited: Sequence[Cited]) -> str:
     """Return why a phrase is not what the effects say, or "" where it is.
 
     The phrase has one word of `DIRECTIONS`, a verdict, or a word of `BARS`. It is asserted of every effect, or
     with `3 of 4` or `3` of exactly so many. A direction holds where the whole interval lies on that side, also
     after Holm's correction where the effect has a family; with `leaning`, where it does before it alone.
     """
-    found = _WORD.search(phrase)
-    if not found:
+    asserted = _WORD.search(phrase)
+    if not asserted:
         return f"{phrase!r} asserts nothing; the words are {', '.join(_KNOWN)}"
-    word, leaning = found[1], bool(LEANING.search(phrase)) and found[1] in DIRECTIONS
+    word = asserted[1]
+    leaning = bool(LEANING.search(phrase)) and word in DIRECTIONS
     rest = phrase.replace(word, " ", 1)
-    holds = [_holds(word, one, bar, leaning=leaning) for one in cited]
+    holds = [_holds(word, row, leaning=leaning) for row in cited]
     count = COUNT.search(rest)
-    wrong = [one for one, right in zip(cited, holds, strict=True) if not right]
+    wrong = [row for row, right in zip(cited, holds, strict=True) if not right]
     if count is None:
         return f"{phrase!r}, but {_shown(wrong[0])}" if wrong else ""
     of = int(count[2] or len(cited))
@@ -46,8 +47,8 @@ def objection(phrase: str, cited: Sequence[Cited], bar: tuple[float, float] | No
 
 def wrong_sign(phrase: str, cited: Cited) -> str:
     """Return why a phrase does not name the side of a value, whatever its interval, or "" where it does."""
-    found = _WORD.search(phrase)
-    side = DIRECTIONS.get(found[1], 0) if found else 0
+    asserted = _WORD.search(phrase)
+    side = DIRECTIONS.get(asserted[1], 0) if asserted else 0
     if not side:
         return "a number without its sign needs a word for it, as `{name.relative: smaller}`"
     if side * (cited.effect.value - cited.effect.neutral) > 0:
@@ -55,8 +56,8 @@ def wrong_sign(phrase: str, cited: Cited) -> str:
     return f"{phrase!r}, but {cited.name} is {cited.effect}"
 
 
-def _holds(word: str, cited: Cited, bar: tuple[float, float] | None, *, leaning: bool) -> bool:
-    effect = cited.effect
+def _holds(word: str, cited: Cited, *, leaning: bool) -> bool:
+    effect, bar = cited.effect, cited.bar
     if word in BARS:
         met = bar is not None and effect.value <= bar[0] and effect.high < bar[1]
         return bar is not None and met == BARS[word]

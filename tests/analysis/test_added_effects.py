@@ -1,13 +1,16 @@
 """A statistical test of one's own: a file beside ours, and its name in a study."""
 
 import importlib
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from committed import results_of
+from smoke import ROOT
 from synthetic import PAPER, Study, evidence, gather
 
 import hfprune.effects.added
@@ -18,43 +21,16 @@ from hfprune.effects.added.correlations import Correlations
 from hfprune.effects.added.losses import Losses
 from hfprune.effects.added.training import Training
 from hfprune.errors import HfpruneError
+from hfprune.report.table_files import write_tables
+from hfprune.results.effect_rows import read_effects
 from hfprune.results.evidence import Evidence
 from hfprune.settings import validate
 from hfprune.stages.effects import MakeEffects
 from hfprune.study.added_effects import ADDED, AddedEffects
 from hfprune.study.study import Study as Config
 
-SIGNS = '''"""On how many items a method is better than its reference."""
-
-from scipy.stats import binomtest
-
-from hfprune.effects.comparisons import ComparedBy, comparisons
-from hfprune.statistics.estimates import estimate
-from hfprune.study.added_effects import AddedEffects
-
-
-class Signs(AddedEffects):
-    """The sign test."""
-
-    question = "signs"
-    form = "{:.2f}"
-    needs = "perplexity"
-
-    def rows(self, evidence):
-        """Yield the share of items, of every method against entropy."""
-        text = [outcome for outcome in ComparedBy.first_of(evidence) if outcome.name == "perplexity_ratio"]
-        for compared in comparisons(evidence, text):
-            left, right = ("magnitude", "none"), ("entropy", "none")
-            gaps = compared.difference(left, right).tasks
-            won = int(sum((gap < 0).sum() for gap in gaps.values()))
-            n = int(sum(gap.size for gap in gaps.values()))
-            ends = binomtest(won, n).proportion_ci()
-            share = {"value": won / n, "low": ends.low, "high": ends.high, "n": n}
-            yield compared.row(
-                self.question, left, right, estimate(compared.difference(left, right)), covers="items",
-                **share, neutral=0.5, better="higher", form=self.form,
-            )
-'''
+DOCS = (ROOT / "docs/add-a-test.md").read_text()
+[SIGNS] = re.findall(r"`hfprune/effects/added/signs\.py`:\n\n```python\n(.*?)```", DOCS, re.DOTALL)
 
 
 def forget() -> None:
@@ -76,18 +52,35 @@ def signs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     forget()
 
 
-def test_a_test_of_ones_own_is_a_file_and_a_line_of_a_study(signs: None, tmp_path: Path) -> None:
-    study = Study(tmp_path, methods=["entropy", "magnitude"], ratios=[0.2])
+def test_the_documented_test_joins_the_effects_and_their_table(signs: None, tmp_path: Path) -> None:
+    study = Study(tmp_path, methods=["entropy", "cross_entropy", "magnitude"], ratios=[0.2])
     losses = {DENSE: [3.0] * 8, "entropy": [4.0] * 8, "magnitude": [3.5] * 2 + [5.0] * 6}
+    losses["cross_entropy"] = [3.5] * 8
     for method, own in losses.items():
         items = pd.DataFrame({"item": range(8), "nll": own})
         study.result(
             method, 0.2 * (method != DENSE), "perplexity", "text", Value("perplexity", 9.0), items=items
         )
-    gather(study.config().model_copy(update={"effects": ["signs"]}), tmp_path)
+    asked = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", DOCS, re.DOTALL)[0])
+    gather(validate(Config, study.config().model_dump(mode="json") | asked, "study"), tmp_path)
     MakeEffects(results=tmp_path, claims=PAPER / "claims.yaml").run()
-    [row] = pd.read_csv(tmp_path / "effects.csv").query("question == 'signs'").to_dict("records")
-    assert (row["value"], row["n"], row["neutral"]) == (0.25, 8, 0.5)
+    rows = read_effects(tmp_path / "effects.csv").query("question == 'signs'").set_index("method")
+    assert rows["value"].to_dict() == {"cross_entropy": 1, "magnitude": 0.25}
+    assert {*rows["n"]} == {8} and {*rows["neutral"]} == {0.5}
+    # Of eight signs alike, by arithmetic; Holm's method takes the smaller of two twice.
+    assert rows.loc["cross_entropy", ["p", "holm"]].tolist() == [2 / 2**8, 4 / 2**8]
+    assert rows.loc["magnitude", "p"] == pytest.approx(2 * (1 + 8 + 28) / 2**8)
+    write_tables(tmp_path, PAPER, tmp_path / "tables", ["added"])
+    text = (tmp_path / "tables/added.md").read_text()
+    lines = [
+        [cell.strip() for cell in line.strip("| ").split("|")]
+        for line in text.splitlines()
+        if "signs" in line
+    ]
+    said = {line[2]: line[5:] for line in lines}
+    assert said["Cross-entropy"] == ["1.00 (0.63 to 1.00)*", "0.5", "items", "8"]
+    assert said["Magnitude"][0] == "0.25 (0.03 to 0.65)"
+    assert {line[3] for line in lines} == {"Entropy"}
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,14 @@ from findings.__main__ import main
 from findings.cited import Cited
 from findings.joint import analysed, joined
 from findings.page import Findings
-from findings.sources import Joint, Selection
+from findings.shared import Use, groups
+from findings.sources import Joint
 from findings.text import Text
 from findings.words import objection
+from hfprune.effects.verdicts import ClaimRow
 from hfprune.errors import HfpruneError
 from hfprune.results.effect import Effect
-from hfprune.results.effect_rows import read_effects
+from hfprune.results.effect_rows import EffectRow, read_effects
 from hfprune.statistics.estimates import holm
 from hfprune.statistics.outcomes import Draw
 
@@ -51,7 +54,7 @@ def analysed_once() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def made() -> Findings:
+def findings() -> Findings:
     """The page of what git has, whatever a run has written since."""
     return Findings(ROOT / "findings", committed() / "results", ROOT / "paper")
 
@@ -73,9 +76,9 @@ def letters(svg: str) -> list[str]:
     return [text for text in re.findall(r">([^<>]+)</text>", svg) if not NUMBER.fullmatch(text.strip())]
 
 
-def test_the_page_and_its_figures_are_what_the_text_makes_of_the_results(made: Findings) -> None:
+def test_the_page_and_its_figures_are_what_the_text_makes_of_the_results(findings: Findings) -> None:
     """So that a number or a word changed by hand is found; `snakemake findings` makes them again."""
-    page, files = made.made()
+    page, files = findings.rendered()
     assert page == TEXT
     assert {path.name for path in FILES.iterdir()} == files.keys()
     for name, text in files.items():
@@ -131,7 +134,7 @@ def test_each_claim_has_one_row_and_its_verdict_knows_its_family() -> None:
     assert {row["verdict"] for row in arithmetic} == {"true by arithmetic"}
 
 
-def test_the_joint_analysis_is_of_the_draws_of_all_and_the_items_of_both(made: Findings) -> None:
+def test_the_joint_analysis_is_of_the_draws_of_all_and_the_items_of_both(findings: Findings) -> None:
     """Accuracy without BoolQ, of entropy less the tuned dense model, recomputed from the items alone."""
     outcomes = []
     for study in ("headline", "recovery-before"):
@@ -151,23 +154,36 @@ def test_the_joint_analysis_is_of_the_draws_of_all_and_the_items_of_both(made: F
     together = pd.concat(outcomes, axis=1, join="inner")
     assert together.shape[1] == 6 and together.notna().all(axis=None)
     value = 100 * together.mean(axis=1).groupby("task").mean().mean()
-    (cited,) = made.select(made.sources.numbers.effects["tuned_joint"][0])
+    (cited,) = findings.number("tuned_joint")
     assert cited.effect.value == pytest.approx(value)
-    assert (cited.row["draws"], cited.row["n"]) == (6, len(together))
+    assert (cited.row.draws, cited.row.n) == (6, len(together))
 
 
 def test_draws_of_several_studies_share_the_items_that_all_have() -> None:
     first = {Draw(draw): {"a": pd.Series([1.0, 2.0, 3.0], pd.Index([5, 7, 9]))} for draw in (0, 1)}
     second = {Draw(2): {"a": pd.Series([4.0, 6.0], pd.Index([9, 5]))}}
-    found = joined([first, second])
-    assert [*found] == [Draw(0), Draw(1), Draw(2)]
-    assert [items["a"].tolist() for items in found.values()] == [[1, 3], [1, 3], [6, 4]]
+    together = joined([first, second])
+    assert [*together] == [Draw(0), Draw(1), Draw(2)]
+    assert [items["a"].tolist() for items in together.values()] == [[1, 3], [1, 3], [6, 4]]
+
+
+ROW = EffectRow(
+    "reference", "m", "wikipedia", 64, 0.2, "a", "none", "b", "none", "points", "zeroshot", "points"
+)
 
 
 def cited(
-    value: float, low: float, high: float, holm: float = np.nan, verdict: str = "", name: str = "x"
+    value: float,
+    low: float,
+    high: float,
+    holm: float = np.nan,
+    verdict: str = "",
+    name: str = "x",
+    bar: tuple[float, float] | None = None,
 ) -> Cited:
-    return Cited(name, Effect(value, low, high, holm=holm), {"verdict": verdict})
+    row = ROW._replace(value=value, low=low, high=high, holm=holm)
+    claim = ClaimRow("c", "m", "", "wikipedia", 64, 0.2, "points", verdict=verdict) if verdict else None
+    return Cited(name, Effect(value, low, high, holm=holm), row, claim, bar=bar)
 
 
 SURE, BEFORE, NONE = cited(-0.3, -0.4, -0.2, 0.01), cited(0.3, 0.1, 0.5, 0.2), cited(0.1, -0.1, 0.3, 1.0)
@@ -197,13 +213,14 @@ SURE, BEFORE, NONE = cited(-0.3, -0.4, -0.2, 0.01), cited(0.3, 0.1, 0.5, 0.2), c
     ],
 )
 def test_a_word_is_an_assertion(phrase: str, effects: list[Cited], right: bool) -> None:
-    assert bool(objection(phrase, effects, None)) != right
+    assert bool(objection(phrase, effects)) != right
 
 
 def test_a_bar_is_met_or_missed() -> None:
-    met, wide, missed = cited(0.43, 0.4, 0.46), cited(0.45, 0.3, 0.7), cited(0.54, 0.5, 0.6)
-    assert not objection("met in 1 of 3", [met, wide, missed], (0.5, 2 / 3))
-    assert objection("missed", [met], (0.5, 2 / 3)) and "asserts nothing" in objection("nice", [met], None)
+    intervals = (0.43, 0.4, 0.46), (0.45, 0.3, 0.7), (0.54, 0.5, 0.6)
+    met, wide, missed = (cited(*interval, bar=(0.5, 2 / 3)) for interval in intervals)
+    assert not objection("met in 1 of 3", [met, wide, missed])
+    assert objection("missed", [met]) and "asserts nothing" in objection("nice", [met])
 
 
 def test_a_changed_sign_fails_with_the_sentence(tmp_path: Path) -> None:
@@ -219,8 +236,9 @@ def test_a_changed_sign_fails_with_the_sentence(tmp_path: Path) -> None:
     rows.loc[wrong, ["value", "low", "high"]] = -rows.loc[wrong, ["value", "high", "low"]].to_numpy()
     rows.to_csv(path, index=False)
     said = failure(ROOT / "findings", results)
-    number = next(i for i, line in enumerate(text_lines(), 1) if "{poor: farther}" in line)
-    assert f"findings.md:{number}: poor: 'farther', but magnitude is −0.149 (−0.161 to −0.138)" in said
+    number = next(i for i, line in enumerate(text_lines(), 1) if "random: farther}" in line)
+    poor = "larger js_distance magnitude random"
+    assert f"findings.md:{number}: {poor}: 'farther', but magnitude is −0.149 (−0.161 to −0.138)" in said
 
 
 def test_a_mistake_is_one_line_of_the_command_and_writes_nothing(
@@ -235,7 +253,9 @@ def test_a_mistake_is_one_line_of_the_command_and_writes_nothing(
     with pytest.raises(SystemExit) as end:
         main()
     said = str(end.value.code)
-    assert said.startswith("python -m findings: error: findings/findings.md:1: no number 'unknown'")
+    assert said.startswith(
+        "python -m findings: error: findings/findings.md:1: no number, study or claim 'unknown'"
+    )
     assert "\n" not in said
     assert not (tmp_path / "docs").exists()
 
@@ -246,33 +266,60 @@ def text_lines() -> list[str]:
 
 # On several lines of the text.
 TEXT_MISTAKES = [
-    ("{magnitude.size:", "{magnitud.size:", "no number 'magnitud'; did you mean 'magnitude'?"),
+    ("{js_c4_gemma.relative:", "{js_c4_gema.relative:", "'js_c4_gema'; did you mean 'js_c4_gemma'?"),
+    (
+        "{by-layer js_distance first_ten",
+        "{by-layer js_distance firs_ten",
+        "'firs_ten'; did you mean 'first_ten'?",
+    ),
+    ("{larger js_distance magnitude.", "{largr js_distance magnitude.", "'largr'; did you mean 'larger'?"),
     ("{js_smollm2_20.relative: smaller}", "{js_smollm2_20.relative: larger}", "'larger', but SmolLM2"),
     ("three of four | 3 of 4", "four of four | 4 of 4", "but 3 of 4"),
-    ("{boolq_dense}", "{boolq_dense: lower}", "words assert nothing of it"),
+    ("smollm2 boolq lora dense}", "smollm2 boolq lora dense: lower}", "words assert nothing of it"),
+    (
+        "{table7-before/draws.again 20%",
+        "{table7-before/draws.agan 20%",
+        "'draws.agan'; did you mean 'draws.again'?",
+    ),
+    (
+        "{higher-jaccard qwen-1.5b:",
+        "{higher-jaccard qwen-1.5b entropy:",
+        "no row of higher-jaccard is 'entropy'",
+    ),
 ]
 # A declared analysis that the page does not report.
-JOINT = r"\{(tuned_joint|sdmprune_joint|taylor_joint|joint_others)[^}]*\}"
+JOINT = r"\{(tuned_joint|headline-and-recovery)[^}]*\}"
 MISTAKES = [
     # A number without its sign, and no word for the side of it.
-    ("findings.md", "{magnitude.size: | farther}", "{magnitude.size}", "needs a word for it"),
+    ("findings.md", "magnitude.size: | farther}", "magnitude.size}", "needs a word for it"),
     ("findings.md", JOINT, "", "is not reported"),
     ("findings.md", "{{figure tuned}}", "", "'figure tuned' is declared, and not used"),
     (
         "numbers.yaml",
         "effects:\n",
-        "effects:\n  more: {claim: higher-jaccard}\n",
+        "effects:\n  more: higher-jaccard\n",
         "'more' is declared, and not",
     ),
     ("figures.yaml", "summary:\n  lower-js", "summary:\n  lowr-js", "mean 'lower-js-distance'?"),
+    ("numbers.yaml", "higher-jaccard qwen\n", "higher-jaccard lora\n", "no row of higher-jaccard is 'lora'"),
     (
         "numbers.yaml",
-        "{claim: higher-jaccard, model: Qwen}",
-        "{claim: higher-jaccard, turned: true}",
-        "not turned",
+        "against distillation",
+        "against distilation",
+        "distilled_small: no row of table7-before is 'dist",
     ),
-    ("numbers.yaml", "method: magnitude, ", "method: magnitud, ", "no row of larger is method ['magnitud']"),
-    ("numbers.yaml", "{study: larger, method: random,", "{study: largr, method: random,", "mean 'larger'?"),
+    (
+        "numbers.yaml",
+        "headline dense",
+        "headlin dense",
+        "no number, study or claim 'headlin'; did you mean 'headline'?",
+    ),
+    (
+        "figures.yaml",
+        "mechanism-before js_distance entropy\n",
+        "mechanism-before js_distanc entropy\n",
+        "mean 'js_distance'?",
+    ),
     (
         "declared.yaml",
         "above-dense: {SmolLM2: headline",
@@ -288,7 +335,7 @@ MISTAKES = [
 def failure(texts: Path, results: Path) -> str:
     """Return what is wrong with a page."""
     with pytest.raises(HfpruneError) as error:
-        Findings(texts, results, ROOT / "paper").made()
+        Findings(texts, results, ROOT / "paper").rendered()
     return str(error.value)
 
 
@@ -322,14 +369,15 @@ def test_all_mistakes_of_the_text_are_told_at_once(tmp_path: Path) -> None:
 
 def test_a_name_of_several_effects_takes_words_alone(tmp_path: Path) -> None:
     (tmp_path / "text.md").write_text("It is {a}.\n")
-    text = Text(tmp_path / "text.md", {"a": [SURE, NONE]}, {}, {})
-    with pytest.raises(Exception, match=r"text\.md:1: a is 2 effects: x, x; use one"):
+    both = [SURE, replace(NONE, row=ROW._replace(ratio=0.3))]
+    text = Text(tmp_path / "text.md", lambda _: both, {})
+    with pytest.raises(Exception, match=r"text\.md:1: a is 2 effects: x; x; add 20% or 30%"):
         text.rendered()
 
 
 def test_a_line_may_hold_a_block_beside_numbers(tmp_path: Path) -> None:
     (tmp_path / "text.md").write_text("{n} before, {{table x}} and {n} after\n")
-    text = Text(tmp_path / "text.md", {}, {"n": "7"}, {"table": lambda name: f"[{name} {{n}}]"})
+    text = Text(tmp_path / "text.md", lambda _: "7", {"table": lambda name: f"[{name} {{n}}]"})
     assert text.rendered() == "7 before, [x {n}] and 7 after\n"
 
 
@@ -367,21 +415,94 @@ def test_accuracies_above_a_constant_answer_by_hand() -> None:
     assert len(above) == 7 and notes
 
 
-def test_a_turned_effect_is_relative_to_the_method(made: Findings) -> None:
+def test_a_turned_effect_is_relative_to_the_method(findings: Findings) -> None:
     """How far entropy's distance on Gemma is below cross-entropy's, as a share of the latter, from the items."""
     of = [("measure", "=", "fidelity"), ("ratio", "=", 0.08)]
     items = pd.read_parquet(results_of("table7-gemma") / "items.parquet", filters=of)
     means = items.groupby("method")["js_distance"].mean()
     share = 100 * (1 - means["entropy"] / means["cross_entropy"])
     assert f"{share:.1f} % on Gemma" in TEXT.partition("![")[0]
-    (cited,) = made.select(made.sources.numbers.effects["js_gemma"][0])
-    assert cited.row["base"] == pytest.approx(means["cross_entropy"], rel=1e-5)
+    (cited,) = findings.number("table7-gemma js_distance entropy against cross_entropy")
+    assert cited.row.base == pytest.approx(means["cross_entropy"], rel=1e-5)
 
 
-def test_a_turned_ratio_is_relative_to_the_method_too(made: Findings) -> None:
+def test_a_turned_ratio_is_relative_to_the_method_too(findings: Findings) -> None:
     """The method's own perplexity is the same beside entropy's and beside the dense model's."""
-    asked = {"study": "candidates-larger", "recovery": "linear", "method": "fisher"}
-    (turned,) = made.select(Selection(**asked, outcome="perplexity_ratio", turned=True))
-    (dense,) = made.select(Selection(**asked, outcome="perplexity_ratio", question="dense"))
-    own = dense.row["base"] * dense.effect.value
-    assert turned.row["base"] == pytest.approx(own, rel=1e-4) and turned.row["base"] != dense.row["base"]
+    (turned,) = findings.select("candidates-larger perplexity_ratio entropy linear against fisher")
+    (dense,) = findings.select("candidates-larger dense perplexity_ratio fisher linear")
+    own = dense.row.base * dense.effect.value
+    assert turned.row.base == pytest.approx(own, rel=1e-4) and turned.row.base != dense.row.base
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            "table7-before js_distance entropy against cross_entropy",
+            "is 2 effects: 20 %; 30 %; add 20% or 30%",
+        ),
+        (
+            "table7-gemma entropy against cross_entropy",
+            "are 'JS distance'; add js_distance or top15_jaccard or ",
+        ),
+        (
+            "mechanism-before js_distance entropy",
+            "; add against cross_entropy or against cross_entropy_drawn or ",
+        ),
+        ("recovery-kl 20% bpb cross_entropy none against lora", "no row of recovery-kl is"),
+        # Two methods are no comparison of the two, and no silent change of the sides.
+        (
+            "table7-gemma js_distance entropy cross_entropy",
+            "no row of table7-gemma is 'js_distance entropy cross",
+        ),
+        ("recovery-kl fidelity cross_entropy against dense", "is 'fidelity'"),
+        ("mechanism-before js_distance cross_entropy against fisher", "; add the question pair"),
+    ],
+)
+def test_words_that_leave_a_choice_say_what_to_add(
+    words: str, message: str, findings: Findings, tmp_path: Path
+) -> None:
+    (tmp_path / "text.md").write_text(f"It is {{{words}}}.\n")
+    with pytest.raises(HfpruneError, match=re.escape("text.md:1: ")) as error:
+        Text(tmp_path / "text.md", findings.number, {}).rendered()
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_words_select_the_row_of_the_table_whichever_side_stands_first(findings: Findings) -> None:
+    """Read without any code of this suite: the table has cross-entropy less entropy."""
+    rows = rows_of(results_of("table7-gemma") / "effects.csv")
+    (row,) = (row for row in rows if (row["method"], row["outcome"]) == ("cross_entropy", "js_distance"))
+    value, low, high = (float(row[name]) for name in ("value", "low", "high"))
+    (straight,) = findings.number("table7-gemma gemma 8% js_distance cross_entropy")
+    (turned,) = findings.number("table7-gemma gemma 8% js_distance entropy against cross_entropy")
+    for cited, ends in ((straight, (value, low, high)), (turned, (-value, -high, -low))):
+        assert (cited.effect.value, cited.effect.low, cited.effect.high) == ends
+        assert (cited.row.value, cited.row.low, cited.row.high) == ends
+    assert straight.row.base == float(row["base"]) and (turned.row.method, turned.row.against) == (
+        "entropy",
+        "cross_entropy",
+    )
+
+
+def test_studies_with_something_in_common_are_named_together() -> None:
+    """Parts of a file that overlap, and draws of one sample; a group within another is not told apart."""
+    draws = [Use("samples", "s", draw, draw + 1) for draw in range(3)]
+    used = {
+        "a": [Use("texts", "f", 0, 10), *draws],
+        "b": [Use("texts", "f", 5, 20), *draws[1:]],
+        "c": [Use("texts", "f", 15, 30), draws[2]],
+        "d": [Use("texts", "g", 5, 10), Use("samples", "t", 2, 3)],
+    }
+    several = {"a", "b"}, {"b", "c"}, {"a", "b", "c"}
+    whats = ["texts"], ["texts"], ["samples"]
+    assert groups(used) == dict(zip(map(frozenset, several), whats, strict=True))
+
+
+def test_the_page_says_which_studies_read_the_same() -> None:
+    """Two of one calibration, some of the same training pairs, and one with samples of its own."""
+    rows = [line.strip("| ").split(" | ") for line in TEXT.splitlines() if line.startswith("| ")]
+    shared = [(what, {*re.findall("`(.+?)`", names)}) for what, *more in rows for names in more]
+    assert ("calibration samples, documents of the calibration", {"domains", "methods"}) in shared
+    assert any(what == "training pairs" and {"headline", "recovery-long"} <= names for what, names in shared)
+    samples = [names for what, names in shared if "calibration samples" in what]
+    assert samples and not any({"table7-before", "dose-before"} <= names for names in samples)

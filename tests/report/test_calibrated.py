@@ -53,10 +53,10 @@ def test_a_figure_names_each_text_with_our_models_alone(name: str, data: Results
 
 
 def test_what_the_study_has_not_measured_is_all_that_is_not_asked_for_here(data: Results) -> None:
-    """So that a new table or figure of such numbers is."""
+    """So that a new table or figure of such numbers is; `added` has each other text less the first."""
     tables = {name for name in publication_names("tables") if "Calibration" in headings(name, data)}
     figures = {name for name in publication_names("figures") if isinstance(made_figure(name, data), Figure)}
-    assert (tables, figures) == ({*TABLES}, {*FIGURES})
+    assert (tables, figures) == ({*TABLES, "added"}, {*FIGURES})
 
 
 def headings(name: str, data: Results) -> set[str]:

@@ -1,7 +1,7 @@
 # The page of findings, from the studies whose tables git holds: `snakemake findings`. Of the chosen study it takes what is there.
 FINDINGS_READ = sorted(
     str(file)
-    for kind in ("*.csv", "*.parquet", "study.yaml", "tables/*.csv")
+    for kind in ("*.csv", "*.parquet", "study.yaml")
     for file in Path("results").glob(f"*/{kind}")
     if not file.is_relative_to(RESULTS)
 )
@@ -17,9 +17,12 @@ rule findings:
         texts=sorted(map(str, Path("findings").glob("*.*"))),
         tables=FINDINGS_READ,
         paper=PAPER,
+        catalogue="config/assets.yaml",
+        studies=sorted(map(str, Path("config/studies").glob("*.yaml"))),
     output:
         # Kept where a sentence fails.
         page=update("docs/findings.md"),
+        listing=update("docs/studies.md"),
         figures=update(FINDINGS_DRAWN),
     log:
         "logs/findings.log",
