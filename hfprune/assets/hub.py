@@ -85,10 +85,10 @@ def _ask(source: HubSource, repo_type: RepoType, patterns: Sequence[str], **opti
 
     # Each of the client's retries is a warning or two; what it ends with is told in one line.
     logging.getLogger("huggingface_hub.utils._http").setLevel(logging.ERROR)
-    where: dict[str, Any] = {"repo_id": source.repo, "repo_type": repo_type, "revision": source.revision}
+    options |= {"repo_type": repo_type, "revision": source.revision}
     if source.files:
-        return [hf_hub_download(**where, filename=file, **options) for file in source.files]
-    return snapshot_download(**where, allow_patterns=list(patterns), **options)
+        return [hf_hub_download(source.repo, filename=file, **options) for file in source.files]
+    return snapshot_download(source.repo, allow_patterns=list(patterns), **options)
 
 
 def _check_hash(file: Path, source: HubSource) -> None:

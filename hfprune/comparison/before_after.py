@@ -11,13 +11,14 @@ import pandas as pd
 
 from hfprune.assets.known_tasks import CROWS, PRIMARY
 from hfprune.assets.models import WEIGHTS
-from hfprune.cells import DENSE
+from hfprune.cells import DENSE, Result
 from hfprune.cells.items import commonest, token_items
 from hfprune.cells.recovery import Recovery
 from hfprune.comparison.rows import SHARE, Kind, Row, difference, paired, share
 from hfprune.effects.effect import DIRECTIONS, Effect
 from hfprune.measurement import MEASURES
 from hfprune.results.declarations import Declarations
+from hfprune.runs import Provenance
 from hfprune.statistics.estimates import holm
 
 PRUNED, RECONSTRUCTED, RECOVERED = "pruned", "reconstructed", "recovered"
@@ -34,8 +35,7 @@ class Measured(NamedTuple):
     values: dict[str, float]
     n: int
     items: pd.DataFrame
-    made: dict[str, Any]
-    """Provenance."""
+    made: Provenance
 
 
 # Step, or `DENSE` → measure and task → what was found.
@@ -54,18 +54,18 @@ def spelt(task: str) -> str:
     return re.sub(r"-[0-9a-f]{12}$", "", task)
 
 
-def read_sides(results: Mapping[Path, dict[str, Any]]) -> Sides:
-    """Return results, by file as `read_result` reads them, by step in order; outcomes of items lie beside each."""
+def read_sides(results: Mapping[Path, Result]) -> Sides:
+    """Return results, by their files, by step in order; outcomes of items lie beside each."""
     found: Sides = {step: {} for step in (DENSE, PRUNED, RECONSTRUCTED, RECOVERED)}
     for path, result in results.items():
-        cell, file = result["cell"], path.with_suffix(".parquet")
-        is_dense = (cell["method"], cell["recovery"]) == (DENSE, Recovery.NONE)
-        step = DENSE if is_dense else step_of(Recovery(cell["recovery"]))
-        found[step][result["measure"], result["task"]] = Measured(
-            {value["metric"]: value["value"] for value in result["values"]},
-            max((value["n"] or 0 for value in result["values"]), default=0),
+        cell, file = result.cell, path.with_suffix(".parquet")
+        is_dense = (cell.method, cell.recovery) == (DENSE, Recovery.NONE)
+        step = DENSE if is_dense else step_of(cell.recovery)
+        found[step][result.measure, result.task] = Measured(
+            {value.metric: value.value for value in result.values},
+            max((value.n or 0 for value in result.values), default=0),
             pd.read_parquet(file) if file.is_file() else pd.DataFrame(),
-            result["provenance"],
+            result.provenance,
         )
     return {step: side for step, side in found.items() if side}
 

@@ -2,7 +2,6 @@
 
 from inspect import getsource
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import ModelCard
 
@@ -17,6 +16,7 @@ from hfprune.models.shape import own_sizes
 from hfprune.models.units import LISTS_OF_LAYERS, count_parameters
 from hfprune.provenance import recorded
 from hfprune.rounding import percent
+from hfprune.runs import Provenance
 from hfprune.settings import plain
 
 # Not among the weights, since some programs load every safetensors file that lies beside `config.json`.
@@ -42,9 +42,7 @@ tokenizer = transformers.AutoTokenizer.from_pretrained("THIS_FOLDER")
 Other engines take a padded export (`hfprune export --plain`)."""
 
 
-def save_card(
-    folder: Path, source: Path, made: dict[str, Any], comparison: BeforeAfter | None = None
-) -> None:
+def save_card(folder: Path, source: Path, made: Provenance, comparison: BeforeAfter | None = None) -> None:
     """Write the card into an export of the dense model in `source` that has all else; `made` is its provenance."""
     asset = read_asset(source)
     fetched = asset.get("entry", {}).get("source", {})
@@ -88,7 +86,7 @@ def _loading(folder: Path) -> str:
     return _COMPACT.format(function=function.strip())
 
 
-def _sizes(source: Path, made: dict[str, Any]) -> str:
+def _sizes(source: Path, made: Provenance) -> str:
     left, written, inputs = made["parameters"], made["parameters_on_disk"], made.get("inputs", {})
     total = count_parameters(load_skeleton(source)) if (source / "config.json").is_file() else 0
     said = [f"{left:,} parameters{f' of {total:,}, {percent(1 - left / total)} fewer' if total else ''}."]
@@ -101,7 +99,7 @@ def _sizes(source: Path, made: dict[str, Any]) -> str:
     return " ".join(said)
 
 
-def _method(folder: Path, made: dict[str, Any]) -> str:
+def _method(folder: Path, made: Provenance) -> str:
     if not (folder / PLAN).is_file():
         by_another = "checkpoint" in made.get("inputs", {})
         return "Pruned by another tool." if by_another else "No plan was recorded."
@@ -117,28 +115,30 @@ def _method(folder: Path, made: dict[str, Any]) -> str:
     return "\n".join([*table, f"`{PLAN}` names every unit that the model keeps."])
 
 
-def _measured(found: BeforeAfter | None, made: dict[str, Any]) -> str:
-    if found is None and (made.get("settings", {}).get("command") or "").startswith("hfprune prune "):
+def _measured(comparison: BeforeAfter | None, made: Provenance) -> str:
+    if comparison is None and (made.get("settings", {}).get("command") or "").startswith("hfprune prune "):
         return (
             "What `hfprune prune` measured will stand here: it had not ended when this card was written, and the "
             "same command goes on."
         )
-    if found is None or all(row.kind is Kind.SIZE for row in found.rows):
+    if comparison is None or all(row.kind is Kind.SIZE for row in comparison.rows):
         return "Nothing was measured for this card."
-    headers = found.headers()
-    table = [headers, ["---"] * len(headers), *(row.words() for row in found.rows)]
+    headers = comparison.headers()
+    table = [headers, ["---"] * len(headers), *(row.words() for row in comparison.rows)]
     parts = ["\n".join(f"| {' | '.join(words)} |" for words in table), LEGEND]
-    if any(row.kind is Kind.SPEED for row in found.rows):
-        parts.append(f"Times are medians of n repeats on {found.timed_on}; their intervals are over these.")
-    parts += found.conclusions
-    if sample := found.sample:
+    if any(row.kind is Kind.SPEED for row in comparison.rows):
+        parts.append(
+            f"Times are medians of n repeats on {comparison.timed_on}; their intervals are over these."
+        )
+    parts += comparison.conclusions
+    if sample := comparison.sample:
         parts.append(f"The sentence {sample['prompt']!r}, as the dense and this model go on:")
         # Verbatim, since a broken model may write Markdown.
         parts.append(f"```text\n{sample['before']!r}\n{sample['after']!r}\n```")
     return "\n\n".join(parts)
 
 
-def _reproduce(model: str, folder: Path, made: dict[str, Any]) -> str:
+def _reproduce(model: str, folder: Path, made: Provenance) -> str:
     said = f"Exported by hfprune {hfprune.__version__}; `provenance.json` has settings and hashes."
     settings = made.get("settings", {})
     command = settings.get("command")

@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
@@ -26,6 +26,7 @@ from hfprune.models.shape import LayerSizes, own_sizes
 from hfprune.models.sizes import describe, largest, layer_sizes, own_config, resize
 from hfprune.models.units import count_parameters
 from hfprune.plans.planning import save_plan
+from hfprune.runs import Provenance
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -43,7 +44,7 @@ def export(
     model: "PreTrainedModel",
     source: Path,
     out: Path,
-    made: dict[str, Any] | None = None,
+    made: Provenance | None = None,
     *,
     align: int = 1,
     plain: bool = False,
@@ -61,7 +62,7 @@ def export(
         model: the pruned model.
         source: folder of the dense model.
         out: folder to write.
-        made: from `hfprune.provenance.provenance`; the card of a model that was pruned in memory takes `settings`.
+        made: what the model was made of; the card of a model that was pruned in memory takes `settings`.
         align: widths are rounded up to a multiple by zero weights, e.g. 256, for quantisers that need whole blocks
             in a row.
         plain: give all layers the width of the widest and the heads of the largest, for programs that know no
@@ -242,7 +243,7 @@ def _rope_read(folder: Path) -> Any:
     return getattr(AutoConfig.from_pretrained(folder, local_files_only=True), "rope_parameters", None)
 
 
-def _rope_of_4(rope: dict[str, Any]) -> dict[str, Any]:
+def _rope_of_4(rope: Mapping[str, Any]) -> dict[str, object]:
     if "full_attention" in rope:  # one setting for each type of layer, as in Gemma 3
         local = rope.get("sliding_attention") or {}
         found = _rope_of_4(rope["full_attention"])

@@ -87,12 +87,17 @@ class GoldBpb(Measure):
 
     def metrics(self) -> list[Metric]:
         """Return bits per byte, and the share of documents that are too long."""
-        about: dict[str, Any] = {"words": ("needs the fewest bits for right answers", "better", "worse")}
-        about["explained"] = (
-            "Bits per byte: how many bits it takes to predict the right answers; lower is better."
+        bpb = Metric(
+            "bpb",
+            "Bits per byte",
+            "bits/byte",
+            better="lower",
+            items=("bpb",),
+            words=("needs the fewest bits for right answers", "better", "worse"),
+            explained="Bits per byte: how many bits it takes to predict the right answers; lower is better.",
         )
         return [
-            Metric("bpb", "Bits per byte", "bits/byte", better="lower", items=("bpb",), **about),
+            bpb,
             Metric("left_out", "Documents too long", "%", shown="{:.1f}", scale=100),
         ]
 

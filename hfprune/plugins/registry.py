@@ -3,6 +3,7 @@
 import inspect
 import pkgutil
 import sys
+from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -107,7 +108,7 @@ class Registry(Generic[Kind]):
             raise HfpruneError(f"{where}: {loaded.__name__} must define {', '.join(missing)}")
         return loaded
 
-    def make(self, name: str, options: dict[str, Any], where: str) -> Kind:
+    def make(self, name: str, options: Mapping[str, object], where: str) -> Kind:
         """Build an instance of the class `name`, whose fields are `options`.
 
         Raises:

@@ -13,6 +13,7 @@ from hfprune.files import read_json, write_json
 from hfprune.models.load import load_skeleton
 from hfprune.models.units import gated_mlps
 from hfprune.pruning.sample import STEPS
+from hfprune.settings import Dtype
 
 REMEMBERED, DECODING = "dtype.json", "dtype-decoding.json"
 DTYPES = ("float32", "bfloat16")
@@ -26,7 +27,7 @@ UNCACHED = 2**28
 Typical = Callable[[list[float]], float]
 
 
-def faster_dtype(model: Path, folder: Path, *, decoding: bool = False) -> str:
+def faster_dtype(model: Path, folder: Path, *, decoding: bool = False) -> Dtype:
     """Return bfloat16 on a GPU, or where an MLP of the model is `WORTH` times as fast in it; else float32.
 
     Instructions alone do not tell: processors with the same ones differ in which precision is faster. A call
@@ -42,7 +43,7 @@ def faster_dtype(model: Path, folder: Path, *, decoding: bool = False) -> str:
         return "bfloat16"
     path = folder / (DECODING if decoding else REMEMBERED)
     if not path.is_file():
-        usual = "float32"
+        usual: Dtype = "float32"
         if decoding:
             usual = faster_dtype(model, folder)
             steps = step_seconds(model, [*STEPS])
@@ -54,7 +55,7 @@ def faster_dtype(model: Path, folder: Path, *, decoding: bool = False) -> str:
         (other,) = {*DTYPES} - {usual}
         faster = other if seconds[usual] > WORTH * seconds[other] else usual
         write_json(path, {"dtype": faster, "seconds": seconds})
-    return str(read_json(path)["dtype"])
+    return read_json(path)["dtype"]
 
 
 def mlp_seconds(model: Path, dtypes: Collection[str] = DTYPES, typical: Typical = min) -> dict[str, float]:

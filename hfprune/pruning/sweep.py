@@ -47,8 +47,8 @@ def losses(jobs: dict[str, Stage], most: float) -> list[Tried]:
         if not found:
             raise HfpruneError("--max-loss: too few documents fill a crop for an interval; give --ratio")
         loss = replace(share(1.0, float(np.exp(found.value)), found, better=-1), neutral=most)
-        left = {value["metric"]: value["value"] for value in plan["values"]}["parameters"]
-        tried.append(Tried(plan["cell"]["ratio"], int(left), loss, found.n, (dense, cell)))
+        left = {value.metric: value.value for value in plan.values}["parameters"]
+        tried.append(Tried(plan.cell.ratio or 0, int(left), loss, found.n, (dense, cell)))
     return sorted(tried, key=lambda one: one.ratio)
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 from hfprune.cells import CELL_COLUMNS, Cell
 from hfprune.cells.items import token_items
 from hfprune.criteria import CRITERIA
+from hfprune.runs import Provenance
 from hfprune.settings.recovery import half
 from hfprune.statistics.estimates import estimate
 from hfprune.statistics.outcomes import Draw, Outcomes, contrast
@@ -21,7 +22,7 @@ SCORED = ["criterion", "units", "calibration", "allocation"]
 OF_MODEL = [name for name in CELL_COLUMNS if name not in ("study", "draw")]
 
 
-def curve(measure: str, made: dict[str, Any], *, losses: bool = False) -> list[dict[str, Any]]:
+def curve(measure: str, made: Provenance, *, losses: bool = False) -> list[dict[str, Any]]:
     """Return the points of the curve of a scoring (measure `cost`) or a recovery, from its provenance.
 
     Args:

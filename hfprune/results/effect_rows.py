@@ -73,8 +73,7 @@ class EffectRow(NamedTuple):
 
 # The numbers of a claim that its effect has.
 OF_CLAIM = ["value", "low", "high", "n", "draws", "resamples", "detectable"]
-# The columns that tell the rows of a study apart, and those with texts.
-KEY = EffectRow._fields[: EffectRow._fields.index("tasks")]
+# The columns with texts.
 TEXTS = [name for name, kind in EffectRow.__annotations__.items() if kind in (str, "str")]
 
 

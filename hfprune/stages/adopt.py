@@ -5,7 +5,8 @@ from typing import Annotated, ClassVar
 from pydantic import Field, model_validator
 
 from hfprune.cells import read_result, values_table, write_result
-from hfprune.provenance import Stopwatch, provenance
+from hfprune.provenance import provenance
+from hfprune.runs import Stopwatch
 from hfprune.stages import Output, Stage
 from hfprune.stages.fields import CellName, Json
 from hfprune.stages.target import Cut, cell_of, size_values

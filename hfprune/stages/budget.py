@@ -3,7 +3,7 @@
 from contextlib import suppress
 from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field, NonNegativeInt, model_validator
 
@@ -12,7 +12,7 @@ from hfprune.files import read_json, write_json
 from hfprune.provenance import is_current, origin
 from hfprune.rounding import spelt_ratio
 from hfprune.settings.allocation import Allocation
-from hfprune.settings.units import UnitShares
+from hfprune.settings.units import UnitKind, UnitShares
 from hfprune.stages import Output, Stage
 from hfprune.stages.fields import DenseModel
 
@@ -64,7 +64,7 @@ class Budget(Stage):
             return False
         model = load_skeleton(self.model)
         total, width = count_parameters(model), unit_sizes(model, ["neurons"])["neurons"].units
-        kept: dict[str, Any] = {}
+        kept: dict[str, dict[str, dict[UnitKind, float]]] = {}
         for units, spared in zip_longest(self.units, self.spare, fillvalue=0):
             assert isinstance(units, dict) and isinstance(spared, int)
             sizes = unit_sizes(model, units)

@@ -1,7 +1,7 @@
 """Download, check and convert models, corpora, tasks and other assets into the resources folder."""
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field, field_serializer
 
@@ -31,7 +31,7 @@ class Fetch(Stage):
     resources: Resources = Path("resources")
 
     @field_serializer("entries")
-    def _entries_whole(self, entries: Catalogue) -> dict[str, Any]:
+    def _entries_whole(self, entries: Catalogue) -> dict[str, object]:
         return {kind: named for kind, named in entries.model_dump(mode="json").items() if named}
 
     def _entries(self) -> dict[str, Asset]:

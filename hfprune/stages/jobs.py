@@ -227,7 +227,8 @@ def _recover(files: Files, cell: Cell) -> Recover:
     settings = files.study.recovery
     assert settings is not None
     return Recover(
-        **files.reading(cell.model) | files.changed(cell),
+        **files.reading(cell.model),
+        **files.changed(cell),
         linear=files.solved(cell),
         packed=files.tensors(paths.PAIRS, cell),
         options=settings,

@@ -14,7 +14,8 @@ from pydantic import Field, model_validator
 from hfprune.cells import Value, write_result
 from hfprune.cells.recovery import Recovery
 from hfprune.files import remove_unfinished, require_only
-from hfprune.provenance import Stopwatch, fingerprint, is_current, provenance, stable
+from hfprune.provenance import fingerprint, is_current, provenance, stable
+from hfprune.runs import Stopwatch
 from hfprune.settings import Placement, Strict
 from hfprune.settings.recovery import RECOVERED, SOLVED, Linear
 from hfprune.stages import Inline, Output, Stage

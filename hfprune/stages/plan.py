@@ -6,7 +6,8 @@ from typing import Annotated, ClassVar
 from pydantic import Field, NonNegativeInt
 
 from hfprune.cells import Value, read_result, values_table, write_result
-from hfprune.provenance import Stopwatch, is_current, provenance, recorded, stable
+from hfprune.provenance import is_current, provenance, recorded, stable
+from hfprune.runs import Stopwatch
 from hfprune.seeds import derive_seed
 from hfprune.settings.allocation import Allocation
 from hfprune.stages import Input, Output, Stage

@@ -14,7 +14,8 @@ from hfprune.cells.items import mean_value, token_items
 from hfprune.cells.recovery import Recovery
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_directory, require_only, write_json
-from hfprune.provenance import Stopwatch, fingerprint, identity, is_current, provenance
+from hfprune.provenance import fingerprint, identity, is_current, provenance
+from hfprune.runs import Stopwatch
 from hfprune.settings.recovery import ADAPTER, ADAPTER_CONFIG, RECOVERED, Lora
 from hfprune.stages import Output, Stage
 from hfprune.stages.fields import BatchTokens, CellName, Computing, ExistingPath, Instructions, Seed
@@ -139,8 +140,9 @@ class Recover(Stage, Cut, Computing):
             return self.instructions.name, {"instructions": self.instructions}, read
         assert self.packed
         packed, held_out, made = load_packed(self.packed)
-        wanted = settings_of(self.options, self.seed, made["settings"]["instructions"])
+        task = made["settings"]["instructions"]
+        wanted = settings_of(self.options, self.seed, task)
         if made["settings"] != wanted or made["inputs"]["model"] != identity(self.model):
             differs = [key for key in wanted if made["settings"].get(key) != wanted[key]] or ["model"]
             raise HfpruneError(f"{self.packed}: packed with another {differs[0]}; run `hfprune pack` again")
-        return wanted["instructions"], {"packed": self.packed}, lambda: (packed, held_out)
+        return task, {"packed": self.packed}, lambda: (packed, held_out)

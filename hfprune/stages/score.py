@@ -15,7 +15,8 @@ from hfprune.cells import Cell, Value, write_result
 from hfprune.errors import HfpruneError
 from hfprune.files import require_writable
 from hfprune.models.shape import Shape
-from hfprune.provenance import Stopwatch, fingerprint, is_current, provenance, recorded, stable
+from hfprune.provenance import fingerprint, is_current, provenance, recorded, stable
+from hfprune.runs import Provenance, Stopwatch
 from hfprune.scoring.fitting import ScoringCost
 from hfprune.scoring.passes import SUMS_SHARE
 from hfprune.settings import Placement
@@ -140,9 +141,13 @@ class Score(Stage, ScoredMethods, Computing, Placement):
             name, size, _ = sample
             scored = found[name][ranges[sample]]
             self._warn(name, size, methods[name][1], scored)
-            made = {"curve": scored.curve, "batch_tokens_that_fitted": tokens, "drawn": self.drawn()}
             inputs, settings = origins[sample]
-            self._write(sample, scored, whole, provenance(watch, inputs, **settings) | made)
+            made = provenance(watch, inputs, **settings) | {
+                "curve": scored.curve,
+                "batch_tokens_that_fitted": tokens,
+                "drawn": self.drawn(),
+            }
+            self._write(sample, scored, whole, made)
         shutil.rmtree(state, ignore_errors=True)
         return True
 
@@ -153,7 +158,7 @@ class Score(Stage, ScoredMethods, Computing, Placement):
         sample: tuple[str, int, int],
         blocks: int,
         batch_tokens: int,
-    ) -> tuple[dict[str, Path], dict[str, Any]]:
+    ) -> tuple[dict[str, Path], dict[str, object]]:
         """Return the inputs of the scores from a draw of so many blocks, and the settings that they depend on."""
         inputs = {"model": self.model, **({"plan": self.plan} if self.plan else {})}
         settings = self.scoring_settings(criterion_name, criterion)
@@ -180,7 +185,7 @@ class Score(Stage, ScoredMethods, Computing, Placement):
         sample: tuple[str, int, int],
         scored: "Scored",
         whole: "Callable[[Scores], Scores]",
-        made: dict[str, Any],
+        made: Provenance,
     ) -> None:
         from hfprune.scoring.score_files import save_resampled, save_scores
 

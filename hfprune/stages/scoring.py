@@ -53,12 +53,12 @@ class Scoring(Strict):
         found = {"criterion": source_file(criterion)}
         return found | ({"blocks": self.blocks} if self.blocks else {})
 
-    def drawn(self) -> dict[str, Any]:
+    def drawn(self) -> dict[str, object]:
         """Return how the blocks were drawn, for readers; scores are known by the blocks themselves."""
         known = recorded(self.blocks).get("settings", {}) if self.blocks else {}
         return {key: known[key] for key in ("length", "sampling") if key in known}
 
-    def scoring_settings(self, name: str, criterion: "Criterion") -> dict[str, Any]:
+    def scoring_settings(self, name: str, criterion: "Criterion") -> dict[str, object]:
         """Return the settings that scores by a criterion depend on."""
         corpus = recorded(self.blocks).get("settings", {}).get("corpus", "") if self.blocks else ""
         chosen = {

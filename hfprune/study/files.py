@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from hfprune.assets.catalogue import Catalogue
 from hfprune.cells import DENSE, Cell
@@ -14,12 +14,34 @@ from hfprune.cells.recovery import Recovery
 from hfprune.criteria import Criterion, make_criterion
 from hfprune.errors import HfpruneError
 from hfprune.measurement import Measure
+from hfprune.settings import Dtype
 from hfprune.study import cells as study_cells
 from hfprune.study import paths
 from hfprune.study.references import load_study
 from hfprune.study.study import Study
 
 Made = Literal["plan", "checkpoint"]
+
+
+class Reading(TypedDict):
+    """The settings of a job that loads a dense model."""
+
+    model: Path
+    dtype: Dtype
+
+
+class Cut(TypedDict, total=False):
+    """What was made of a model before a recovery, by its name in the settings of a stage."""
+
+    plan: Path
+    checkpoint: Path
+
+
+class Changes(Cut, total=False):
+    """All that makes a cell's model of the dense one, by its name in the settings of a stage."""
+
+    linear: Path | None
+    adapter: Path | None
 
 
 @dataclass(frozen=True)
@@ -67,7 +89,7 @@ class Files:
         """Return the folder of an asset: outside if `elsewhere` has it, else below `resources`."""
         return self.elsewhere.get(f"{kind}/{name}", self.resources / kind / name)
 
-    def reading(self, model: str) -> dict[str, Any]:
+    def reading(self, model: str) -> Reading:
         """Return the settings of a job that loads a dense model."""
         return {"model": self.asset("models", model), "dtype": self.study.dtype}
 
@@ -82,7 +104,7 @@ class Files:
         draw = self.study.blocks_draw(cell.draw)
         return self.tensors(paths.BLOCKS, model=cell.model, calibration=cell.calibration, draw=draw)
 
-    def changed(self, cell: Cell) -> dict[str, Any]:
+    def changed(self, cell: Cell) -> Cut:
         """Return what was made of the model before a recovery, by its name in the settings of a stage."""
         if cell.method == DENSE:
             return {}
@@ -103,10 +125,10 @@ class Files:
             return None
         return self.file(paths.RECOVERY, replace(cell, recovery=solution))
 
-    def changes(self, cell: Cell) -> dict[str, Any]:
+    def changes(self, cell: Cell) -> Changes:
         """Return all that makes a cell's model of the dense one, by its name in the settings of a stage."""
         adapter = self.file(paths.RECOVERY, cell) if cell.recovery.trains else None
-        return self.changed(cell) | {"linear": self.solved(cell), "adapter": adapter}
+        return {**self.changed(cell), "linear": self.solved(cell), "adapter": adapter}
 
     def pruned(self) -> list[Cell]:
         """Return the pruned cells, each once, without its recovery."""
@@ -156,7 +178,7 @@ def method_settings(files: Files, method: str) -> str:
     The workflow keeps it in a file: behind an ancient input, Snakemake notices changed files only.
     """
     study, criterion = files.study, files.criteria[method]
-    about: dict[str, Any] = {
+    about: dict[str, object] = {
         "criterion": study.methods[method].criterion or method,
         "version": criterion.version,
         "options": criterion.model_dump(mode="json"),
