@@ -12,7 +12,7 @@ import pandas as pd
 from hfprune.assets.known_tasks import CROWS, PRIMARY
 from hfprune.assets.models import WEIGHTS
 from hfprune.cells import DENSE, Result
-from hfprune.cells.items import commonest, token_items
+from hfprune.cells.items import commonest, guess, token_items
 from hfprune.cells.recovery import Recovery
 from hfprune.comparison.rows import SHARE, Kind, Row, difference, paired, share
 from hfprune.effects.effect import DIRECTIONS, Effect
@@ -185,8 +185,7 @@ def _quality(sides: Sides, exported: str, key: tuple[str, str], measure: str, me
 
 def _guessed(items: pd.DataFrame) -> str:
     """Return what a guess and the commonest right answer get right of the questions of a task."""
-    guess = (1 / items["loglikelihood"].map(len)).mean()
-    return f"a guess {100 * guess:.1f}, the majority {100 * commonest(items['target']):.1f}"
+    return f"a guess {100 * guess(items).mean():.1f}, the majority {100 * commonest(items['target']):.1f}"
 
 
 def _repeating(repeated: Mapping[str, list[float]], exported: str) -> Iterator[Row]:

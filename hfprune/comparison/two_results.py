@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hfprune.assets.known_tasks import CROWS, PRIMARY
-from hfprune.cells.items import commonest
+from hfprune.assets.known_tasks import CROWS, PRIMARY, preferred
+from hfprune.cells.items import commonest, one_of_several
 from hfprune.comparison.answered import Answers
 from hfprune.effects.effect import ALPHA, Effect
 from hfprune.errors import HfpruneError
@@ -93,8 +93,7 @@ def _of_task(task: str, a: Answers, b: Answers, margin: float | None) -> dict[st
         if mine[column].tolist() != other[column].tolist():
             raise HfpruneError(f"task {task}: A and B had other {what}; evaluate both alike")
     row = _effect([task], a, b, margin)
-    # Where one choice of several is right.
-    if mine["outcome"].isin([0, 1]).all() and mine["loglikelihood"].map(len).min() > 1:
+    if one_of_several(mine, "outcome").all():
         likeliest = {name: side["loglikelihood"].map(np.argmax) for name, side in sides.items()}
         row |= {f"commonest {name}": 100 * commonest(places) for name, places in likeliest.items()}
         if mine["target"].astype(str).str.isdigit().all():
@@ -104,7 +103,7 @@ def _of_task(task: str, a: Answers, b: Answers, margin: float | None) -> dict[st
 
 def _by_other_metrics(task: str, a: Answers, b: Answers, margin: float | None) -> list[dict[str, Any]]:
     """Return the effects by the metrics that both sides have, but do not count."""
-    names = [name for name in PRIMARY if name in a[task] and name in b[task]]
+    names = preferred({*a[task]} & {*b[task]})
     return [
         _effect([task], a, b, margin, name) | {"metric": name, "Holm": math.nan, "counts": False}
         for name in names

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 import numpy as np
 import pandas as pd
 
-from hfprune.assets.known_tasks import CROWS, PRIMARY
+from hfprune.assets.known_tasks import CROWS, PRIMARY, preferred
 from hfprune.calibration.folds import MIN_DRAWS
 from hfprune.cells import CELL_COLUMNS, KEY
 from hfprune.errors import HfpruneError
@@ -18,17 +18,15 @@ MEAN = "mean"  # the task of a mean over the tasks of a measure that is not zero
 
 
 def primary_values(rows: pd.DataFrame, measure: str = "zeroshot") -> pd.DataFrame:
-    """Return the rows of values with the primary metric of each task of a zero-shot measure.
-
-    The rule is that of the evaluation script of SDMPrune, the paper's predecessor; the paper states none.
-    """
+    """Return the rows of values with the metric that each task of a zero-shot measure counts by (`preferred`)."""
     zeroshot = rows[(rows["measure"] == measure) & ~rows["metric"].isin([AVERAGE, MARGIN])]
     chosen = {}
-    for task, found in zeroshot.groupby("task")["metric"]:
-        chosen[task] = next((metric for metric in PRIMARY if metric in {*found}), "")
-        if not chosen[task]:
-            lacking = f"no {', '.join(PRIMARY)} among the metrics {sorted({*found})}"
+    for task, metrics in zeroshot.groupby("task")["metric"]:
+        counting = preferred(metrics)
+        if not counting:
+            lacking = f"no {', '.join(PRIMARY)} among the metrics {sorted({*metrics})}"
             raise HfpruneError(f"zero-shot task {task}: {lacking}; the paper's rule needs one of them")
+        chosen[task] = counting[0]
     return zeroshot[zeroshot["metric"] == zeroshot["task"].map(chosen)]
 
 

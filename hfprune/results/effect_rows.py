@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -115,7 +115,19 @@ def table(rows: Sequence[EffectRow]) -> pd.DataFrame:
     return found
 
 
-def estimated(it: Estimate, shown: Callable[[float], Any]) -> dict[str, Any]:
+class Numbers(TypedDict):
+    """The fields of a row that are an estimate's; see `EffectRow`."""
+
+    value: float
+    low: float
+    high: float
+    draws: int
+    resamples: int
+    n: int
+    detectable: float
+
+
+def estimated(it: Estimate, shown: Callable[[float], float]) -> Numbers:
     """Return the fields of an estimate's row, in the units shown."""
     return {
         "value": shown(it.value),

@@ -132,12 +132,14 @@ def _score(files: Files, cell: Cell, methods: list[str], out: Path, **more: Any)
 def _sweep(files: Files, methods: list[str], model: str, calibration: str, draw: int) -> Score:
     study, about = files.study, [files.record(paths.METHOD, method=method) for method in methods]
     read = study.calibrated(model, methods[0])
-    sequences = next(one.sequences for one in read if one.calibration == calibration)
+    sequences = next(calibrated.sequences for calibrated in read if calibrated.calibration == calibration)
     several = Cell(files.name, model, "{method}", calibration, sequences, None, draw, Recovery.NONE)
-    named: dict[str, Any] = {"sequences": sequences, "draw": draw}
+    size, sample = str(sequences), str(draw)
     if study.reads(methods[0]) and study.sizes_of(model, calibration):
-        named = {"sequences": "{sequences}", "draw": "{draw}"}
-    out = files.tensors(paths.SCORES, model=model, method="{method}", calibration=calibration, **named)
+        size, sample = "{sequences}", "{draw}"
+    out = files.tensors(
+        paths.SCORES, model=model, method="{method}", calibration=calibration, sequences=size, draw=sample
+    )
     return _score(files, several, methods, out, after=about)
 
 

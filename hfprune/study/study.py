@@ -115,20 +115,21 @@ class Study(Placement):
 
     @model_validator(mode="after")
     def _chosen_methods_and_ratios_exist(self) -> "Study":
-        choosers: dict[str, Any] = {"recovery": self.recovery} if self.recovery else {}
-        choosers |= {f"measures.{name}": entry for name, entry in self.measures.items()}
+        of_cells: dict[str, ChosenCells] = {"recovery": self.recovery} if self.recovery else {}
+        of_cells |= {f"measures.{name}": entry for name, entry in self.measures.items()}
         models = {f"models.{name}": model for name, model in self.models.items()}
-        for section, chooser in (choosers | models).items():
-            for key in ("methods", "without"):
-                for method in getattr(chooser, key) or []:
+        for section, chosen in (*of_cells.items(), *models.items()):
+            for key, methods in (("methods", chosen.methods or []), ("without", chosen.without)):
+                for method in methods:
                     if method not in self.methods:
                         near = nearest(method, [*self.methods])
                         said = f"{section}.{key}: unknown {method!r}{near}"
                         raise ValueError(self._misspelt() or said)
         known = sorted({ratio for model in self.models for ratio in self.ratios_of(model)})
-        methods = {f"methods.{name}": method for name, method in self.methods.items()}
-        for section, chooser in (choosers | methods).items():
-            for ratio in chooser.ratios or []:
+        ratios = {section: chosen.ratios for section, chosen in of_cells.items()}
+        ratios |= {f"methods.{name}": method.ratios for name, method in self.methods.items()}
+        for section, asked in ratios.items():
+            for ratio in asked or []:
                 if ratio not in known:
                     raise ValueError(f"{section}.ratios: {ratio:g} is not among the study's ratios {known}")
         return self
