@@ -97,17 +97,16 @@ def _budget(files: Files, model: str, ratio: float) -> Budget:
 
 def _calibrate(files: Files, model: str, calibration: str, draw: int) -> Calibrate:
     study, read = files.study, files.study.calibrations[calibration]
-    written: dict[str, Any] = {}
-    if read.continued_after:
-        written = {"continued_after": read.continued_after, "dtype": study.dtype}
-        written |= {"device_map": study.device_map}
+    writes = read.continued_after is not None
     return Calibrate(
         model=files.asset("models", model),
         corpus=files.asset("corpora", read.corpus),
         blocks=read,
         seed=draw,
         out=files.tensors(paths.BLOCKS, model=model, calibration=calibration, draw=draw),
-        **written,
+        continued_after=read.continued_after,
+        dtype=study.dtype if writes else "float32",
+        device_map=study.device_map if writes else None,
     )
 
 
@@ -147,11 +146,10 @@ def _plans(files: Files, cell: Cell) -> Iterator[Stage]:
     """Yield the jobs that cut the plan of a cell; one in several steps scores before each what is left."""
     method, about = files.study.methods[cell.method], [files.record(paths.METHOD, method=cell.method)]
     blocks, resamples = files.blocks(cell), files.study.resamples
-    scores, mixed = files.tensors(paths.SCORES, cell), dict[str, Any]()
-    if other := method.mixed_with:
-        mixed = {"other": files.tensors(paths.SCORES, replace(cell, method=other.method))}
-        mixed |= {"layers": other.layers} if other.layers else {"seed": cell.draw}
-        about.append(files.record(paths.METHOD, method=other.method))
+    scores, mixed, others = files.tensors(paths.SCORES, cell), method.mixed_with, None
+    if mixed:
+        others = files.tensors(paths.SCORES, replace(cell, method=mixed.method))
+        about.append(files.record(paths.METHOD, method=mixed.method))
     before: list[Path] = []
     for step in range(1, method.steps + 1):
         last = step == method.steps
@@ -169,7 +167,9 @@ def _plans(files: Files, cell: Cell) -> Iterator[Stage]:
             cell=cell,
             out=files.tensors(paths.PLAN if last else paths.STEP_PLAN, cell, step=step),
             after=[*about, *([blocks] if blocks else []), *before],
-            **mixed,
+            other=others,
+            layers=mixed.layers if mixed else None,
+            seed=cell.draw if mixed and not mixed.layers else 0,
         )
         yield plan
         before = [plan.out]
