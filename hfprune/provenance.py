@@ -51,19 +51,19 @@ def origin(inputs: Mapping[str, Path], settings: Mapping[str, object]) -> Proven
     }
 
 
-def stable(made: Provenance) -> Provenance:
+def stable(run: Provenance) -> Provenance:
     """Return the part that depends on inputs, settings and version alone, for files known by their hash."""
-    return {"hfprune": made["hfprune"], "inputs": made["inputs"], "settings": made["settings"]}
+    return {"hfprune": run["hfprune"], "inputs": run["inputs"], "settings": run["settings"]}
 
 
 def save_tensors(
-    path: Path, tensors: "dict[str, Tensor]", made: Provenance | None = None, **more: str
+    path: Path, tensors: "dict[str, Tensor]", run: Provenance | None = None, **more: str
 ) -> None:
     """Write tensors atomically as safetensors; their provenance, for `recorded`, and more go to its metadata."""
     from safetensors.torch import save_file
 
     with atomic_file(path) as temporary:
-        save_file(tensors, temporary, ({} if made is None else {"provenance": json.dumps(made)}) | more)
+        save_file(tensors, temporary, ({} if run is None else {"provenance": json.dumps(run)}) | more)
 
 
 def metadata(path: Path) -> dict[str, str]:
@@ -120,11 +120,11 @@ def is_recorded(path: Path, inputs: Mapping[str, Path], settings: Mapping[str, o
     return False
 
 
-def _compared(made: Provenance) -> object:
+def _compared(run: Provenance) -> object:
     """Return the part of a provenance in which a current result agrees, as JSON has it."""
-    inputs = {role: known for role, known in made["inputs"].items() if role not in CODE}
-    part = stable(made) | {"inputs": inputs}
-    return json.loads(json.dumps([part, made["packages"].get("lm_eval")]))
+    inputs = {role: known for role, known in run["inputs"].items() if role not in CODE}
+    part = stable(run) | {"inputs": inputs}
+    return json.loads(json.dumps([part, run["packages"].get("lm_eval")]))
 
 
 def identity(path: Path) -> str:
@@ -139,17 +139,17 @@ def identity(path: Path) -> str:
 
 
 def check_origin(
-    path: Path, made: Mapping[str, str], roles: Iterable[str], inputs: Mapping[str, Path]
+    path: Path, origins: Mapping[str, str], roles: Iterable[str], inputs: Mapping[str, Path]
 ) -> None:
-    """Fail if a recovery was `made` from other inputs of these roles: another plan can have the same shapes.
+    """Fail if a recovery is of other inputs of these roles (`origins`): another plan can have the same shapes.
 
     Raises:
         HfpruneError: the identities differ.
     """
     for role in roles:
         now = identity(inputs[role]) if role in inputs else None
-        if made.get(role) != now:
-            wanted = f"another {role}" if role in made else f"the model without a {role}"
+        if origins.get(role) != now:
+            wanted = f"another {role}" if role in origins else f"the model without a {role}"
             raise HfpruneError(f"{path}: this recovery was made for {wanted}; give that one")
 
 

@@ -223,7 +223,7 @@ class Catalogue(Strict):
         if not isinstance(named, dict):
             return named
         entries = {name: entry(kind, word) for name, word in named.items() if isinstance(word, str)}
-        if unknown := [name for name, found in entries.items() if found is None]:
+        if unknown := [name for name, spelt in entries.items() if spelt is None]:
             raise ValueError(f"{unknown[0]}: {named[unknown[0]]!r} is not {FORMS[kind].ways()}")
         return named | entries
 

@@ -58,7 +58,7 @@ def entry(kind: str, spelling: str) -> dict[str, object] | None:
     Suffixes decide the format. A hub id without revision means the branch `main`.
     """
     form, path = FORMS[kind], Path(spelling).expanduser()
-    formats = [found for suffix, found in form.formats.items() if spelling.endswith(suffix)]
+    formats = [name for suffix, name in form.formats.items() if spelling.endswith(suffix)]
     local = {"provider": "local", "path": str(path.absolute())}
     if path.is_file():
         return {"source": local, "format": formats[0]} if formats else None

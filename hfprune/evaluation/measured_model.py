@@ -166,14 +166,14 @@ class Subject:
         """
         from hfprune.models.head import Head, LastStates, last_states
 
-        key, found = key_of(tokens, batch), self._dense_outputs
-        if key not in found.states or not found.head:
+        key, outputs = key_of(tokens, batch), self._dense_outputs
+        if key not in outputs.states or not outputs.head:
             with self._mask.off() if self._mask else nullcontext():
                 dense = self._unchanged()
-                if key not in found.states:
-                    found.states[key] = last_states(dense, tokens, batch)
-                found.head = found.head or Head.of(dense)
-        return LastStates(found.states[key], found.head)
+                if key not in outputs.states:
+                    outputs.states[key] = last_states(dense, tokens, batch)
+                outputs.head = outputs.head or Head.of(dense)
+        return LastStates(outputs.states[key], outputs.head)
 
     @cached_property
     def tokenizer(self) -> "PreTrainedTokenizerBase":

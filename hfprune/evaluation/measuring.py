@@ -172,19 +172,21 @@ def _measure(todo: list[_Measurement], cell: CellToMeasure) -> None:
         if not skip:
             outcome = _joined(measurement.run(cell.subject), measurement.of_plans)
         inputs, settings = measurement.depends
-        made = provenance(measurement.watch, inputs, **settings)
+        run = provenance(measurement.watch, inputs, **settings)
         path = Path(f"{measurement.waiting}.json")
         write_result(
-            path, cell.cell, measurement.name, measurement.task, outcome.values, made, outcome.items, skip
+            path, cell.cell, measurement.name, measurement.task, outcome.values, run, outcome.items, skip
         )
 
 
 def _joined(outcome: Outcome, of_plans: list[Outcome]) -> Outcome:
     """Return the values, and the outcomes of every item; with resampled plans, by the column `resample`."""
-    items = [pd.DataFrame() if found.items is None else found.items for found in (outcome, *of_plans)]
+    items = [
+        pd.DataFrame() if measured.items is None else measured.items for measured in (outcome, *of_plans)
+    ]
     if not of_plans:
         return Outcome(outcome.values, items[0])
-    for value in (value for found in of_plans for value in found.values):
+    for value in (value for measured in of_plans for value in measured.values):
         if not isfinite(value.value):  # `write_result` checks those of the plan itself
             raise HfpruneError(f"{value.metric} of a resampled plan is {value.value}; try another dtype")
     numbered = [table.assign(resample=number) for number, table in enumerate(items)]

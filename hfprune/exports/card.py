@@ -42,8 +42,8 @@ tokenizer = transformers.AutoTokenizer.from_pretrained("THIS_FOLDER")
 Other engines take a padded export (`hfprune export --plain`)."""
 
 
-def save_card(folder: Path, source: Path, made: Provenance, comparison: BeforeAfter | None = None) -> None:
-    """Write the card into an export of the dense model in `source` that has all else; `made` is its provenance."""
+def save_card(folder: Path, source: Path, about: Provenance, comparison: BeforeAfter | None = None) -> None:
+    """Write the card into an export of the dense model in `source` that has all else; `about` says what it is."""
     asset = read_asset(source)
     fetched = asset.get("entry", {}).get("source", {})
     name = asset.get("name", source.resolve().name)
@@ -55,11 +55,11 @@ def save_card(folder: Path, source: Path, made: Provenance, comparison: BeforeAf
     base = f"Base model: `{name}`{f' ({details})' if details else ''}."
     local = fetched.get("provider", "local") == "local"
     parts = {
-        f"# {name}, pruned": " ".join([base, _sizes(source, made), *reordered(folder, source)]),
-        "## Method": _method(folder, made),
-        "## Measured": _measured(comparison, made),
+        f"# {name}, pruned": " ".join([base, _sizes(source, about), *reordered(folder, source)]),
+        "## Method": _method(folder, about),
+        "## Measured": _measured(comparison, about),
         "## Load with transformers 4 or 5": _loading(folder),
-        "## Reproduce": _reproduce("BASE" if local else name, folder, made),
+        "## Reproduce": _reproduce("BASE" if local else name, folder, about),
     }
     sections = "\n\n".join(f"{title}\n\n{text}" for title, text in parts.items())
     ModelCard(f"---\n{data.to_yaml()}\n---\n\n{sections}\n").save(folder / CARD)
@@ -86,8 +86,8 @@ def _loading(folder: Path) -> str:
     return _COMPACT.format(function=function.strip())
 
 
-def _sizes(source: Path, made: Provenance) -> str:
-    left, written, inputs = made["parameters"], made["parameters_on_disk"], made.get("inputs", {})
+def _sizes(source: Path, about: Provenance) -> str:
+    left, written, inputs = about["parameters"], about["parameters_on_disk"], about.get("inputs", {})
     total = count_parameters(load_skeleton(source)) if (source / "config.json").is_file() else 0
     said = [f"{left:,} parameters{f' of {total:,}, {percent(1 - left / total)} fewer' if total else ''}."]
     if written > left:
@@ -99,9 +99,9 @@ def _sizes(source: Path, made: Provenance) -> str:
     return " ".join(said)
 
 
-def _method(folder: Path, made: Provenance) -> str:
+def _method(folder: Path, about: Provenance) -> str:
     if not (folder / PLAN).is_file():
-        by_another = "checkpoint" in made.get("inputs", {})
+        by_another = "checkpoint" in about.get("inputs", {})
         return "Pruned by another tool." if by_another else "No plan was recorded."
     settings = recorded(folder / PLAN).get("settings", {})
     known = settings.pop("scoring", {}) | settings
@@ -115,8 +115,8 @@ def _method(folder: Path, made: Provenance) -> str:
     return "\n".join([*table, f"`{PLAN}` names every unit that the model keeps."])
 
 
-def _measured(comparison: BeforeAfter | None, made: Provenance) -> str:
-    if comparison is None and (made.get("settings", {}).get("command") or "").startswith("hfprune prune "):
+def _measured(comparison: BeforeAfter | None, about: Provenance) -> str:
+    if comparison is None and (about.get("settings", {}).get("command") or "").startswith("hfprune prune "):
         return (
             "What `hfprune prune` measured will stand here: it had not ended when this card was written, and the "
             "same command goes on."
@@ -138,11 +138,11 @@ def _measured(comparison: BeforeAfter | None, made: Provenance) -> str:
     return "\n\n".join(parts)
 
 
-def _reproduce(model: str, folder: Path, made: Provenance) -> str:
+def _reproduce(model: str, folder: Path, about: Provenance) -> str:
     said = f"Exported by hfprune {hfprune.__version__}; `provenance.json` has settings and hashes."
-    settings = made.get("settings", {})
+    settings = about.get("settings", {})
     command = settings.get("command")
-    if (folder / PLAN).is_file() and not {"linear", "adapter"} & made.get("inputs", {}).keys():
+    if (folder / PLAN).is_file() and not {"linear", "adapter"} & about.get("inputs", {}).keys():
         flags = {key: settings.get(key) for key in ("align", "dtype")}
         more = "".join(f" --{key} {value}" for key, value in flags.items() if value not in (None, 1))
         more += " --plain" * bool(settings.get("plain"))

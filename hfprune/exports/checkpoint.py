@@ -101,11 +101,11 @@ def export(
 
 def write_card(out: Path, source: Path, comparison: "BeforeAfter") -> None:
     """Write the card of an export of the dense model in `source` anew; all its other files stay."""
-    made = read_json(out / PROVENANCE)
+    earlier = read_json(out / PROVENANCE)
     with export_folder(out, source) as (folder, about):
         replaced = shutil.ignore_patterns(PROVENANCE, CARD)
         shutil.copytree(out, folder, ignore=replaced, copy_function=_link, dirs_exist_ok=True)
-        about |= made
+        about |= earlier
         save_card(folder, source, about, comparison)
 
 
@@ -188,7 +188,7 @@ def _made_again(folder: Path, weights: dict[str, Tensor], dtype: torch.dtype) ->
 
 def _padded(tensor: Tensor, shape: Sequence[int]) -> Tensor:
     """Return a weight filled up with zeros to a shape: act(0) · 0 = 0, and zero heads give 0."""
-    missing = [wanted - found for wanted, found in zip(shape, tensor.shape, strict=True)]
+    missing = [wanted - length for wanted, length in zip(shape, tensor.shape, strict=True)]
     # The last dimension comes first.
     return pad(tensor, [end for more in reversed(missing) for end in (0, more)]) if any(missing) else tensor
 
@@ -214,11 +214,11 @@ def list_sizes(config: Path, sizes: LayerSizes) -> None:
     for all. So its `from_pretrained` raises `AmbiguousGlobalPerLayerAttributeError`, or, where the number of heads
     may be read, finds weights that do not fit.
     """
-    found = own_config(sizes)
-    if listed := found.get("per_layer_config"):
+    differing = own_config(sizes)
+    if listed := differing.get("per_layer_config"):
         digits = len(str(max(listed)))  # as many for all, for the order in the file
-        found["per_layer_config"] = {f"{number:0{digits}}": own for number, own in listed.items()}
-        write_json(config, read_json(config) | found)
+        differing["per_layer_config"] = {f"{number:0{digits}}": own for number, own in listed.items()}
+        write_json(config, read_json(config) | differing)
 
 
 def spell_twice(config: Path) -> None:
@@ -246,8 +246,8 @@ def _rope_read(folder: Path) -> Any:
 def _rope_of_4(rope: Mapping[str, Any]) -> dict[str, object]:
     if "full_attention" in rope:  # one setting for each type of layer, as in Gemma 3
         local = rope.get("sliding_attention") or {}
-        found = _rope_of_4(rope["full_attention"])
-        return found | ({"rope_local_base_freq": local["rope_theta"]} if "rope_theta" in local else {})
+        shared = _rope_of_4(rope["full_attention"])
+        return shared | ({"rope_local_base_freq": local["rope_theta"]} if "rope_theta" in local else {})
     alone = {key: rope[key] for key in ("rope_theta", "partial_rotary_factor") if key in rope}
     scaling = {key: value for key, value in rope.items() if key not in alone}
     return alone | ({"rope_scaling": scaling} if scaling.get("rope_type", "default") != "default" else {})

@@ -61,11 +61,11 @@ def _difference(folder: Path) -> str:
         listed = dict(read_json(folder / PROVENANCE)["files"])
     except (OSError, ValueError, KeyError, TypeError):
         return "it holds something else"
-    found = _sizes(folder)
-    del found[PROVENANCE]
-    if strange := found.keys() - listed.keys():
+    there = _sizes(folder)
+    del there[PROVENANCE]
+    if strange := there.keys() - listed.keys():
         return f"{min(strange)} was added"
-    if changed := [name for name, size in listed.items() if found.get(name) != size]:
+    if changed := [name for name, size in listed.items() if there.get(name) != size]:
         return f"{min(changed)} was changed"
     return ""
 

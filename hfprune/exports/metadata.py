@@ -74,8 +74,8 @@ def _stated(source: Path, asset: AssetRecord) -> dict[str, Any]:
     """Return licence and language as the card of the dense model has them."""
     path, keys = source / CARD, ("license", "license_name", "license_link", "language")
     stated = ModelCard.load(path, ignore_metadata_errors=True).data.to_dict() if path.is_file() else {}
-    found = {key: stated[key] for key in keys if stated.get(key)}
-    return {"license": asset.get("license") or "unknown"} | found
+    known = {key: stated[key] for key in keys if stated.get(key)}
+    return {"license": asset.get("license") or "unknown"} | known
 
 
 def _repository(source: Path, kind: str, name: str) -> str | None:

@@ -134,11 +134,13 @@ class GoldBpb(Measure):
         drawn, left_out = zip(*(self._draw(subject, source, lm) for source in sources), strict=True)
         count = min(map(len, drawn))
         requests = [request for of_task in drawn for request in of_task[:count]]
-        found = lm._loglikelihood_tokens([(each.texts, each.context, each.answer) for each in requests])
+        answers = lm._loglikelihood_tokens(
+            [(request.texts, request.context, request.answer) for request in requests]
+        )
         items = pd.DataFrame(requests)[["document", "source"]]
         items.insert(0, "item", range(len(items)))
-        items["bytes"] = [len(each.texts[1].encode()) for each in requests]
-        items["bpb"] = [-nats / log(2) for nats, _ in found] / items["bytes"]
+        items["bytes"] = [len(request.texts[1].encode()) for request in requests]
+        items["bpb"] = [-nats / log(2) for nats, _ in answers] / items["bytes"]
         values = [Value("bpb", float(items["bpb"].mean()), _stderr(items), len(items))]
         if sum(left_out):
             seen = sum(left_out) + sum(map(len, drawn))

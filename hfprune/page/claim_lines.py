@@ -49,15 +49,6 @@ EXTRA = {
 
 
 @dataclass(frozen=True)
-class VerdictCount:
-    """A verdict, its sign, and the number of a claim's comparisons that have it."""
-
-    verdict: str
-    sign: str
-    count: int
-
-
-@dataclass(frozen=True)
 class Comparison:
     """One comparison of a claim: texts as the table shows them, and the numbers that rank it."""
 
@@ -66,7 +57,6 @@ class Comparison:
     metric: str
     metric_name: str
     verdict: str
-    sign: str
     anomalies: str
     note: str
     condition: str
@@ -95,8 +85,8 @@ class ClaimLine:
     sentence: str
     where: str
     compares: str
-    verdicts: list[VerdictCount]
-    """On the study's own models, the most frequent first."""
+    verdicts: list[tuple[str, int]]
+    """With the number of comparisons of the study's own models that have it, the most frequent first."""
     shown: Comparison
     """The one of the rows that stands on the line."""
     rows: list[Comparison]
@@ -117,7 +107,7 @@ def lines(studies: Sequence[StudyResults]) -> list[ClaimLine]:
                 groups.setdefault(str(claim), []).append(_line(study, rows, names))
     ran, others = [], []
     for group in groups.values():
-        if any(count.verdict != NOT_RUN for line in group for count in line.verdicts):
+        if any(verdict != NOT_RUN for line in group for verdict, _ in line.verdicts):
             ran += group
         else:
             first = group[0]
@@ -140,7 +130,7 @@ def _line(study: StudyResults, rows: pd.DataFrame, names: Mapping[str, str]) -> 
         sentence=str(about["sentence"]),
         where=str(about["where"]),
         compares=str(about["compares"]),
-        verdicts=[VerdictCount(name, SIGNS.get(name, "•"), count) for name, count in counts.most_common()],
+        verdicts=counts.most_common(),
         shown=replace(shown, published=shown.published or _range(shown, comparisons)),
         rows=comparisons,
         extra=[EXTRA[name] for name in extra],
@@ -181,7 +171,6 @@ def _comparison(row: Any, text: Any, effect: Effect, extra: list[str], declared:
         metric=text.metric,
         metric_name=declared.label_of(text.metric),
         verdict=text.verdict,
-        sign=SIGNS.get(text.verdict, "•"),
         anomalies=text.anomalies,
         note=text.note,
         condition=text.condition,

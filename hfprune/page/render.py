@@ -63,6 +63,7 @@ def write_page(folders: Sequence[Path], paper: Path, out: Path) -> None:
         studies=studies,
         cards=[card for study in studies for card in headline.cards(study)],
         claims=claim_lines.lines(studies),
+        signs=claim_lines.SIGNS,
         figures={study.name: figures_of(study) for study in studies},
         methods=all_cells.read_all(studies),
         tables={study.name: [*tables_of(study)] for study in studies},

@@ -73,16 +73,16 @@ def levels(results: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
         the logarithm's standard error is stderr / value). A task's accuracy has Wilson's interval.
     """
     averages = [rows for rows in _averages(results, declared) if len(rows)]
-    found = over_draws(pd.concat([results, *averages]))
-    pairs = [*zip(found["measure"], found["metric"], strict=True)]
+    rows = over_draws(pd.concat([results, *averages]))
+    pairs = [*zip(rows["measure"], rows["metric"], strict=True)]
     metrics = {pair: declared.find(*pair).metric for pair in {*pairs}}
     # Repeats of one process give no interval: another process may find another time.
-    once = pd.Series([not metrics[pair].repeatable for pair in pairs], found.index, dtype=bool)
-    half = half_width(found.assign(stderr=found["stderr"].mask(once)))
-    ratios = pd.Series([metrics[pair].effect == "ratio" for pair in pairs], found.index, dtype=bool)
-    value, factor = found["value"], np.exp(half / found["value"])
+    once = pd.Series([not metrics[pair].repeatable for pair in pairs], rows.index, dtype=bool)
+    half = half_width(rows.assign(stderr=rows["stderr"].mask(once)))
+    ratios = pd.Series([metrics[pair].effect == "ratio" for pair in pairs], rows.index, dtype=bool)
+    value, factor = rows["value"], np.exp(half / rows["value"])
     low, high = (value - half).mask(ratios, value / factor), (value + half).mask(ratios, value * factor)
-    return _with_scores(found.assign(low=low, high=high), declared)
+    return _with_scores(rows.assign(low=low, high=high), declared)
 
 
 def _with_scores(levels: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
@@ -105,11 +105,11 @@ def _with_scores(levels: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
     z = ((rows["high"] - rows["low"]) / 2 / np.sqrt(variance)).where(vary & (rows["draws"] > 1), normal)
     middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    found = levels.copy()
-    found.loc[rows.index, ["low", "high"]] = np.column_stack(
+    scored = levels.copy()
+    scored.loc[rows.index, ["low", "high"]] = np.column_stack(
         [np.minimum(middle - half, p), np.maximum(middle + half, p)]  # which rounding may cross
     )
-    return found
+    return scored
 
 
 def _averages(results: pd.DataFrame, declared: Declarations) -> Iterator[pd.DataFrame]:

@@ -135,15 +135,15 @@ def record(result: Result, *, losses: bool = False) -> dict[str, object]:
 
     Its provenance is JSON in the columns `PARTS`, and in `more` what has no column of its own.
     """
-    made = result.provenance
-    rest = {key: value for key, value in made.items() if key not in (*PARTS, *WORDS, "curve")}
+    run = result.provenance
+    rest = {key: value for key, value in run.items() if key not in (*PARTS, *WORDS, "curve")}
     return {
         **asdict(result.cell),
         "measure": result.measure,
         "task": result.task,
         "not_applicable": result.not_applicable,
-        **{name: made.get(key) or "" for key, name in WORDS.items()},
-        **{key: json.dumps(made.get(key, {}), sort_keys=True) for key in PARTS},
-        "curve": json.dumps(curve(result.measure, made, losses=losses)),
+        **{name: run.get(key) or "" for key, name in WORDS.items()},
+        **{key: json.dumps(run.get(key, {}), sort_keys=True) for key in PARTS},
+        "curve": json.dumps(curve(result.measure, run, losses=losses)),
         "more": json.dumps(rest, sort_keys=True),
     }

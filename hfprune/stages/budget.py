@@ -85,9 +85,9 @@ class Budget(Stage):
         for ratio in self.ratios:
             with suppress(HfpruneError):  # what layers can reach, neurons alone may not
                 removed[spelt_ratio(ratio)] = 1 - kept_units(model, ratio)["neurons"] / width
-        found = {"parameters": total, "neurons": width, "kept": kept, "neurons_removed": removed}
+        budget = {"parameters": total, "neurons": width, "kept": kept, "neurons_removed": removed}
         if self.out:
-            write_json(self.out, found | {"provenance": origin(inputs, settings)})
+            write_json(self.out, budget | {"provenance": origin(inputs, settings)})
         return True
 
 
@@ -99,9 +99,9 @@ def neurons_removed(budget: Path, ratio: str, more: float = 0) -> float:
     Raises:
         HfpruneError: neurons alone cannot reach the ratio.
     """
-    found = read_json(budget)
-    if ratio not in found["neurons_removed"]:
+    budgets = read_json(budget)
+    if ratio not in budgets["neurons_removed"]:
         raise HfpruneError(
             f"{budget}: neurons alone cannot reach the ratio {ratio}; leave the baseline out there"
         )
-    return found["neurons_removed"][ratio] + more / found["neurons"]
+    return budgets["neurons_removed"][ratio] + more / budgets["neurons"]

@@ -114,7 +114,8 @@ def _score(files: Files, cell: Cell, methods: list[str], out: Path, **more: Any)
     """Return the job that scores a cell's model by these methods, which read the same in the same way."""
     chosen = [files.study.methods[method] for method in methods]
     return Score(
-        **files.reading(cell.model),
+        model=files.asset("models", cell.model),
+        dtype=files.study.dtype,
         device_map=files.study.device_map,
         blocks=files.blocks(replace(cell, method=methods[0])),
         methods=dict(zip(methods, chosen, strict=True)),
@@ -198,7 +199,8 @@ def _linear(files: Files) -> Iterator[SolveLinear]:
     bias = Linear(ridges=[inf])
     for (model, solution, blocks), cells in together.items():
         yield SolveLinear(
-            **files.reading(model),
+            model=files.asset("models", model),
+            dtype=files.study.dtype,
             device_map=files.study.device_map,
             blocks=blocks,
             cells=[
@@ -229,7 +231,8 @@ def _recover(files: Files, cell: Cell) -> Recover:
     settings = files.study.recovery
     assert settings is not None
     return Recover(
-        **files.reading(cell.model),
+        model=files.asset("models", cell.model),
+        dtype=files.study.dtype,
         **files.changed(cell),
         linear=files.solved(cell),
         packed=files.tensors(paths.PAIRS, cell),
@@ -263,7 +266,8 @@ def _measurements(files: Files) -> Iterator[MeasureCells]:
 
 def _measure(files: Files, names: Iterable[str], cells: Mapping[Cell, ToMeasure]) -> MeasureCells:
     return MeasureCells(
-        **files.reading(next(iter(cells)).model),
+        model=files.asset("models", next(iter(cells)).model),
+        dtype=files.study.dtype,
         device_map=files.study.device_map,
         resources=files.resources,
         measures={name: files.study.measures[name] for name in names},

@@ -14,20 +14,12 @@ from hfprune.cells.recovery import Recovery
 from hfprune.criteria import Criterion, make_criterion
 from hfprune.errors import HfpruneError
 from hfprune.measurement import Measure
-from hfprune.settings import Dtype
 from hfprune.study import cells as study_cells
 from hfprune.study import paths
 from hfprune.study.references import load_study
 from hfprune.study.study import Study
 
 Made = Literal["plan", "checkpoint"]
-
-
-class Reading(TypedDict):
-    """The settings of a job that loads a dense model."""
-
-    model: Path
-    dtype: Dtype
 
 
 class Cut(TypedDict, total=False):
@@ -89,10 +81,6 @@ class Files:
         """Return the folder of an asset: outside if `elsewhere` has it, else below `resources`."""
         return self.elsewhere.get(f"{kind}/{name}", self.resources / kind / name)
 
-    def reading(self, model: str) -> Reading:
-        """Return the settings of a job that loads a dense model."""
-        return {"model": self.asset("models", model), "dtype": self.study.dtype}
-
     def blocks(self, cell: Cell) -> Path | None:
         """Return the calibration blocks of a cell's method; criteria that read weights only have none."""
         if self.criteria[cell.method].needs == "weights":
@@ -132,9 +120,9 @@ class Files:
 
     def pruned(self) -> list[Cell]:
         """Return the pruned cells, each once, without its recovery."""
-        found = study_cells.cells(self.name, self.study)
+        cells = study_cells.cells(self.name, self.study)
         return [
-            *dict.fromkeys(replace(cell, recovery=Recovery.NONE) for cell in found if cell.method != DENSE)
+            *dict.fromkeys(replace(cell, recovery=Recovery.NONE) for cell in cells if cell.method != DENSE)
         ]
 
 
@@ -152,24 +140,24 @@ def criteria_of(study: Study) -> dict[str, Criterion]:
         HfpruneError: an unknown criterion or option, or a method that cannot score in the steps or by the sizes
             that it is given.
     """
-    found = {}
+    criteria = {}
     for name, method in study.methods.items():
         if method.baseline:
             continue
         place, chosen = f"study: methods.{name}", method.criterion or name
-        found[name] = make_criterion(chosen, method.options, place, [*method.units])
-        if found[name].needs == "weights" and method.steps > 1:
+        criteria[name] = make_criterion(chosen, method.options, place, [*method.units])
+        if criteria[name].needs == "weights" and method.steps > 1:
             raise HfpruneError(f"{place}: {chosen} reads weights, which no step changes; remove steps")
-        if not found[name].nested and method.steps > 1:
+        if not criteria[name].nested and method.steps > 1:
             raise HfpruneError(f"{place}: {chosen} chooses all units at once; remove steps")
         for calibration, model in product(study.calibrations, study.models):
             sizes = study.sizes_of(model, calibration)
-            if found[name].needs == "model" and any(count > 1 for count in (len(sizes), *sizes.values())):
+            if criteria[name].needs == "model" and any(count > 1 for count in (len(sizes), *sizes.values())):
                 raise HfpruneError(
                     f"{place}: {chosen} searches anew for each sample; give calibrations.{calibration} one size "
                     "with one sample, or none"
                 )
-    return found
+    return criteria
 
 
 def method_settings(files: Files, method: str) -> str:
@@ -205,7 +193,7 @@ def sweeps(study: Study, criteria: Mapping[str, Criterion]) -> list[tuple[list[s
 
     A model is among those of its own methods. One pass serves all sizes of a calibration.
     """
-    found: dict[tuple[str, ...], list[str]] = {}
+    models_of: dict[tuple[str, ...], list[str]] = {}
     for model in study.models:
         groups: dict[tuple, list[str]] = {}
         for name in study.methods_of(model):
@@ -214,5 +202,5 @@ def sweeps(study: Study, criteria: Mapping[str, Criterion]) -> list[tuple[list[s
             units = json.dumps([*study.methods[name].units])
             groups.setdefault((criteria[name].needs, units), []).append(name)
         for methods in groups.values():
-            found.setdefault(tuple(methods), []).append(model)
-    return [([*methods], models) for methods, models in found.items()]
+            models_of.setdefault(tuple(methods), []).append(model)
+    return [([*methods], models) for methods, models in models_of.items()]

@@ -98,7 +98,9 @@ class Study(Placement):
         if spelt and info.field_name == "models":
             raise ValueError(f"{spelt[0]!r} is no name; give it one, as `models: {{mine: {spelt[0]}}}`")
         if info.field_name == "models":
-            named = {name: {"source": one} if isinstance(one, str) else one for name, one in named.items()}
+            named = {
+                name: {"source": entry} if isinstance(entry, str) else entry for name, entry in named.items()
+            }
         return {name: {} if value is None else value for name, value in named.items()}
 
     @model_validator(mode="after")
@@ -242,13 +244,13 @@ class Study(Placement):
 
         Those by a method that reads none are made once per calibration, since a recovery may read it.
         """
-        found = []
+        calibrated = []
         for name, read in self.calibrations.items():
             sizes = [*self.sizes_of(model, name)] or [read.sequences]
             if method is not None and not self.reads(method):
                 sizes = [0]
-            found += [Calibrated(name, size) for size in sizes]
-        return found
+            calibrated += [Calibrated(name, size) for size in sizes]
+        return calibrated
 
     def largest(self, model: str, calibration: str) -> Calibrated:
         """Return a calibration with the most of its sequences that scores of a model read."""

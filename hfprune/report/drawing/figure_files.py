@@ -44,15 +44,15 @@ def write_figures(
         with theme(over):
             page = rcParams["figure.figsize"][1]
             rcParams["figure.figsize"] = (width or rcParams["figure.figsize"][0], page)
-            made = made_figure(name, data)
-            if isinstance(made, str):
-                why[name] = made
+            figure = made_figure(name, data)
+            if isinstance(figure, str):
+                why[name] = figure
                 if not complete:
                     continue
-                made = sheet([("", [made])])
-            fix_layout(made)
-            if made.get_figheight() > page:
-                taller = f"{made.get_figheight():.1f} inches tall, where a page has {page:.3g}"
+                figure = sheet([("", [figure])])
+            fix_layout(figure)
+            if figure.get_figheight() > page:
+                taller = f"{figure.get_figheight():.1f} inches tall, where a page has {page:.3g}"
                 taller += "; draw a part of it by --models, --methods or --ratios"
                 if width:  # for a page of print, on which it would not fit
                     why[name] = taller
@@ -60,7 +60,7 @@ def write_figures(
                 print(f"{name}: {taller}")
             for suffix in formats:
                 with atomic_file(out / f"{name}.{suffix}") as temporary:
-                    made.savefig(temporary, format=suffix, metadata=_METADATA[suffix])
+                    figure.savefig(temporary, format=suffix, metadata=_METADATA[suffix])
     return why
 
 

@@ -20,23 +20,18 @@ from hfprune.report.style import Look
 BLACK, GREY, SHADE = "black", "#8C8C8C", "#EAF2F8"
 
 
-class Edge(TypedDict):
-    """The edge of a marker."""
-
-    markeredgecolor: str
-    markeredgewidth: float
-
-
-class LineStyle(TypedDict):
-    """A line without markers."""
+class LineStyle(TypedDict, total=False):
+    """Properties of a line and its markers, by their names in matplotlib."""
 
     color: str
     linewidth: float
     linestyle: Literal["--", "-."]
+    markeredgecolor: str
+    markeredgewidth: float
 
 
 # Separates markers that touch.
-EDGE: Edge = {"markeredgecolor": "white", "markeredgewidth": 0.3}
+EDGE: LineStyle = {"markeredgecolor": "white", "markeredgewidth": 0.3}
 DENSE_LINE: LineStyle = {"color": BLACK, "linewidth": 0.8, "linestyle": "--"}  # the dense model
 MARKED: LineStyle = {"color": GREY, "linewidth": 0.8, "linestyle": "-."}
 LONG = 1e5  # from here on, a number at a tick is a power of ten
@@ -166,14 +161,14 @@ def log(ax: Axes, which: str, most: int = 5, room: float = np.inf) -> None:
 def log_ticks(low: float, high: float, most: int) -> list[float]:
     """Return at most `most` round numbers between the ends of a logarithmic axis, both positive."""
     if high < 5 * low:
-        found = MaxNLocator(most, steps=[1, 2, 5, 10]).tick_values(low, high)
+        ticks = MaxNLocator(most, steps=[1, 2, 5, 10]).tick_values(low, high)
     else:
         powers, digits = (
             range(floor(log10(low)), ceil(log10(high)) + 1),
             (1, 2, 5) if high < 1000 * low else (1,),
         )
-        found = [digit * 10.0**power for power in powers for digit in digits]
-    inside = [tick for tick in found if low <= tick <= high]
+        ticks = [digit * 10.0**power for power in powers for digit in digits]
+    inside = [tick for tick in ticks if low <= tick <= high]
     return inside[:: max(1, ceil(len(inside) / most))]
 
 
