@@ -178,7 +178,7 @@ def steps(shape: Shape, device: Device) -> Iterator[Step]:
 
 def row(step: Step, folder: Path, device: Device) -> dict[str, str]:
     """Return what a step cost, beside the prediction."""
-    cost = read_result(folder / step.result)["provenance"]["cost"]
+    cost = read_result(folder / step.result).provenance["cost"]
     at_peak = step.flops / device.bfloat16
     return {
         "step": step.name,
@@ -217,7 +217,7 @@ def gap(folder: Path, run: Run, dtype: str) -> dict[str, str]:
 
 def measured(path: Path) -> dict[str, float]:
     """Return the values of a result by metric."""
-    return {value["metric"]: value["value"] for value in read_result(path)["values"]}
+    return {value.metric: value.value for value in read_result(path).values}
 
 
 if __name__ == "__main__":

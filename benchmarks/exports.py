@@ -22,8 +22,8 @@ import hfprune
 from hfprune.evaluation.timing import decode, median_value, prefill, timed
 from hfprune.models.load import load_model
 from hfprune.models.units import count_parameters, gated_mlps
-from hfprune.provenance import hardware
 from hfprune.rounding import percent
+from hfprune.runs import hardware
 from hfprune.stages.export import Export
 
 HERE = Path(__file__).parent

@@ -2,23 +2,22 @@
 
 import hashlib
 import json
-import os
 import platform
-import resource
 import subprocess
-import sys
-import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import hfprune
 from hfprune.errors import REASON, HfpruneError, explained
 from hfprune.files import atomic_file, read_json, sha256
+from hfprune.runs import Provenance, Stopwatch, hardware
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PACKAGES = ("torch", "transformers", "lm_eval", "datasets", "safetensors", "numpy", "peft")
 
@@ -26,72 +25,7 @@ PACKAGES = ("torch", "transformers", "lm_eval", "datasets", "safetensors", "nump
 CODE = ("criterion", "measure")
 
 
-class Stopwatch:
-    """Measures wall time and peak memory since its creation, but for the time between `pause` and `resume`.
-
-    Peak memory is the maximum that the CUDA allocator handed out, or on a CPU the peak resident memory of the
-    whole process, weights and libraries included.
-    """
-
-    def __init__(self, *, paused: bool = False) -> None:
-        self.started = datetime.now(UTC)
-        self._start, self._busy = _now()
-        self._peak = 0.0
-        _forget_peak()
-        if paused:
-            self.pause()
-
-    def pause(self) -> None:
-        """Leave out what follows, time and memory, until `resume`."""
-        self._peak = max(self._peak, _peak_memory())
-        self._paused = _now()
-
-    def resume(self) -> None:
-        """Count again, after `pause`."""
-        for name, now, then in zip(("_start", "_busy"), _now(), self._paused, strict=True):
-            setattr(self, name, getattr(self, name) + now - then)
-        _forget_peak()
-
-    def cpu_seconds(self) -> float:
-        """Return the CPU seconds of all threads of this process, without those of pauses."""
-        return time.process_time() - self._busy
-
-    def cost(self) -> dict[str, float]:
-        """Return wall `seconds` and `peak_memory_bytes`, without those of pauses."""
-        peak = max(self._peak, _peak_memory())
-        return {"seconds": time.perf_counter() - self._start, "peak_memory_bytes": peak}
-
-
-def _now() -> tuple[float, float]:
-    if _cuda():
-        import torch
-
-        torch.cuda.synchronize()
-    return time.perf_counter(), time.process_time()
-
-
-def _forget_peak() -> None:
-    """Let the peak begin anew: of CUDA's memory, or of the process where the system can (Linux)."""
-    if _cuda():
-        import torch
-
-        torch.cuda.reset_peak_memory_stats()
-    else:
-        with suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak_memory() -> float:
-    if _cuda():
-        import torch
-
-        torch.cuda.synchronize()
-        return float(sum(torch.cuda.max_memory_allocated(i) for i in range(torch.cuda.device_count())))
-    unit = 1 if sys.platform == "darwin" else 1024
-    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
-
-
-def provenance(watch: Stopwatch, inputs: dict[str, Path] | None = None, **settings: Any) -> dict[str, Any]:
+def provenance(watch: Stopwatch, inputs: dict[str, Path] | None = None, **settings: object) -> Provenance:
     """Describe the run that is about to write a result.
 
     Args:
@@ -107,29 +41,29 @@ def provenance(watch: Stopwatch, inputs: dict[str, Path] | None = None, **settin
     }
 
 
-def origin(inputs: dict[str, Path], settings: dict[str, Any]) -> dict[str, Any]:
+def origin(inputs: Mapping[str, Path], settings: Mapping[str, object]) -> Provenance:
     """Return what a result depends on: versions, the identity of each input by role, and settings."""
     return {
         "hfprune": hfprune.__version__,
         "packages": {"python": platform.python_version(), **_package_versions()},
         "inputs": {role: identity(path) for role, path in inputs.items()},
-        "settings": settings,
+        "settings": {**settings},
     }
 
 
-def stable(made: dict[str, Any]) -> dict[str, Any]:
+def stable(run: Provenance) -> Provenance:
     """Return the part that depends on inputs, settings and version alone, for files known by their hash."""
-    return {key: made[key] for key in ("hfprune", "inputs", "settings")}
+    return {"hfprune": run["hfprune"], "inputs": run["inputs"], "settings": run["settings"]}
 
 
 def save_tensors(
-    path: Path, tensors: dict[str, Any], made: dict[str, Any] | None = None, **more: str
+    path: Path, tensors: "dict[str, Tensor]", run: Provenance | None = None, **more: str
 ) -> None:
     """Write tensors atomically as safetensors; their provenance, for `recorded`, and more go to its metadata."""
     from safetensors.torch import save_file
 
     with atomic_file(path) as temporary:
-        save_file(tensors, temporary, ({} if made is None else {"provenance": json.dumps(made)}) | more)
+        save_file(tensors, temporary, ({} if run is None else {"provenance": json.dumps(run)}) | more)
 
 
 def metadata(path: Path) -> dict[str, str]:
@@ -145,7 +79,7 @@ def metadata(path: Path) -> dict[str, str]:
         return file.metadata() or {}
 
 
-def recorded(path: Path) -> dict[str, Any]:
+def recorded(path: Path) -> Provenance:
     """Return the provenance inside a safetensors file: blocks, scores or a plan; empty where it has none."""
     return json.loads(metadata(path).get("provenance", "{}"))
 
@@ -156,14 +90,14 @@ def unfinished(path: Path | None, identity: str) -> dict[str, str]:
     return about if about.get("identity") == identity else {}
 
 
-def fingerprint(inputs: dict[str, Path], settings: dict[str, Any]) -> str:
+def fingerprint(inputs: Mapping[str, Path], settings: Mapping[str, object]) -> str:
     """Return a SHA-256 that two runs share only if they have the same inputs, settings and version."""
     known = stable(origin(inputs, settings))
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
 def is_current(
-    record: Path, outputs: Iterable[Path], inputs: dict[str, Path], settings: dict[str, Any]
+    record: Path, outputs: Iterable[Path], inputs: Mapping[str, Path], settings: Mapping[str, object]
 ) -> bool:
     """Tell whether outputs are there, and were made from these inputs with these settings by this version.
 
@@ -179,18 +113,18 @@ def is_current(
         return False
 
 
-def is_recorded(path: Path, inputs: dict[str, Path], settings: dict[str, Any]) -> bool:
+def is_recorded(path: Path, inputs: Mapping[str, Path], settings: Mapping[str, object]) -> bool:
     """Tell whether a safetensors file is there and was made from these, by this version."""
     with suppress(Exception):  # it is something else
         return recorded(path) == json.loads(json.dumps(stable(origin(inputs, settings))))
     return False
 
 
-def _compared(made: dict[str, Any]) -> dict[str, Any]:
+def _compared(run: Provenance) -> object:
     """Return the part of a provenance in which a current result agrees, as JSON has it."""
-    inputs = {role: known for role, known in made["inputs"].items() if role not in CODE}
-    found = stable(made) | {"inputs": inputs, "lm_eval": made["packages"].get("lm_eval")}
-    return json.loads(json.dumps(found))
+    inputs = {role: known for role, known in run["inputs"].items() if role not in CODE}
+    part = stable(run) | {"inputs": inputs}
+    return json.loads(json.dumps([part, run["packages"].get("lm_eval")]))
 
 
 def identity(path: Path) -> str:
@@ -205,17 +139,17 @@ def identity(path: Path) -> str:
 
 
 def check_origin(
-    path: Path, made: Mapping[str, str], roles: Iterable[str], inputs: Mapping[str, Path]
+    path: Path, origins: Mapping[str, str], roles: Iterable[str], inputs: Mapping[str, Path]
 ) -> None:
-    """Fail if a recovery was `made` from other inputs of these roles: another plan can have the same shapes.
+    """Fail if a recovery is of other inputs of these roles (`origins`): another plan can have the same shapes.
 
     Raises:
         HfpruneError: the identities differ.
     """
     for role in roles:
         now = identity(inputs[role]) if role in inputs else None
-        if made.get(role) != now:
-            wanted = f"another {role}" if role in made else f"the model without a {role}"
+        if origins.get(role) != now:
+            wanted = f"another {role}" if role in origins else f"the model without a {role}"
             raise HfpruneError(f"{path}: this recovery was made for {wanted}; give that one")
 
 
@@ -225,50 +159,12 @@ def _known_sha256(path: Path, _size: int, _modified: int) -> str:
     return sha256(path)
 
 
-def hardware() -> dict[str, Any]:
-    """Return the machine, processor and core count and, if torch is loaded, its threads and the GPUs in use."""
-    found: dict[str, Any] = {
-        "machine": platform.machine(),
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-    }
-    if "torch" in sys.modules:
-        import torch
-
-        found["threads"] = torch.get_num_threads()
-        every = range(torch.cuda.device_count()) if _cuda() else ()
-        found["cuda"] = [torch.cuda.get_device_name(i) for i in every]
-        if found["cuda"]:  # how far products may round beyond their dtype
-            products = torch.backends.cuda.matmul
-            found["tf32"] = products.allow_tf32
-            found["reduced_sums"] = products.allow_bf16_reduced_precision_reduction
-            # Of these, PyTorch takes the first that fits a call's shapes, dtype and mask.
-            kernels = ("cudnn", "flash", "mem_efficient", "math")
-            allowed = {name: getattr(torch.backends.cuda, f"{name}_sdp_enabled") for name in kernels}
-            found["attention"] = [name for name, enabled in allowed.items() if enabled()]
-    return found
-
-
-def _cuda() -> bool:
-    """Tell whether this process uses CUDA; to ask whether it could would already start CUDA."""
-    torch = sys.modules.get("torch")
-    return torch is not None and torch.cuda.is_initialized()
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
-
-
 def _package_versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for name in PACKAGES:
         with suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
+            versions[name] = version(name)
+    return versions
 
 
 def _git_commit() -> str | None:
@@ -278,7 +174,7 @@ def _git_commit() -> str | None:
         return None
     command = ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--dirty=+changes"]
     try:
-        found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+        described = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return found.stdout.strip() or None
+    return described.stdout.strip() or None

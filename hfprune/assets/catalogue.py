@@ -1,6 +1,7 @@
 """The catalogue of assets, `config/assets.yaml`: everything that comes from outside, pinned."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -222,12 +223,12 @@ class Catalogue(Strict):
         if not isinstance(named, dict):
             return named
         entries = {name: entry(kind, word) for name, word in named.items() if isinstance(word, str)}
-        if unknown := [name for name, found in entries.items() if found is None]:
+        if unknown := [name for name, spelt in entries.items() if spelt is None]:
             raise ValueError(f"{unknown[0]}: {named[unknown[0]]!r} is not {FORMS[kind].ways()}")
         return named | entries
 
 
-def _with_parts(name: str, entry: Any, named: dict[str, Any]) -> Any:
+def _with_parts(name: str, entry: Any, named: Mapping[str, object]) -> Any:
     source = entry.get("source") if isinstance(entry, dict) else None
     if not (isinstance(source, dict) and source.get("provider") == "mixed"):
         return entry
@@ -237,7 +238,8 @@ def _with_parts(name: str, entry: Any, named: dict[str, Any]) -> Any:
     for part in shares:
         if part not in named:
             raise ValueError(f"{name}: source.parts: unknown corpus {part!r}{nearest(part, [*named])}")
-        if isinstance(named[part], dict) and named[part].get("format") == "pieces":
+        corpus = named[part]
+        if isinstance(corpus, dict) and corpus.get("format") == "pieces":
             raise ValueError(f"{name}: source.parts: {part!r} is a mixture itself; name its parts")
     parts = {part: {"share": share, "corpus": named[part]} for part, share in shares.items()}
     return entry | {"source": source | {"parts": parts}}

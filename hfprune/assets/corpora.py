@@ -3,12 +3,19 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from hfprune.assets.catalogue import CorpusAsset, MixedSource
-from hfprune.assets.formats import read_fetched, read_jsonl, read_lines, read_table, read_text, write_arrow
+from hfprune.assets.formats import (
+    Facts,
+    read_fetched,
+    read_jsonl,
+    read_lines,
+    read_table,
+    read_text,
+    write_arrow,
+)
 from hfprune.assets.mixing import mixed
 from hfprune.errors import HfpruneError
 
@@ -16,18 +23,18 @@ from hfprune.errors import HfpruneError
 WIKI_STUB = 50
 
 
-def write_corpus(name: str, asset: CorpusAsset, files: list[Path], folder: Path) -> dict[str, Any]:
+def write_corpus(name: str, asset: CorpusAsset, files: list[Path], folder: Path) -> Facts:
     """Write the documents that have text, each once, to `corpus.arrow`; the entry's slice counts these.
 
     The files of a mixture are those that this wrote of its parts, in their order.
     """
     if isinstance(asset.source, MixedSource):
         source, texts = asset.source, [*map(_parquet_texts, files)]
-        found = mixed(texts, [part.share for part in source.parts.values()], source.characters)
+        documents = mixed(texts, [part.share for part in source.parts.values()], source.characters)
     else:
-        found = [document for file in files for document in _reader(asset)(file)]
+        documents = [document for file in files for document in _reader(asset)(file)]
     # Each once: a repeated document would leak from one slice into another, as into a measure's corpus.
-    documents = [*dict.fromkeys(document for document in found if document.strip())]
+    documents = [*dict.fromkeys(document for document in documents if document.strip())]
     chosen = documents[slice(*asset.documents)] if asset.documents else documents
     if not chosen:
         part = f"documents {list(asset.documents)} of {len(documents)} in " if asset.documents else ""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from hfprune.assets import hub, network, pypi
 from hfprune.assets.catalogue import Asset, HubSource, LocalSource, MixedSource, RoundedSource
 from hfprune.assets.corpora import write_corpus
-from hfprune.assets.formats import describe, is_fetched
+from hfprune.assets.formats import Facts, describe, is_fetched
 from hfprune.assets.instructions import write_instructions
 from hfprune.assets.models import wanted_files, write_model
 from hfprune.assets.prefetch import announce, pinned
@@ -24,7 +24,7 @@ class Kind(NamedTuple):
     """A kind of asset: its word in `asset.json`, and the function that writes it."""
 
     word: str
-    write: Callable[[str, Any, list[Path], Path], dict[str, Any]]
+    write: Callable[[str, Any, list[Path], Path], Facts]
     """Writes what the files hold, by name and catalogue entry, into a folder; returns facts for `asset.json`."""
 
 

@@ -4,7 +4,7 @@ import gzip
 import json
 import zlib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar, Unpack
 
 import pyarrow as pa
 from pyarrow import parquet
@@ -17,7 +17,19 @@ from hfprune.files import read_json, sha256, write_json
 AnyAsset = TypeVar("AnyAsset", bound=Asset)
 
 
-def describe(folder: Path, kind: str, name: str, asset: Asset, **facts: Any) -> None:
+class Facts(TypedDict, total=False):
+    """What `asset.json` says of an asset beside its entry, as far as it is of the kind."""
+
+    license: str
+    base: dict[str, str]
+    """Of a rounded model: the hashes of the files of its base."""
+    documents: int
+    pairs: int
+    rows: int
+    split: str
+
+
+def describe(folder: Path, kind: str, name: str, asset: Asset, **facts: Unpack[Facts]) -> None:
     """Write `asset.json`: the catalogue's entry, `facts`, and size and hash of every file in `folder`."""
     files = {path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in folder.iterdir()}
     entry = asset.model_dump(mode="json")

@@ -29,14 +29,14 @@ def repo_files(source: HubSource, repo_type: RepoType, patterns: Sequence[str]) 
         HfpruneError: the repository is gated, a file is missing or damaged, or there is no network.
     """
     try:
-        found = _ask(source, repo_type, patterns)
+        fetched = _ask(source, repo_type, patterns)
     # The client's errors have no common base class, and it lets errors of its HTTP library through.
     except Exception as error:
         raise HfpruneError(_explain(error, source, repo_type)) from error
     if source.files:
-        files = [Path(file) for file in found]
+        files = [Path(file) for file in fetched]
     else:
-        files = sorted(entry for entry in Path(found).iterdir() if entry.is_file())
+        files = sorted(entry for entry in Path(fetched).iterdir() if entry.is_file())
     for file in tqdm(files, desc=f"check {source.repo}", unit="file"):
         _check_hash(file, source)
     return files
@@ -49,12 +49,12 @@ def pending(source: HubSource, repo_type: RepoType, patterns: Sequence[str]) -> 
         HfpruneError: the hub says that the repository is gated or that a file is missing.
     """
     try:
-        found = _ask(source, repo_type, patterns, dry_run=True)
+        foretold = _ask(source, repo_type, patterns, dry_run=True)
     except Exception as error:
         if _status(_reason(error)) is not None:
             raise HfpruneError(_explain(error, source, repo_type)) from error
         return {source.repo: None}
-    return {f"{source.repo}/{file.filename}": file.file_size for file in found if file.will_download}
+    return {f"{source.repo}/{file.filename}": file.file_size for file in foretold if file.will_download}
 
 
 def repo_type(asset: Strict) -> RepoType:
@@ -85,10 +85,10 @@ def _ask(source: HubSource, repo_type: RepoType, patterns: Sequence[str], **opti
 
     # Each of the client's retries is a warning or two; what it ends with is told in one line.
     logging.getLogger("huggingface_hub.utils._http").setLevel(logging.ERROR)
-    where: dict[str, Any] = {"repo_id": source.repo, "repo_type": repo_type, "revision": source.revision}
+    options |= {"repo_type": repo_type, "revision": source.revision}
     if source.files:
-        return [hf_hub_download(**where, filename=file, **options) for file in source.files]
-    return snapshot_download(**where, allow_patterns=list(patterns), **options)
+        return [hf_hub_download(source.repo, filename=file, **options) for file in source.files]
+    return snapshot_download(source.repo, allow_patterns=list(patterns), **options)
 
 
 def _check_hash(file: Path, source: HubSource) -> None:
@@ -101,16 +101,16 @@ def _check_hash(file: Path, source: HubSource) -> None:
 
     stated = file.readlink().name if file.is_symlink() else ""
     if re.fullmatch("[0-9a-f]{64}", stated):
-        found = sha256(file)
+        digest = sha256(file)
     elif re.fullmatch("[0-9a-f]{40}", stated):
-        found = git_hash(file.read_bytes())
+        digest = git_hash(file.read_bytes())
     else:
         return
-    if found != stated:
+    if digest != stated:
         for path in (file.resolve(), file.parent / file.readlink(), file):
             path.unlink(missing_ok=True)
         raise HfpruneError(
-            f"{source.repo}: {file.name} has the hash {found} but the hub states {stated}; "
+            f"{source.repo}: {file.name} has the hash {digest} but the hub states {stated}; "
             "the download was damaged and is deleted: fetch again"
         )
 

@@ -1,5 +1,6 @@
 """Instruction pairs for recovery, as Arrow: columns `instruction`, `input` and `output`, or `messages` alone."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hfprune.assets.catalogue import InstructionsAsset
-from hfprune.assets.formats import read_jsonl, read_table, write_arrow
+from hfprune.assets.formats import Facts, read_jsonl, read_table, write_arrow
 from hfprune.errors import KIND, REASON, HfpruneError, explained
 
 SCHEMA = pa.schema({"instruction": pa.string(), "input": pa.string(), "output": pa.string()})
@@ -15,9 +16,7 @@ CHATS = pa.schema({"messages": pa.list_(pa.struct({"role": pa.string(), "content
 COQA_INSTRUCTION = "Read the passage. Ask questions about it and answer them."
 
 
-def write_instructions(
-    name: str, asset: InstructionsAsset, files: list[Path], folder: Path
-) -> dict[str, Any]:
+def write_instructions(name: str, asset: InstructionsAsset, files: list[Path], folder: Path) -> Facts:
     """Write pairs or chats to `instructions.arrow`, without those that have no answer and so teach nothing.
 
     Raises:
@@ -61,16 +60,16 @@ def _chats(name: str, file: Path, chats: list[Any]) -> pa.Table:
     """Return conversations that have an answer, with the role and the content of each message."""
     text = f"instructions {name!r}: {file}: a message is no role and content as text: {REASON}"
     with explained(text, KeyError, TypeError, pa.ArrowInvalid):  # pyarrow's own type errors among them
-        found = [[{"role": x["role"], "content": x["content"] or ""} for x in each or ()] for each in chats]
-        found = [each for each in found if any(x["role"] == "assistant" and x["content"] for x in each)]
-        return pa.table([pa.array(found, CHATS.field(0).type)], schema=CHATS)
+        read = [[{"role": x["role"], "content": x["content"] or ""} for x in chat or ()] for chat in chats]
+        answered = [chat for chat in read if any(x["role"] == "assistant" and x["content"] for x in chat)]
+        return pa.table([pa.array(answered, CHATS.field(0).type)], schema=CHATS)
 
 
-def _table(records: list[dict[str, Any]]) -> pa.Table:
+def _table(records: Sequence[Mapping[str, Any]]) -> pa.Table:
     return pa.Table.from_struct_array(pa.array(records)) if records else SCHEMA.empty_table()
 
 
-def _coqa_pairs(name: str, records: list[dict[str, Any]]) -> list[dict[str, str]]:
+def _coqa_pairs(name: str, records: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     """Make one pair from each passage, with all its questions and answers as the output.
 
     A dump has one record per question, whose id is the conversation's id and `_turn<n>`. A pair for each

@@ -12,6 +12,15 @@ CROWS = "pct_stereotype"
 PRIMARY = (CROWS, "acc_norm", "acc")  # the metrics of a zero-shot task, the preferred first
 
 
+def preferred(metrics: Iterable[str]) -> list[str]:
+    """Return those of a task's metrics that it may count by; it counts by the first.
+
+    The rule is that of the evaluation script of SDMPrune, the paper's predecessor; the paper states none.
+    """
+    known = {*metrics}
+    return [metric for metric in PRIMARY if metric in known]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """A task of lm-eval; one that `tasks.yaml` lacks has the mean size of the others, and no more is known."""
@@ -46,14 +55,19 @@ def known_task(name: str) -> Task:
     known, name = known_tasks(), Path(name).name
     if name in known:
         return known[name]
-    sizes = zip(*((one.documents, one.tokens) for one in known.values()), strict=True)
+    sizes = zip(*((task.documents, task.tokens) for task in known.values()), strict=True)
     documents, tokens = (round(sum(column) / len(known)) for column in sizes)
     return Task(short=name, documents=documents, tokens=tokens)
 
 
 def with_same_choices() -> list[str]:
     """Return the known tasks whose questions all have the same choices."""
-    return [name for name, one in known_tasks().items() if one.same_choices]
+    return [name for name, task in known_tasks().items() if task.same_choices]
+
+
+def with_one_right(tasks: Iterable[str]) -> list[str]:
+    """Return those of the tasks of whose questions one choice is right."""
+    return [name for name in tasks if known_task(name).one_right]
 
 
 def tasks_in_order(names: Iterable[str]) -> dict[str, Task]:

@@ -6,11 +6,12 @@ import struct
 from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError, safe_open
 
 from hfprune.assets.catalogue import Asset, HubSource, ModelAsset, RoundedSource, Source
+from hfprune.assets.formats import Facts
 from hfprune.assets.rounded import add_noise
 from hfprune.errors import REASON, HfpruneError, explained
 from hfprune.files import read_json, share
@@ -38,7 +39,7 @@ TRANSFORMERS_FILES = (
 )
 
 
-def write_model(name: str, asset: ModelAsset, files: list[Path], folder: Path) -> dict[str, Any]:
+def write_model(name: str, asset: ModelAsset, files: list[Path], folder: Path) -> Facts:
     """Write a dense model as safetensors with config and tokenizer; a GGUF file is dequantised to float32.
 
     Raises:
@@ -55,13 +56,16 @@ def write_model(name: str, asset: ModelAsset, files: list[Path], folder: Path) -
             add_noise(file, folder / file.name, noise)
         else:
             _place(file, folder / file.name, asset.source)
-    return _of_base(read_json(about)) if noise and about else {}
+    return _of_base(about) if noise and about else {}
 
 
-def _of_base(described: dict[str, Any]) -> dict[str, Any]:
+def _of_base(record: Path) -> Facts:
     """Return what the record of a rounded model keeps of its base: the hashes of its files, and the licence."""
-    hashes = {name: file["sha256"] for name, file in described["files"].items()}
-    return {"base": hashes} | {key: described[key] for key in ("license",) if key in described}
+    described = read_json(record)
+    facts: Facts = {"base": {name: file["sha256"] for name, file in described["files"].items()}}
+    if "license" in described:
+        facts["license"] = described["license"]
+    return facts
 
 
 def wanted_files(asset: Asset) -> tuple[str, ...]:
@@ -79,7 +83,7 @@ def _place(file: Path, target: Path, source: Source) -> None:
     shutil.copyfile(file, target)
 
 
-def _dequantise(name: str, files: list[Path], folder: Path) -> dict[str, str]:
+def _dequantise(name: str, files: list[Path], folder: Path) -> Facts:
     """Write model and tokenizer of a GGUF file to a folder; return the licence, if the file states one."""
     if len(files) != 1:
         raise HfpruneError(f"model {name!r}: needs exactly one .gguf file, its source holds {len(files)}")

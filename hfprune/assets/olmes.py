@@ -6,15 +6,16 @@ normalisation), and holds the text of the prompt instead of the original columns
 """
 
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hfprune.errors import KIND, REASON, HfpruneError, explained
 
-Record = dict[str, Any]
+# From the `doc` of a record to the columns on the hub.
+Rule = Callable[[Mapping[str, Any]], dict[str, object]]
 
 
-def hub_rows(task: str, records: list[Record]) -> list[Record]:
+def hub_rows(task: str, records: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:
     """Recover the documents of a task, by lm-eval's name, from the lines of a dump, with their columns on the hub.
 
     Raises:
@@ -25,14 +26,14 @@ def hub_rows(task: str, records: list[Record]) -> list[Record]:
     text = f"task {task!r}: the source is no olmes dump of this task: {KIND}({REASON})"
     with explained(text, KeyError, IndexError, TypeError, ValueError):
         # Not `doc_id`, which is different when a record appears again.
-        documents: dict[str | int, Record] = {}
+        documents: dict[str | int, Mapping[str, Any]] = {}
         for record in records:
             documents.setdefault(record["native_id"], record["doc"])
         return [RULES[task](document) for document in documents.values()]
 
 
-def _choice_row(question_column: str) -> Callable[[Record], Record]:
-    def row(document: Record) -> Record:
+def _choice_row(question_column: str) -> Rule:
+    def row(document: Mapping[str, Any]) -> dict[str, object]:
         texts = document["choices"]
         # The dump has no labels, only the position of the gold choice; lm-eval uses only the position, too.
         labels = list(string.ascii_uppercase[: len(texts)])
@@ -46,7 +47,7 @@ def _choice_row(question_column: str) -> Callable[[Record], Record]:
     return row
 
 
-def _boolq_row(document: Record) -> Record:
+def _boolq_row(document: Mapping[str, Any]) -> dict[str, object]:
     passage, _, rest = document["query"].rpartition("\nQuestion: ")
     return {
         "question": _between("", rest, "?\nAnswer:"),
@@ -62,7 +63,7 @@ def _between(start: str, text: str, end: str) -> str:
     return text.removeprefix(start).removesuffix(end)
 
 
-RULES: dict[str, Callable[[Record], Record]] = {
+RULES: dict[str, Rule] = {
     "arc_challenge": _choice_row("question"),
     "arc_easy": _choice_row("question"),
     "boolq": _boolq_row,

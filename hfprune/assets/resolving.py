@@ -80,12 +80,14 @@ def asset_of(kind: str, spelling: str) -> tuple[str, tuple[str, Asset]] | None:
 
     `None` if the spelling is neither a file nor a name on the hub.
     """
-    found = entry(kind, spelling)
-    if found is None or ("path" in found["source"] and Path(found["source"]["path"]).is_dir()):
+    spelt = entry(kind, spelling)
+    if spelt is None:
         return None
-    asset: Asset = getattr(Catalogue.model_validate({kind: {"it": found}}), kind)["it"]
+    asset: Asset = getattr(Catalogue.model_validate({kind: {"it": spelt}}), kind)["it"]
     source = asset.source
     if isinstance(source, LocalSource):
+        if source.path.is_dir():
+            return None
         name = re.sub(r"[^A-Za-z0-9._-]|^[._-]+", "_", source.path.name.partition(".")[0] or kind)
         return f"{kind}/{name}-{sha256(source.path)[:12]}", (name, asset)
     assert isinstance(source, HubSource)

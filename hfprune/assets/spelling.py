@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 # OWNER/NAME, with a revision and a file in the repository, if any.
 _HUB = re.compile(r"(?P<repo>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[\w.-]+))?(/(?P<file>\w.*))?", re.ASCII)
@@ -52,13 +52,13 @@ FORMS = {
 }
 
 
-def entry(kind: str, spelling: str) -> dict[str, Any] | None:
+def entry(kind: str, spelling: str) -> dict[str, object] | None:
     """Return the catalogue's entry for a folder, a file or a name on the hub; `None` for any other word.
 
     Suffixes decide the format. A hub id without revision means the branch `main`.
     """
     form, path = FORMS[kind], Path(spelling).expanduser()
-    formats = [found for suffix, found in form.formats.items() if spelling.endswith(suffix)]
+    formats = [name for suffix, name in form.formats.items() if spelling.endswith(suffix)]
     local = {"provider": "local", "path": str(path.absolute())}
     if path.is_file():
         return {"source": local, "format": formats[0]} if formats else None

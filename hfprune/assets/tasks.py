@@ -1,19 +1,18 @@
 """Tasks: the documents that lm-eval scores, as one Arrow file with the columns of its stock YAML."""
 
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from hfprune.assets.catalogue import TaskAsset
-from hfprune.assets.formats import read_jsonl, read_table, require_rows, write_arrow
+from hfprune.assets.formats import Facts, read_jsonl, read_table, require_rows, write_arrow
 from hfprune.assets.olmes import hub_rows
 from hfprune.assets.stock import scored_split
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json
 
 
-def write_task(name: str, asset: TaskAsset, files: list[Path], folder: Path) -> dict[str, Any]:
+def write_task(name: str, asset: TaskAsset, files: list[Path], folder: Path) -> Facts:
     """Write the split of a task that lm-eval scores to `<split>.arrow`.
 
     Raises:

@@ -3,7 +3,7 @@
 import random
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import safe_open
@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from hfprune.errors import HfpruneError, explained
 from hfprune.provenance import save_tensors
+from hfprune.runs import Provenance
 from hfprune.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def _pack(texts, separator, sequences, length, _generator) -> _Drawn:
     )
 
 
-def save_blocks(path: Path, blocks: Tensor, provenance: dict[str, Any], documents: list[int]) -> None:
+def save_blocks(path: Path, blocks: Tensor, provenance: Provenance, documents: list[int]) -> None:
     """Write calibration blocks atomically as safetensors: `tokens` [blocks, length] and `documents` [blocks]."""
     tensors = {"tokens": blocks, "documents": torch.tensor(documents, dtype=torch.int32)}
     save_tensors(path, tensors, provenance)

@@ -3,12 +3,15 @@
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Self
+
+from pydantic import GetPydanticSchema, TypeAdapter
 
 from hfprune.cells.recovery import Recovery
 from hfprune.errors import HfpruneError, explained
 from hfprune.files import atomic_file, read_json, write_json
 from hfprune.rounding import rounded_ratio, spelt_ratio
+from hfprune.runs import Provenance
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,13 +79,29 @@ class Value:
     n: int | None = None
 
 
+@dataclass(frozen=True)
+class Result:
+    """The numbers of one measurement on one cell; see `write_result`."""
+
+    cell: Cell
+    measure: str
+    task: str
+    values: list[Value]
+    # As it was written: other versions record other things.
+    provenance: Annotated[Provenance, GetPydanticSchema(lambda _, schema: schema(dict[str, object]))]
+    not_applicable: str = ""
+
+
+_RESULT = TypeAdapter(Result)
+
+
 def write_result(
     path: Path,
     cell: Cell,
     measure: str,
     task: str,
     values: list[Value],
-    provenance: dict[str, Any],
+    provenance: Provenance,
     items: "pd.DataFrame | None" = None,
     not_applicable: str = "",
 ) -> None:
@@ -125,14 +144,14 @@ def write_result(
     )
 
 
-def values_table(results: list[dict[str, Any]]) -> str:
-    """Return the numbers of results, as `read_result` gives them, as tabulate's table: one row per value."""
+def values_table(results: list[Result]) -> str:
+    """Return the numbers of results as tabulate's table: one row per value."""
     from tabulate import tabulate
 
     rows = [
-        [result["task"], value["metric"], *(_shown(value[key]) for key in ("value", "stderr", "n"))]
+        [result.task, value.metric, *map(_shown, (value.value, value.stderr, value.n))]
         for result in results
-        for value in result["values"]
+        for value in result.values
     ]
     headers = ["task", "metric", "value", "standard error", "n"]
     # Only columns that say something.
@@ -148,6 +167,10 @@ def _shown(number: float | None) -> str:
     return f"{number:,.0f}" if float(number).is_integer() else f"{number:.4g}"
 
 
-def read_result(path: Path) -> dict[str, Any]:
-    """Return a result as `write_result` wrote it; its content is not checked."""
-    return read_json(path)
+def read_result(path: Path) -> Result:
+    """Return a result as `write_result` wrote it.
+
+    Raises:
+        ValueError: the file is cut off, or holds something else.
+    """
+    return _RESULT.validate_python(read_json(path))

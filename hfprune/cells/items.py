@@ -64,14 +64,24 @@ def commonest(answers: "pd.Series") -> float:
     return float(answers.value_counts(normalize=True).max())
 
 
+def one_of_several(items: "pd.DataFrame", outcome: str) -> "pd.Series":
+    """Tell of each item of tasks whether one of several choices is right, so that an outcome is 0 or 1."""
+    return items[outcome].isin([0, 1]) & (items["loglikelihood"].map(len) > 1)
+
+
+def guess(items: "pd.DataFrame") -> "pd.Series":
+    """Return what a guess among its choices gets right of each item of tasks, from 0 to 1."""
+    return 1 / items["loglikelihood"].map(len, na_action="ignore")
+
+
 def guess_or_majority(items: "pd.DataFrame", same_choices: Sequence[str]) -> "pd.Series":
-    """Return what a guess among its choices gets right of each item of zero-shot tasks, from 0 to 1.
+    """Return what `guess` gets right of each item of zero-shot tasks.
 
     In tasks whose questions have the same choices, it is the commonest right one where that is right more often.
     """
-    guess = 1 / items["loglikelihood"].map(len, na_action="ignore")
+    constant = guess(items)
     for task in same_choices:
         right = items.loc[items["task"] == task, "target"]
-        if len(right) and commonest(right) > guess[right.index].mean():
-            guess[right.index] = (right == right.mode()[0]).astype(float)
-    return guess
+        if len(right) and commonest(right) > constant[right.index].mean():
+            constant[right.index] = (right == right.mode()[0]).astype(float)
+    return constant

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from hfprune.assets.formats import read_jsonl
-from hfprune.assets.known_tasks import PRIMARY
+from hfprune.assets.known_tasks import preferred
 from hfprune.errors import REASON, HfpruneError, explained
 from hfprune.files import read_json
 
@@ -53,10 +53,7 @@ def read_measured(folder: Path, tasks: Iterable[str]) -> Answers:
 
 
 def _kept(task: str, table: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
-    metric, *others = sorted(
-        metrics, key=lambda name: PRIMARY.index(name) if name in PRIMARY else len(PRIMARY)
-    )
-    others = [name for name in others if name in PRIMARY]
+    metric, *others = preferred(metrics) or metrics[:1]
     values = {name: pd.to_numeric(table[name], errors="coerce").astype(float) for name in (metric, *others)}
     if not values[metric].between(0, 1).all():
         raise HfpruneError(

@@ -4,11 +4,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from hfprune.cells import DENSE
+from hfprune.cells import DENSE, Result
 from hfprune.cells.items import token_items
 from hfprune.cells.recovery import Recovery
 from hfprune.results.effect_rows import EffectRow
@@ -59,20 +58,20 @@ def class_of(measure: str) -> str:
     return measure.removeprefix(OWN).removeprefix(ASKED)
 
 
-def read_sides(results: Mapping[Path, dict[str, Any]]) -> Sides:
-    """Return results, by file as `read_result` reads them, by step in order; outcomes of items lie beside each."""
+def read_sides(results: Mapping[Path, Result]) -> Sides:
+    """Return results, by their files, by step in order; outcomes of items lie beside each."""
     sides: Sides = {step: {} for step in (DENSE, *STEPS)}
     for path, result in results.items():
-        cell, file, provenance = result["cell"], path.with_suffix(".parquet"), result["provenance"]
-        is_dense = (cell["method"], cell["recovery"]) == (DENSE, Recovery.NONE)
-        step = DENSE if is_dense else step_of(Recovery(cell["recovery"]))
-        hardware, tokens = provenance.get("hardware", {}), provenance.get("held_out_tokens")
-        sides[step][result["measure"], result["task"]] = Measured(
-            {value["metric"]: value["value"] for value in result["values"]},
-            max((value["n"] or 0 for value in result["values"]), default=0),
+        cell, file, provenance = result.cell, path.with_suffix(".parquet"), result.provenance
+        is_dense = (cell.method, cell.recovery) == (DENSE, Recovery.NONE)
+        step = DENSE if is_dense else step_of(cell.recovery)
+        hardware, tokens = provenance.get("hardware"), provenance.get("held_out_tokens")
+        sides[step][result.measure, result.task] = Measured(
+            {value.metric: value.value for value in result.values},
+            max((value.n or 0 for value in result.values), default=0),
             pd.read_parquet(file) if file.is_file() else pd.DataFrame(),
-            hardware.get("cuda") or [hardware.get("processor", "")],
-            provenance.get("settings", {}).get("prompt_tokens", 0),
+            (hardware["cuda"] or [hardware["processor"]]) if hardware else [""],
+            provenance["settings"].get("prompt_tokens", 0),
             {
                 point["step"]: token_items(point["losses"], tokens)
                 for point in provenance.get("curve", ())

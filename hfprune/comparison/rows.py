@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hfprune.assets.known_tasks import CROWS, PRIMARY
+from hfprune.assets.known_tasks import CROWS, preferred
 from hfprune.assets.models import WEIGHTS
 from hfprune.cells import DENSE
 from hfprune.cells.items import by_item, commonest
@@ -163,7 +163,7 @@ def compared(sides: Sides, left: str, right: str, key: tuple[str, str]) -> Effec
     (measure, task), own = key, sides[left][key]
     kind, task, other = class_of(measure), spelt(task), sides.get(right, {}).get(key)
     by_default = [row.metric.name for row in Declarations(()).by_default(kind)]
-    name = next(metric for metric in (*PRIMARY, *by_default) if metric in own.values)
+    name = next(metric for metric in (*preferred(own.values), *by_default) if metric in own.values)
     declared = Declarations(()).find(kind, name)
     if not other:  # a distance to the dense model, which has none
         declared = replace(declared, metric=replace(declared.metric, effect="difference"))
@@ -194,8 +194,8 @@ def _label(declared: Declaration, task: str, items: pd.DataFrame) -> str:
         return f"{noun} on {task}" + f", {unit}" * bool(unit) + beside
     if "loglikelihood" not in items:
         return f"{noun}, {task}, {unit}"
-    guess, majority = (1 / items["loglikelihood"].map(len)).mean(), commonest(items["target"])
-    return f"{noun}, {task}, {unit} (a guess {100 * guess:.1f}, the majority {100 * majority:.1f})"
+    right, majority = guess(items).mean(), commonest(items["target"])
+    return f"{noun}, {task}, {unit} (a guess {100 * right:.1f}, the majority {100 * majority:.1f})"
 
 
 def _repeating(repeated: Mapping[str, list[float]], exported: str) -> Iterator[EffectRow]:

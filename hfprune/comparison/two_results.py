@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from hfprune.assets.known_tasks import CROWS, PRIMARY
-from hfprune.cells.items import commonest
+from hfprune.cells.items import commonest, one_of_several
 from hfprune.comparison.answered import Answers
 from hfprune.comparison.rows import effect_row
 from hfprune.effects.questions import PAIR
@@ -62,7 +62,7 @@ def effects(a: Answers, b: Answers, tasks: Sequence[str]) -> list[EffectRow]:
     for task in tasks:
         _require_alike(task, a, b)
         metric = a[task]["metric"].iloc[0]
-        others = [name for name in PRIMARY if name in a[task] and name in b[task]]
+        others = preferred({*a[task]} & {*b[task]})
         rows.append(_effect([task], a, b, metric)._replace(family=TASKS))
         rows += [_effect([task], a, b, name, name) for name in others]
     averaged = [row.task for row in rows if row.family and row.metric != CROWS] or tasks
@@ -103,7 +103,7 @@ def commonest_answers(a: Answers, b: Answers, rows: Sequence[EffectRow]) -> Comm
     shares: Commonest = {}
     for task in (row.task for row in rows if row.family):
         mine, other = a[task], b[task]
-        if mine["outcome"].isin([0, 1]).all() and mine["loglikelihood"].map(len).min() > 1:
+        if one_of_several(mine, "outcome").all():
             given = [100 * commonest(side["loglikelihood"].map(np.argmax)) for side in (mine, other)]
             numbered = mine["target"].astype(str).str.isdigit().all()
             shares[task] = [*given, 100 * commonest(mine["target"]) if numbered else None]

@@ -275,7 +275,7 @@ def by_gradient(criteria: Sequence[GradientCriterion]) -> list[list[int]]:
 
 
 def make_criterion(
-    name: str, options: dict[str, Any], where: str = "method", units: Sequence[str] = ("neurons",)
+    name: str, options: Mapping[str, object], where: str = "method", units: Sequence[str] = ("neurons",)
 ) -> Criterion:
     """Build the criterion `name` with `options`, and check that it can score these kinds of unit.
 

@@ -3,7 +3,7 @@
 import logging
 import random
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,7 +101,7 @@ def evaluate_task(
     return values, items
 
 
-def _values(metrics: dict[str, Any], n: int) -> list[Value]:
+def _values(metrics: Mapping[str, object], n: int) -> list[Value]:
     values = []
     for key, value in metrics.items():
         metric, _, filter = key.partition(",")
@@ -112,7 +112,7 @@ def _values(metrics: dict[str, Any], n: int) -> list[Value]:
     return values
 
 
-def _item(sample: dict[str, Any]) -> dict[str, Any]:
+def _item(sample: Mapping[str, Any]) -> dict[str, object]:
     answers = [response[0] for response in sample["resps"]]
     return {
         "item": sample["doc_id"],
@@ -129,7 +129,7 @@ def _one_right(task: Any, name: str) -> bool:
     return chosen and not task.multiple_target and known_task(name).one_right
 
 
-def _margin(task: Any, sample: dict[str, Any]) -> float:
+def _margin(task: Any, sample: Mapping[str, Any]) -> float:
     """Return the log-likelihood of the right choice less that of the best wrong one, in nats.
 
     Where the task counts by `acc_norm`, they are divided by the choices' lengths in characters, as lm-eval does

@@ -212,14 +212,20 @@ class Subject:
         from hfprune.calibration.blocks import sample_blocks, too_few
 
         folder = self.asset("corpora", text.corpus)
-        drawn = text.model_dump(include={"sequences", "length", "sampling"})
-        place: dict[str, Any] = {"seed": 0, "corpus": folder.name, "place": "measurement"}
-        found = DrawnBlocks(*sample_blocks(read_corpus(folder), self.tokenizer, **drawn, **place))
-        line = too_few(folder.name, len(found.tokens), text.sequences, text.sampling)
+        blocks = sample_blocks(
+            read_corpus(folder),
+            self.tokenizer,
+            **text.model_dump(include={"sequences", "length", "sampling"}),
+            seed=0,
+            corpus=folder.name,
+            place="measurement",
+        )
+        drawn = DrawnBlocks(*blocks)
+        line = too_few(folder.name, len(drawn.tokens), text.sequences, text.sampling)
         if line and line not in self._said:  # once for all measures and models
             self._said.add(line)
             print(line)
-        return found
+        return drawn
 
 
 def _loaded(given: "Loaded | None") -> "PreTrainedModel":

@@ -3,11 +3,11 @@
 import shutil
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -16,7 +16,8 @@ from hfprune.errors import HfpruneError
 from hfprune.evaluation.measured_model import Subject
 from hfprune.measurement import Measure, Outcome, stems
 from hfprune.plugins.registry import source_file
-from hfprune.provenance import Stopwatch, is_current, provenance
+from hfprune.provenance import is_current, provenance
+from hfprune.runs import Stopwatch
 
 
 class CellToMeasure(NamedTuple):
@@ -45,7 +46,7 @@ class _Measurement:
     """Where it waits for the others, without suffix: Snakemake removes what a failed job has made."""
     state: Path
     """Folder of all that waits for the measure."""
-    depends: tuple[dict[str, Path], dict[str, Any]]
+    depends: tuple[dict[str, Path], dict[str, object]]
     """Inputs by role, and settings."""
     of_plans: list[Outcome] = field(default_factory=list)
     """The outcomes of resampled plans."""
@@ -66,7 +67,7 @@ class _Measurement:
 def measure_cells(
     measures: dict[str, Measure],
     cells: Sequence[CellToMeasure],
-    **settings: Any,
+    **settings: object,
 ) -> bool:
     """Run measures and write their results: `<out>/<name>.json`, or a file per task in `<out>/<name>/`.
 
@@ -81,16 +82,20 @@ def measure_cells(
     Returns:
         Whether anything was measured; it raises the first exception of a measure.
     """
-    found: list[_Measurement] = []
+    measurements: list[_Measurement] = []
     anew = False
     failed: list[Exception] = []
     # By hand, one alone is measured again.
     several = len(measures) > 1 or len(cells) > 1 or cells[0].cell.study != BY_HAND
     for cell in cells:
-        own = [each for name in measures for each in _measurements(name, measures[name], cell, settings)]
-        found += own
+        own = [
+            measurement
+            for name, measure in measures.items()
+            for measurement in _measurements(name, measure, cell, settings)
+        ]
+        measurements += own
         try:
-            todo = [each for each in own if not _is_kept(each, several)]
+            todo = [measurement for measurement in own if not _is_kept(measurement, several)]
             anew |= bool(todo)
             _measure(todo, cell)
         except Exception as error:
@@ -102,29 +107,29 @@ def measure_cells(
         cell.subject.release()
     if failed:
         raise failed[0]
-    for each in found:
+    for measurement in measurements:
         # Only current results: a killed run with other settings may have left some, too.
-        if each.is_finished(each.waiting):
-            each.out.parent.mkdir(parents=True, exist_ok=True)
+        if measurement.is_finished(measurement.waiting):
+            measurement.out.parent.mkdir(parents=True, exist_ok=True)
             # The JSON marks a result as finished, so the old one goes first, and the new one comes last.
-            Path(f"{each.out}.json").unlink(missing_ok=True)
+            Path(f"{measurement.out}.json").unlink(missing_ok=True)
             for suffix in ("parquet", "json"):
-                Path(f"{each.waiting}.{suffix}").replace(f"{each.out}.{suffix}")
-    for each in found:
-        shutil.rmtree(each.state, ignore_errors=True)
+                Path(f"{measurement.waiting}.{suffix}").replace(f"{measurement.out}.{suffix}")
+    for measurement in measurements:
+        shutil.rmtree(measurement.state, ignore_errors=True)
     return anew
 
 
 def _without_frames(error: Exception) -> Exception:
-    each: BaseException | None = error
-    while each:
-        traceback.clear_frames(each.__traceback__)
-        each = each.__cause__ or each.__context__
+    link: BaseException | None = error
+    while link:
+        traceback.clear_frames(link.__traceback__)
+        link = link.__cause__ or link.__context__
     return error
 
 
 def _measurements(
-    name: str, measure: Measure, cell: CellToMeasure, settings: dict[str, Any]
+    name: str, measure: Measure, cell: CellToMeasure, settings: Mapping[str, object]
 ) -> Iterator[_Measurement]:
     """Yield a measure's tasks on a cell, with all that their results depend on."""
     state = cell.out / f".{name}.state"
@@ -135,16 +140,17 @@ def _measurements(
             folder = cell.subject.asset(kind, spelling)
             inputs |= {f"{kind}/{folder.name}": folder}
         inputs |= {f"files/{path}": path for path in part.files()}
-        used = part.model_dump(mode="json") | {"version": part.version} | settings
+        used = part.model_dump(mode="json") | {"version": part.version, **settings}
         yield _Measurement(name, task, part, cell.out / stem, state / stem, state, (inputs, used))
 
 
-def _is_kept(each: _Measurement, several: bool) -> bool:
+def _is_kept(measurement: _Measurement, several: bool) -> bool:
     """Tell whether a result is there and is kept, as one of several or that of one task among several is."""
-    if not (several or each.measure.per_task) or not any(map(each.is_finished, (each.out, each.waiting))):
+    places = measurement.out, measurement.waiting
+    if not (several or measurement.measure.per_task) or not any(map(measurement.is_finished, places)):
         return False
-    print(f"{each.name}: {each.task or 'its result'} is already there", file=sys.stderr)
-    for file in each.out.parent.glob(f"{each.out.name}.*"):
+    print(f"{measurement.name}: {measurement.task or 'its result'} is already there", file=sys.stderr)
+    for file in measurement.out.parent.glob(f"{measurement.out.name}.*"):
         file.touch()  # newer than its inputs, as Snakemake expects after a job
     return True
 
@@ -155,26 +161,32 @@ def _measure(todo: list[_Measurement], cell: CellToMeasure) -> None:
     The resampled plans come first, for all measures, so that the dense model is loaded once.
     """
     # Those that compare with the dense model first, since `Subject.model` replaces it.
-    todo = sorted(todo, key=lambda each: each.measure.needs != "beside")
+    todo = sorted(todo, key=lambda measurement: measurement.measure.needs != "beside")
     skip = cell.not_applicable
-    on_plans = [each for each in todo if each.measure.resampled and not skip]
+    on_plans = [measurement for measurement in todo if measurement.measure.resampled and not skip]
     for variant in cell.subject.variants() if on_plans else ():
-        for each in on_plans:
-            each.of_plans.append(each.run(variant) if variant else each.of_plans[-1])
-    for each in todo:
-        values, items = ([], pd.DataFrame()) if skip else _joined(each.run(cell.subject), each.of_plans)
-        inputs, settings = each.depends
-        made = provenance(each.watch, inputs, **settings)
-        path = Path(f"{each.waiting}.json")
-        write_result(path, cell.cell, each.name, each.task, values, made, items, skip)
+        for measurement in on_plans:
+            measurement.of_plans.append(measurement.run(variant) if variant else measurement.of_plans[-1])
+    for measurement in todo:
+        outcome = Outcome([], pd.DataFrame())
+        if not skip:
+            outcome = _joined(measurement.run(cell.subject), measurement.of_plans)
+        inputs, settings = measurement.depends
+        run = provenance(measurement.watch, inputs, **settings)
+        path = Path(f"{measurement.waiting}.json")
+        write_result(
+            path, cell.cell, measurement.name, measurement.task, outcome.values, run, outcome.items, skip
+        )
 
 
 def _joined(outcome: Outcome, of_plans: list[Outcome]) -> Outcome:
     """Return the values, and the outcomes of every item; with resampled plans, by the column `resample`."""
-    items = [pd.DataFrame() if found.items is None else found.items for found in (outcome, *of_plans)]
+    items = [
+        pd.DataFrame() if measured.items is None else measured.items for measured in (outcome, *of_plans)
+    ]
     if not of_plans:
         return Outcome(outcome.values, items[0])
-    for value in (value for found in of_plans for value in found.values):
+    for value in (value for measured in of_plans for value in measured.values):
         if not isfinite(value.value):  # `write_result` checks those of the plan itself
             raise HfpruneError(f"{value.metric} of a resampled plan is {value.value}; try another dtype")
     numbered = [table.assign(resample=number) for number, table in enumerate(items)]

@@ -2,7 +2,6 @@
 
 from inspect import getsource
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import ModelCard
 
@@ -16,6 +15,7 @@ from hfprune.models.shape import own_sizes
 from hfprune.models.units import LISTS_OF_LAYERS, count_parameters
 from hfprune.provenance import recorded
 from hfprune.rounding import percent
+from hfprune.runs import Provenance
 from hfprune.settings import plain
 
 # Not among the weights, since some programs load every safetensors file that lies beside `config.json`.
@@ -41,10 +41,8 @@ tokenizer = transformers.AutoTokenizer.from_pretrained("THIS_FOLDER")
 Other engines take a padded export (`hfprune export --plain`)."""
 
 
-def save_card(
-    folder: Path, source: Path, made: dict[str, Any], comparison: BeforeAfter | None = None
-) -> None:
-    """Write the card into an export of the dense model in `source` that has all else; `made` is its provenance."""
+def save_card(folder: Path, source: Path, about: Provenance, comparison: BeforeAfter | None = None) -> None:
+    """Write the card into an export of the dense model in `source` that has all else; `about` says what it is."""
     asset = read_asset(source)
     fetched = asset.get("entry", {}).get("source", {})
     name = asset.get("name", source.resolve().name)
@@ -56,11 +54,11 @@ def save_card(
     base = f"Base model: `{name}`{f' ({details})' if details else ''}."
     local = fetched.get("provider", "local") == "local"
     parts = {
-        f"# {name}, pruned": " ".join([base, _sizes(source, made), *reordered(folder, source)]),
-        "## Method": _method(folder, made),
-        "## Measured": _measured(comparison, made),
+        f"# {name}, pruned": " ".join([base, _sizes(source, about), *reordered(folder, source)]),
+        "## Method": _method(folder, about),
+        "## Measured": _measured(comparison, about),
         "## Load with transformers 4 or 5": _loading(folder),
-        "## Reproduce": _reproduce("BASE" if local else name, folder, made),
+        "## Reproduce": _reproduce("BASE" if local else name, folder, about),
     }
     sections = "\n\n".join(f"{title}\n\n{text}" for title, text in parts.items())
     ModelCard(f"---\n{data.to_yaml()}\n---\n\n{sections}\n").save(folder / CARD)
@@ -87,8 +85,8 @@ def _loading(folder: Path) -> str:
     return _COMPACT.format(function=function.strip())
 
 
-def _sizes(source: Path, made: dict[str, Any]) -> str:
-    left, written, inputs = made["parameters"], made["parameters_on_disk"], made.get("inputs", {})
+def _sizes(source: Path, about: Provenance) -> str:
+    left, written, inputs = about["parameters"], about["parameters_on_disk"], about.get("inputs", {})
     total = count_parameters(load_skeleton(source)) if (source / "config.json").is_file() else 0
     said = [f"{left:,} parameters{f' of {total:,}, {percent(1 - left / total)} fewer' if total else ''}."]
     if written > left:
@@ -100,9 +98,9 @@ def _sizes(source: Path, made: dict[str, Any]) -> str:
     return " ".join(said)
 
 
-def _method(folder: Path, made: dict[str, Any]) -> str:
+def _method(folder: Path, about: Provenance) -> str:
     if not (folder / PLAN).is_file():
-        by_another = "checkpoint" in made.get("inputs", {})
+        by_another = "checkpoint" in about.get("inputs", {})
         return "Pruned by another tool." if by_another else "No plan was recorded."
     settings = recorded(folder / PLAN).get("settings", {})
     known = settings.pop("scoring", {}) | settings
@@ -116,32 +114,34 @@ def _method(folder: Path, made: dict[str, Any]) -> str:
     return "\n".join([*table, f"`{PLAN}` names every unit that the model keeps."])
 
 
-def _measured(found: BeforeAfter | None, made: dict[str, Any]) -> str:
-    if found is None and (made.get("settings", {}).get("command") or "").startswith("hfprune prune "):
+def _measured(comparison: BeforeAfter | None, about: Provenance) -> str:
+    if comparison is None and (about.get("settings", {}).get("command") or "").startswith("hfprune prune "):
         return (
             "What `hfprune prune` measured will stand here: it had not ended when this card was written, and the "
             "same command goes on."
         )
-    if found is None or all(row.measure == SIZE for row in found.rows):
+    if comparison is None or all(row.measure == SIZE for row in comparison.rows):
         return "Nothing was measured for this card."
-    headers = found.headers()
-    table = [headers, ["---"] * len(headers), *found.lines()]
+    headers = comparison.headers()
+    table = [headers, ["---"] * len(headers), *comparison.lines()]
     parts = ["\n".join(f"| {' | '.join(words)} |" for words in table), LEGEND]
-    if any(row.measure == SPEED for row in found.rows):
-        parts.append(f"Times are medians of n repeats on {found.timed_on}; their intervals are over these.")
-    parts += found.conclusions
-    if sample := found.sample:
+    if any(row.measure == SPEED for row in comparison.rows):
+        parts.append(
+            f"Times are medians of n repeats on {comparison.timed_on}; their intervals are over these."
+        )
+    parts += comparison.conclusions
+    if sample := comparison.sample:
         parts.append(f"The sentence {sample.prompt!r}, as the dense and this model go on:")
         # Verbatim, since a broken model may write Markdown.
         parts.append(f"```text\n{sample.before!r}\n{sample.after!r}\n```")
     return "\n\n".join(parts)
 
 
-def _reproduce(model: str, folder: Path, made: dict[str, Any]) -> str:
+def _reproduce(model: str, folder: Path, about: Provenance) -> str:
     said = f"Exported by hfprune {hfprune.__version__}; `provenance.json` has settings and hashes."
-    settings = made.get("settings", {})
+    settings = about.get("settings", {})
     command = settings.get("command")
-    if (folder / PLAN).is_file() and not {"linear", "adapter"} & made.get("inputs", {}).keys():
+    if (folder / PLAN).is_file() and not {"linear", "adapter"} & about.get("inputs", {}).keys():
         flags = {key: settings.get(key) for key in ("align", "dtype")}
         more = "".join(f" --{key} {value}" for key, value in flags.items() if value not in (None, 1))
         more += " --plain" * bool(settings.get("plain"))

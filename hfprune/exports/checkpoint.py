@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
@@ -26,6 +26,7 @@ from hfprune.models.shape import LayerSizes, own_sizes
 from hfprune.models.sizes import describe, largest, layer_sizes, own_config, resize
 from hfprune.models.units import count_parameters
 from hfprune.plans.planning import save_plan
+from hfprune.runs import Provenance
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -43,7 +44,7 @@ def export(
     model: "PreTrainedModel",
     source: Path,
     out: Path,
-    made: dict[str, Any] | None = None,
+    made: Provenance | None = None,
     *,
     align: int = 1,
     plain: bool = False,
@@ -61,7 +62,7 @@ def export(
         model: the pruned model.
         source: folder of the dense model.
         out: folder to write.
-        made: from `hfprune.provenance.provenance`; the card of a model that was pruned in memory takes `settings`.
+        made: what the model was made of; the card of a model that was pruned in memory takes `settings`.
         align: widths are rounded up to a multiple by zero weights, e.g. 256, for quantisers that need whole blocks
             in a row.
         plain: give all layers the width of the widest and the heads of the largest, for programs that know no
@@ -100,11 +101,11 @@ def export(
 
 def write_card(out: Path, source: Path, comparison: "BeforeAfter") -> None:
     """Write the card of an export of the dense model in `source` anew; all its other files stay."""
-    made = read_json(out / PROVENANCE)
+    earlier = read_json(out / PROVENANCE)
     with export_folder(out, source) as (folder, about):
         replaced = shutil.ignore_patterns(PROVENANCE, CARD)
         shutil.copytree(out, folder, ignore=replaced, copy_function=_link, dirs_exist_ok=True)
-        about |= made
+        about |= earlier
         save_card(folder, source, about, comparison)
 
 
@@ -187,7 +188,7 @@ def _made_again(folder: Path, weights: dict[str, Tensor], dtype: torch.dtype) ->
 
 def _padded(tensor: Tensor, shape: Sequence[int]) -> Tensor:
     """Return a weight filled up with zeros to a shape: act(0) · 0 = 0, and zero heads give 0."""
-    missing = [wanted - found for wanted, found in zip(shape, tensor.shape, strict=True)]
+    missing = [wanted - length for wanted, length in zip(shape, tensor.shape, strict=True)]
     # The last dimension comes first.
     return pad(tensor, [end for more in reversed(missing) for end in (0, more)]) if any(missing) else tensor
 
@@ -213,11 +214,11 @@ def list_sizes(config: Path, sizes: LayerSizes) -> None:
     for all. So its `from_pretrained` raises `AmbiguousGlobalPerLayerAttributeError`, or, where the number of heads
     may be read, finds weights that do not fit.
     """
-    found = own_config(sizes)
-    if listed := found.get("per_layer_config"):
+    differing = own_config(sizes)
+    if listed := differing.get("per_layer_config"):
         digits = len(str(max(listed)))  # as many for all, for the order in the file
-        found["per_layer_config"] = {f"{number:0{digits}}": own for number, own in listed.items()}
-        write_json(config, read_json(config) | found)
+        differing["per_layer_config"] = {f"{number:0{digits}}": own for number, own in listed.items()}
+        write_json(config, read_json(config) | differing)
 
 
 def spell_twice(config: Path) -> None:
@@ -242,11 +243,11 @@ def _rope_read(folder: Path) -> Any:
     return getattr(AutoConfig.from_pretrained(folder, local_files_only=True), "rope_parameters", None)
 
 
-def _rope_of_4(rope: dict[str, Any]) -> dict[str, Any]:
+def _rope_of_4(rope: Mapping[str, Any]) -> dict[str, object]:
     if "full_attention" in rope:  # one setting for each type of layer, as in Gemma 3
         local = rope.get("sliding_attention") or {}
-        found = _rope_of_4(rope["full_attention"])
-        return found | ({"rope_local_base_freq": local["rope_theta"]} if "rope_theta" in local else {})
+        shared = _rope_of_4(rope["full_attention"])
+        return shared | ({"rope_local_base_freq": local["rope_theta"]} if "rope_theta" in local else {})
     alone = {key: rope[key] for key in ("rope_theta", "partial_rotary_factor") if key in rope}
     scaling = {key: value for key, value in rope.items() if key not in alone}
     return alone | ({"rope_scaling": scaling} if scaling.get("rope_type", "default") != "default" else {})

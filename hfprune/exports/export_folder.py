@@ -4,19 +4,19 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 
 from hfprune.errors import HfpruneError, brief
 from hfprune.files import atomic_directory, read_json, share, write_json
+from hfprune.runs import Provenance
 
 PROVENANCE = "provenance.json"
 CARD = "README.md"
 
 
 @contextmanager
-def export_folder(out: Path, source: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+def export_folder(out: Path, source: Path) -> Iterator[tuple[Path, Provenance]]:
     """Yield a temporary folder that becomes `out`, and a dictionary that becomes its `provenance.json`.
 
     The names and sizes of all files are added to it. Files can be read by whom the umask lets.
@@ -25,11 +25,11 @@ def export_folder(out: Path, source: Path) -> Iterator[tuple[Path, dict[str, Any
         HfpruneError: `out` may not be replaced, see `require_replaceable`; or the disk is full.
     """
     require_replaceable(out, source)
-    about: dict[str, Any] = {}
+    about: Provenance = {}
     try:
         with atomic_directory(out) as folder:
             yield folder, about
-            write_json(folder / PROVENANCE, about | {"files": _sizes(folder)})
+            write_json(folder / PROVENANCE, {**about, "files": _sizes(folder)})
             share(folder)
     except (SafetensorError, OSError) as error:
         # The errors of numpy and safetensors have no number.
@@ -61,11 +61,11 @@ def _difference(folder: Path) -> str:
         listed = dict(read_json(folder / PROVENANCE)["files"])
     except (OSError, ValueError, KeyError, TypeError):
         return "it holds something else"
-    found = _sizes(folder)
-    del found[PROVENANCE]
-    if strange := found.keys() - listed.keys():
+    there = _sizes(folder)
+    del there[PROVENANCE]
+    if strange := there.keys() - listed.keys():
         return f"{min(strange)} was added"
-    if changed := [name for name, size in listed.items() if found.get(name) != size]:
+    if changed := [name for name, size in listed.items() if there.get(name) != size]:
         return f"{min(changed)} was changed"
     return ""
 

@@ -5,7 +5,7 @@ Nothing is guessed: a key whose value is not known is left out.
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
@@ -18,7 +18,21 @@ _MEASURED_ON = {"gold_bpb": "requests", "zeroshot": "tasks"}
 _MEASURED_ON |= dict.fromkeys(("size", "latency", "recovery", "sample"), "")
 
 
-def read_asset(folder: Path) -> dict[str, Any]:
+class Entry(TypedDict, total=False):
+    """An asset's entry in the catalogue, as far as a card tells it."""
+
+    source: dict[str, str]
+
+
+class AssetRecord(TypedDict, total=False):
+    """The `asset.json` of a fetched asset, as far as a card tells it."""
+
+    name: str
+    license: str
+    entry: Entry
+
+
+def read_asset(folder: Path) -> AssetRecord:
     """Return the record of a fetched asset; empty for a folder that is none."""
     return read_json(folder / "asset.json") if (folder / "asset.json").is_file() else {}
 
@@ -51,12 +65,12 @@ def metadata(name: str, source: Path, corpus: str, rows: Sequence[EffectRow] = (
     )
 
 
-def _stated(source: Path, asset: dict[str, Any]) -> dict[str, Any]:
+def _stated(source: Path, asset: AssetRecord) -> dict[str, Any]:
     """Return licence and language as the card of the dense model has them."""
     path, keys = source / CARD, ("license", "license_name", "license_link", "language")
     stated = ModelCard.load(path, ignore_metadata_errors=True).data.to_dict() if path.is_file() else {}
-    found = {key: stated[key] for key in keys if stated.get(key)}
-    return {"license": asset.get("license") or "unknown"} | found
+    known = {key: stated[key] for key in keys if stated.get(key)}
+    return {"license": asset.get("license") or "unknown"} | known
 
 
 def _repository(source: Path, kind: str, name: str) -> str | None:

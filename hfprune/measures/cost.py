@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 from pydantic import Field, PositiveInt
 
@@ -10,7 +10,7 @@ from hfprune.cells import Value
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.measured_model import Subject
 from hfprune.measurement import BATCH_TOKENS, BatchTokens, Measure, Metric, Outcome
-from hfprune.provenance import Stopwatch
+from hfprune.runs import Stopwatch
 
 
 class Cost(Measure):
@@ -32,10 +32,10 @@ class Cost(Measure):
 
     def metrics(self) -> list[Metric]:
         """Return time and memory."""
-        once: dict[str, Any] = {"better": "lower", "repeatable": False}
+        lower = partial(Metric, better="lower", repeatable=False)
         return [
-            Metric("seconds", "Time of scoring", "s", shown="{:.1f}", **once),
-            Metric("peak_memory_bytes", "Peak memory", "GB", shown="{:.2f}", scale=1e-9, **once),
+            lower("seconds", "Time of scoring", "s", shown="{:.1f}"),
+            lower("peak_memory_bytes", "Peak memory", "GB", shown="{:.2f}", scale=1e-9),
         ]
 
     def tokens(self) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import Field, PositiveInt
 
@@ -33,15 +33,20 @@ class Fidelity(TextMeasure):
 
     def metrics(self) -> list[Metric]:
         """Return the three distances."""
-        jaccard, fine = f"top{self.top_k}_jaccard", dict[str, Any](difference="{:+.4f}")
-        near: dict[str, Any] = {"words": ("stays nearest the dense model", "nearer", "farther")}
-        near["explained"] = (
-            "JS distance compares the next-token distributions of the pruned and the dense model; "
-            "0 means that they are the same."
+        jaccard, fine = f"top{self.top_k}_jaccard", "{:+.4f}"
+        js_distance = Metric(
+            "js_distance",
+            "JS distance",
+            better="lower",
+            items=("js_distance",),
+            difference=fine,
+            words=("stays nearest the dense model", "nearer", "farther"),
+            explained="JS distance compares the next-token distributions of the pruned and the dense model; "
+            "0 means that they are the same.",
         )
         return [
-            Metric("js_distance", "JS distance", better="lower", items=("js_distance",), **fine, **near),
-            Metric(jaccard, f"Top-{self.top_k} Jaccard", better="higher", items=(jaccard,), **fine),
+            js_distance,
+            Metric(jaccard, f"Top-{self.top_k} Jaccard", better="higher", items=(jaccard,), difference=fine),
             Metric("kl_divergence", "KL divergence", "nats", better="lower", items=("kl_divergence",)),
         ]
 

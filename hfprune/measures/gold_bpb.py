@@ -87,12 +87,17 @@ class GoldBpb(Measure):
 
     def metrics(self) -> list[Metric]:
         """Return bits per byte, and the share of documents that are too long."""
-        about: dict[str, Any] = {"words": ("needs the fewest bits for right answers", "better", "worse")}
-        about["explained"] = (
-            "Bits per byte: how many bits it takes to predict the right answers; lower is better."
+        bpb = Metric(
+            "bpb",
+            "Bits per byte",
+            "bits/byte",
+            better="lower",
+            items=("bpb",),
+            words=("needs the fewest bits for right answers", "better", "worse"),
+            explained="Bits per byte: how many bits it takes to predict the right answers; lower is better.",
         )
         return [
-            Metric("bpb", "Bits per byte", "bits/byte", better="lower", items=("bpb",), **about),
+            bpb,
             Metric("left_out", "Documents too long", "%", shown="{:.1f}", scale=100),
         ]
 
@@ -129,11 +134,13 @@ class GoldBpb(Measure):
         drawn, left_out = zip(*(self._draw(subject, source, lm) for source in sources), strict=True)
         count = min(map(len, drawn))
         requests = [request for of_task in drawn for request in of_task[:count]]
-        found = lm._loglikelihood_tokens([(each.texts, each.context, each.answer) for each in requests])
+        answers = lm._loglikelihood_tokens(
+            [(request.texts, request.context, request.answer) for request in requests]
+        )
         items = pd.DataFrame(requests)[["document", "source"]]
         items.insert(0, "item", range(len(items)))
-        items["bytes"] = [len(each.texts[1].encode()) for each in requests]
-        items["bpb"] = [-nats / log(2) for nats, _ in found] / items["bytes"]
+        items["bytes"] = [len(request.texts[1].encode()) for request in requests]
+        items["bpb"] = [-nats / log(2) for nats, _ in answers] / items["bytes"]
         values = [Value("bpb", float(items["bpb"].mean()), _stderr(items), len(items))]
         if sum(left_out):
             seen = sum(left_out) + sum(map(len, drawn))

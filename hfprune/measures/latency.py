@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 from pydantic import Field, PositiveInt
 
@@ -42,13 +42,13 @@ class Latency(Measure):
 
     def metrics(self) -> list[Metric]:
         """Return speed-ups, speeds, FLOPs and parameters."""
-        once: dict[str, Any] = {"repeatable": False}
-        speedup = once | {"better": "higher", "shown": "{:.2f}", "effect": "ratio"}
+        timed = partial(Metric, repeatable=False)
+        speedup = partial(timed, better="higher", shown="{:.2f}", effect="ratio")
         return [
-            Metric("prefill_speedup", "Prefill speed-up", **speedup),
-            Metric("decode_speedup", "Decode speed-up", **speedup),
-            Metric("prefill_seconds", "Prefill", "ms", better="lower", shown="{:.1f}", scale=1000, **once),
-            Metric("decode_tokens_per_second", "Decode", "tokens/s", better="higher", shown="{:.1f}", **once),
+            speedup("prefill_speedup", "Prefill speed-up"),
+            speedup("decode_speedup", "Decode speed-up"),
+            timed("prefill_seconds", "Prefill", "ms", better="lower", shown="{:.1f}", scale=1000),
+            timed("decode_tokens_per_second", "Decode", "tokens/s", better="higher", shown="{:.1f}"),
             Metric("flops", "Prefill FLOPs", "TFLOPs", better="lower", shown="{:.3g}", scale=1e-12),
             Metric("parameters", "Parameters", "billion", better="lower", shown="{:.3g}", scale=1e-9),
             Metric("memory_bytes", "Weights and KV cache", "GB", better="lower", shown="{:.3g}", scale=1e-9),

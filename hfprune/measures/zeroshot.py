@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 from pydantic import Field
 
@@ -39,13 +39,13 @@ class Zeroshot(TaskMeasure):
 
     def metrics(self) -> list[Metric]:
         """Return the average over tasks, which represents the measure unless a margin does, and those of tasks."""
-        percent: dict[str, Any] = {"unit": "%", "shown": "{:.1f}", "scale": 100}
+        share = partial(Metric, unit="%", shown="{:.1f}", scale=100)
         return [
             *([MARGIN] if self.margin else []),
-            Metric("average", "Accuracy", better="higher", items=PRIMARY, **percent),
-            Metric("acc", "Accuracy", better="higher", items=("acc",), **percent),
-            Metric("acc_norm", "Normalised accuracy", better="higher", items=("acc_norm",), **percent),
-            Metric(CROWS, "Stereotypes", items=(CROWS,), **percent),
+            share("average", "Accuracy", better="higher", items=PRIMARY),
+            share("acc", "Accuracy", better="higher", items=("acc",)),
+            share("acc_norm", "Normalised accuracy", better="higher", items=("acc_norm",)),
+            share(CROWS, "Stereotypes", items=(CROWS,)),
         ]
 
     def run(self, subject: Subject) -> Outcome:

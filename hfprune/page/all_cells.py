@@ -1,7 +1,7 @@
 """All methods: a table of every number, of all cells of all studies, the best first."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -21,24 +21,29 @@ SEVERAL = ("study", "model", "calibrated", "recovery")  # columns that are left 
 SIGNS = {"better": "▲", "worse": "▼", "no significant difference": "≈"}
 
 
-def read_all(studies: Sequence[StudyResults]) -> dict[str, list[dict[str, Any]]]:
-    """Return what the template shows of each number by capability: its name, the headings, and the rows.
+class NumberTable(NamedTuple):
+    """All cells by one number."""
 
-    The number that ranks methods in the answer comes first.
-    """
+    name: str
+    headings: list[str]
+    rows: list[list[object]]
+
+
+def read_all(studies: Sequence[StudyResults]) -> dict[str, list[NumberTable]]:
+    """Return the tables of all numbers by capability; the number that ranks methods in the answer comes first."""
     rows = pd.concat([_rows(study) for study in studies])
     columns = [name for name in COLUMNS if name not in SEVERAL or rows[name].nunique() > 1]
     meanings = {dotted(key): meaning for study in studies for key, meaning in study.meanings.items()}
     first = [dotted(study.headline) for study in studies if study.headline]
     parts = dict([*rows.groupby("key", sort=False)])
-    found: dict[str, list[dict[str, Any]]] = {}
+    tables: dict[str, list[NumberTable]] = {}
     for key in [key for key in dict.fromkeys([*first, *meanings]) if key in parts]:
         part = parts[key].sort_values("value", ascending=meanings[key].better != "higher")
         shown = [name for name in columns if (part[name] != "").any()]
-        table = {"name": meanings[key].name, "headings": [COLUMNS[name] for name in shown]}
-        table |= {"rows": part[shown].astype(object).to_numpy().tolist()}
-        found.setdefault(meanings[key].capability, []).append(table)
-    return found
+        cells = part[shown].astype(object).to_numpy().tolist()
+        table = NumberTable(meanings[key].name, [COLUMNS[name] for name in shown], cells)
+        tables.setdefault(meanings[key].capability, []).append(table)
+    return tables
 
 
 def _rows(study: StudyResults) -> pd.DataFrame:

@@ -1,7 +1,8 @@
 """The claims of the paper, each on one line with its details."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import nan
 from typing import Any
 
@@ -24,6 +25,7 @@ from hfprune.effects.condition import (
 )
 from hfprune.page.study_results import StudyResults
 from hfprune.report.charts import FOCUS
+from hfprune.report.effects import effects_of
 from hfprune.results.averages import AVERAGE_WITHOUT_CROWS
 from hfprune.results.declarations import Declarations
 from hfprune.results.effect import Effect
@@ -46,92 +48,151 @@ EXTRA = {
 }
 
 
-def lines(studies: Sequence[StudyResults]) -> list[dict[str, Any]]:
-    """Return what the template shows of every claim of every study, studies side by side.
+@dataclass(frozen=True)
+class Comparison:
+    """One comparison of a claim: texts as the table shows them, and the numbers that rank it."""
 
-    The claims that ran come first. A claim that ran in no study has one line for all. `verdicts` are on the
-    study's own models, the most frequent first; of the `rows`, one per comparison, `shown` stands on the line.
+    model: str
+    calibrated: str
+    metric: str
+    metric_name: str
+    verdict: str
+    anomalies: str
+    note: str
+    condition: str
+    removed: str
+    unit: str
+    sides: str
+    effect: str
+    interval: str
+    n: str
+    draws: str
+    published: str
+    published_number: str
+    """The published number without a word on its confidence."""
+    extra: list[str]
+    """Under the headings of its line's `extra`."""
+    ratio: float | None
+    effect_value: float | None
+    published_value: float | None
+
+
+@dataclass(frozen=True)
+class ClaimLine:
+    """A claim in one study, or a claim that ran in no study in all of them."""
+
+    study: str
+    sentence: str
+    where: str
+    compares: str
+    verdicts: list[tuple[str, int]]
+    """With the number of comparisons of the study's own models that have it, the most frequent first."""
+    shown: Comparison
+    """The one of the rows that stands on the line."""
+    rows: list[Comparison]
+    extra: list[str]
+    """Headings of further columns."""
+
+
+def lines(studies: Sequence[StudyResults]) -> list[ClaimLine]:
+    """Return every claim of every study, studies side by side.
+
+    The claims that ran come first. A claim that ran in no study has one line for all.
     """
     names = {published: name for study in studies for name, published in study.data.printed.models.items()}
-    found: dict[str, list[dict[str, Any]]] = {}
+    groups: dict[str, list[ClaimLine]] = {}
     for study in studies:
         if len(study.data.claims):
             for claim, rows in study.data.claims.groupby("claim", sort=False):
-                found.setdefault(str(claim), []).append(_line(study, rows, names))
+                groups.setdefault(str(claim), []).append(_line(study, rows, names))
     ran, others = [], []
-    for group in found.values():
-        if any(verdict["verdict"] != NOT_RUN for line in group for verdict in line["verdicts"]):
+    for group in groups.values():
+        if any(verdict != NOT_RUN for line in group for verdict, _ in line.verdicts):
             ran += group
         else:
-            same = [row for line in group if line["extra"] == group[0]["extra"] for row in line["rows"]]
-            rows = [row for i, row in enumerate(same) if row not in same[:i]]
-            others.append(group[0] | {"study": ", ".join(line["study"] for line in group), "rows": rows})
+            first = group[0]
+            same = [row for line in group if line.extra == first.extra for row in line.rows]
+            distinct = [row for i, row in enumerate(same) if row not in same[:i]]
+            others.append(replace(first, study=", ".join(line.study for line in group), rows=distinct))
     return ran + others
 
 
-def _line(study: StudyResults, rows: pd.DataFrame, names: dict[str, str]) -> dict[str, Any]:
+def _line(study: StudyResults, rows: pd.DataFrame, names: Mapping[str, str]) -> ClaimLine:
     extra = [name for name in EXTRA if rows[name].notna().any()]
-    found = [_row(row, extra, study.data.declared) for row in rows.to_dict("records")]
+    comparisons = _comparisons(rows, extra, study.data.declared)
     models = {*study.data.results["model"]}
-    own = [row for row in found if names.get(row["model"], row["model"]) in models] or found
-    counts = Counter(row["verdict"] for row in own if row["metric"] != AVERAGE_WITHOUT_CROWS)
+    own = [row for row in comparisons if names.get(row.model, row.model) in models] or comparisons
+    counts = Counter(row.verdict for row in own if row.metric != AVERAGE_WITHOUT_CROWS)
     shown = min(own, key=_rank)
-    return {
-        "study": study.name,
-        **rows[["claim", "sentence", "where", "compares"]].iloc[0].astype(str),
-        "verdicts": [
-            {"verdict": name, "sign": SIGNS.get(name, "•"), "count": count}
-            for name, count in counts.most_common()
-        ],
-        "shown": shown | {"published": shown["published"] or _range(shown, found)},
-        "rows": found,
-        "extra": [EXTRA[name] for name in extra],
-    }
-
-
-def _rank(row: dict[str, Any]) -> tuple[bool, bool, float]:
-    far = 0.0 if row["ratio"] is None else abs(row["ratio"] - FOCUS)
-    return row["effect_value"] is None, row["metric"] == AVERAGE_WITHOUT_CROWS, far
-
-
-def _range(shown: dict[str, Any], rows: list[dict[str, Any]]) -> str:
-    alike = [row for row in rows if row["ratio"] == shown["ratio"] and row["metric"] == shown["metric"]]
-    values = [row for row in alike if row["published_value"] is not None]
-    if not values:
-        return ""
-    ends = [func(values, key=lambda row: row["published_value"])["published_number"] for func in (min, max)]
-    return (
-        f"{ends[0]} ({values[0]['model']})"
-        if ends[0] == ends[1]
-        else f"{' to '.join(ends)} (the paper's models)"
+    about = rows.iloc[0]
+    return ClaimLine(
+        study=study.name,
+        sentence=str(about["sentence"]),
+        where=str(about["where"]),
+        compares=str(about["compares"]),
+        verdicts=counts.most_common(),
+        shown=replace(shown, published=shown.published or _range(shown, comparisons)),
+        rows=comparisons,
+        extra=[EXTRA[name] for name in extra],
     )
 
 
-def _row(row: dict[str, Any], extra: list[str], declared: Declarations) -> dict[str, Any]:
-    text = {name: "" if pd.isna(value) else str(value) for name, value in row.items()}
-    effect, interval = Effect.of_claim(row).texts
-    published = "" if pd.isna(row["published"]) else written(row["form"], row["published"], nan, nan)[0]
-    doubt = f" ({text['confidence']})" if text["confidence"] in ("suspect", "tentative") and published else ""
-    return {
-        "calibrated": text["calibrated"],
-        **{name: text[name] for name in ("model", "metric", "verdict", "anomalies", "note", "condition")},
-        "ratio": None if pd.isna(row["ratio"]) else float(row["ratio"]),
-        "removed": percent(row["ratio"]),
-        "metric_name": declared.label_of(text["metric"]),
-        "unit": text["label"] + f", {text['unit']}" * bool(text["unit"]),
-        "sides": f"{text['left']} against {text['right']}" if text["left"] else "",
-        "effect": effect,
-        "interval": interval,
-        "n": _count(row["n"]),
-        "draws": _count(row["draws"]),
-        "published": published + doubt,
-        "published_number": published,
-        "sign": SIGNS.get(text["verdict"], "•"),
-        "extra": [text[name] for name in extra],
-        "effect_value": None if pd.isna(row["value"]) else float(row["value"]),
-        "published_value": None if pd.isna(row["published"]) else float(row["published"]),
-    }
+def _rank(row: Comparison) -> tuple[bool, bool, float]:
+    far = 0.0 if row.ratio is None else abs(row.ratio - FOCUS)
+    return row.effect_value is None, row.metric == AVERAGE_WITHOUT_CROWS, far
 
 
-def _count(count: Any) -> str:
+def _range(shown: Comparison, rows: Iterable[Comparison]) -> str:
+    """Return the least and the greatest published number of the models at the same ratio, or ""."""
+    alike = [row for row in rows if (row.ratio, row.metric) == (shown.ratio, shown.metric)]
+    numbers = [(row.published_value, row.published_number, row.model) for row in alike]
+    known = [(value, number, model) for value, number, model in numbers if value is not None]
+    if not known:
+        return ""
+    least, most = (func(known, key=lambda published: published[0])[1] for func in (min, max))
+    return f"{least} ({known[0][2]})" if least == most else f"{least} to {most} (the paper's models)"
+
+
+def _comparisons(rows: pd.DataFrame, extra: list[str], declared: Declarations) -> list[Comparison]:
+    texts = rows.map(lambda value: "" if pd.isna(value) else str(value))
+    effects = effects_of(rows, Effect.of_claim)
+    records = zip(rows.itertuples(), texts.itertuples(), effects, strict=True)
+    return [_comparison(row, text, effect, extra, declared) for row, text, effect in records]
+
+
+def _comparison(row: Any, text: Any, effect: Effect, extra: list[str], declared: Declarations) -> Comparison:
+    """Return a row of claims, given as numbers and as texts."""
+    shown, interval = effect.texts
+    published = "" if pd.isna(row.published) else written(row.form, row.published, nan, nan)[0]
+    doubt = f" ({text.confidence})" if text.confidence in ("suspect", "tentative") and published else ""
+    return Comparison(
+        model=text.model,
+        calibrated=text.calibrated,
+        metric=text.metric,
+        metric_name=declared.label_of(text.metric),
+        verdict=text.verdict,
+        anomalies=text.anomalies,
+        note=text.note,
+        condition=text.condition,
+        removed=percent(row.ratio),
+        unit=text.label + f", {text.unit}" * bool(text.unit),
+        sides=f"{text.left} against {text.right}" if text.left else "",
+        effect=shown,
+        interval=interval,
+        n=_count(row.n),
+        draws=_count(row.draws),
+        published=published + doubt,
+        published_number=published,
+        extra=[getattr(text, name) for name in extra],
+        ratio=_known(row.ratio),
+        effect_value=_known(row.value),
+        published_value=_known(row.published),
+    )
+
+
+def _known(number: float) -> float | None:
+    return None if pd.isna(number) else float(number)
+
+
+def _count(count: float) -> str:
     return "" if pd.isna(count) or not count else f"{int(count):,}"

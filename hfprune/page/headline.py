@@ -1,7 +1,10 @@
 """The answer of a study: the methods that are best by its primary outcome, by how much and how sure."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import pandas as pd
 
 from hfprune.cells import DENSE
 from hfprune.page.study_results import StudyResults
@@ -13,14 +16,59 @@ from hfprune.rounding import percent
 EXTREMES = {"lower": "lowest", "higher": "highest"}
 
 
-def cards(study: StudyResults) -> Iterator[dict[str, Any]]:
-    """Yield what the template shows of each model and calibration; nothing if no pruned model was measured.
+class Line(NamedTuple):
+    """A row of `StudyResults.values`, with the label of the method, and None for numbers that are not known."""
 
-    `best`, `rival` (see `_rival`), `reference` (None if there is none), `paper` (cross-entropy beside entropy,
-    the paper's main comparison, or None) and `others` (the best at every other ratio) are rows of
-    `StudyResults.values` with the `label` of the method and None for missing numbers. `words` are the metric's,
-    `counts` the numbers of methods by their standing beside the reference, after Holm's correction.
-    """
+    method: str
+    label: str
+    shown: str
+    n: int | None
+    draws: int
+    reference: str
+    differs: str
+    resamples: float | None
+    effect_shown: str
+    effect_interval: str
+    standing: str
+
+
+class AtRatio(NamedTuple):
+    """The best method at another ratio, and its rival."""
+
+    removed: str
+    best: Line
+    rival: Line | None
+
+
+@dataclass(frozen=True)
+class Card:
+    """The answer for one model and calibration."""
+
+    study: str
+    model: str
+    removed: str
+    measure: str
+    best: Line
+    rival: Line | None
+    """The first that stands beside the best, as its reference."""
+    reference: Line | None
+    paper: Line | None
+    """Cross-entropy beside entropy, the paper's main comparison."""
+    words: tuple[str, str, str]
+    """The metric's, as `Metric.words`."""
+    counts: dict[str, int]
+    """The numbers of methods by their standing beside the reference, after Holm's correction."""
+    extreme: str
+    ratio: bool
+    """Whether the methods are compared by ratios."""
+    resamples: int
+    units: str
+    explained: str
+    others: list[AtRatio]
+
+
+def cards(study: StudyResults) -> Iterator[Card]:
+    """Yield the answer for each model and calibration; nothing if no pruned model was measured."""
     headline = study.headline
     if headline is None:
         return
@@ -33,43 +81,40 @@ def cards(study: StudyResults) -> Iterator[dict[str, Any]]:
     groups = values[["model", "calibrated"]].drop_duplicates().itertuples(index=False, name=None)
     for model, calibrated in [*groups]:
         rows = values[(values["model"] == model) & (values["calibrated"] == calibrated)]
-        by_ratio = {
-            float(ratio): part.astype(object).where(part.notna(), None).to_dict("records")
-            for ratio, part in rows.groupby("ratio")
-        }
-        lines = by_ratio[focus(rows)]
-        references = {line["reference"] for line in lines} - {""}
-        reference = next(
-            (line for line in lines if line["method"] in references and not line["reference"]), None
-        )
-        beside = [line for line in lines if reference and line["reference"] == reference["method"]]
-        yield {
-            "study": study.name,
-            "model": ", ".join(filter(None, [model, calibrated])),
-            "removed": percent(focus(rows)),
-            "measure": meaning.name,
-            "best": lines[0],
-            "rival": _rival(lines),
-            "reference": reference,
-            "words": row.metric.words,
-            "counts": _counts(beside),
-            "extreme": EXTREMES[meaning.better],
-            "ratio": bool(outcome and outcome.neutral),
-            "resamples": int(max((line["resamples"] or 0 for line in beside), default=0)),
-            "paper": next((line for line in beside if line["method"] == "cross_entropy"), None),
-            "units": row.units,
-            "explained": row.metric.explained,
-            "others": [
-                {"removed": percent(ratio), **found[0], "rival": _rival(found)}
-                for ratio, found in by_ratio.items()
-                if found is not lines
+        by_ratio = {float(ratio): _lines(part) for ratio, part in rows.groupby("ratio")}
+        focused = focus(rows)
+        lines = by_ratio[focused]
+        references = {line.reference for line in lines} - {""}
+        reference = next((line for line in lines if line.method in references and not line.reference), None)
+        beside = [line for line in lines if reference and line.reference == reference.method]
+        yield Card(
+            study=study.name,
+            model=", ".join(filter(None, [model, calibrated])),
+            removed=percent(focused),
+            measure=meaning.name,
+            best=lines[0],
+            rival=_rival(lines),
+            reference=reference,
+            paper=next((line for line in beside if line.method == "cross_entropy"), None),
+            words=row.metric.words,
+            counts={name: sum(line.standing == name for line in beside) for name in STANDINGS},
+            extreme=EXTREMES[meaning.better],
+            ratio=bool(outcome and outcome.neutral),
+            resamples=int(max((line.resamples or 0 for line in beside), default=0)),
+            units=row.units,
+            explained=row.metric.explained,
+            others=[
+                AtRatio(percent(ratio), there[0], _rival(there))
+                for ratio, there in by_ratio.items()
+                if ratio != focused
             ],
-        }
+        )
 
 
-def _counts(lines: list[dict[str, Any]]) -> dict[str, int]:
-    return {name: sum(line["standing"] == name for line in lines) for name in STANDINGS}
+def _lines(rows: pd.DataFrame) -> list[Line]:
+    known = rows[[*Line._fields]].astype(object).where(rows.notna(), None)
+    return [Line(*row) for row in known.itertuples(index=False, name=None)]
 
 
-def _rival(lines: list[dict[str, Any]]) -> dict[str, Any] | None:
-    return next((line for line in lines if line["reference"] == lines[0]["method"]), None)
+def _rival(lines: Sequence[Line]) -> Line | None:
+    return next((line for line in lines if line.reference == lines[0].method), None)

@@ -1,7 +1,7 @@
 """The page of one pruned model beside its dense model: one HTML file that needs no network."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import hfprune
 from hfprune.comparison.before_after import CAPABILITY, LEGEND, SPEED, BeforeAfter
@@ -9,7 +9,7 @@ from hfprune.comparison.rows import PARAMETERS
 from hfprune.files import atomic_file, read_json
 from hfprune.models.shape import own_sizes
 from hfprune.page.html import template, text
-from hfprune.provenance import hardware
+from hfprune.runs import hardware
 from hfprune.settings import plain
 
 
@@ -17,9 +17,9 @@ def write_pruned_page(
     path: Path,
     model: Path,
     outcome: BeforeAfter,
-    settings: dict[str, Any],
+    settings: Mapping[str, object],
     seconds: dict[str, float],
-    sweep: dict[str, Any] | None = None,
+    sweep: Mapping[str, object] | None = None,
 ) -> None:
     """Write the page of one pruned model, atomically.
 

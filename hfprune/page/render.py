@@ -1,8 +1,8 @@
 """The page of one study or of several side by side: one HTML file that needs no network."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from markupsafe import Markup, escape
@@ -22,6 +22,32 @@ MOST = 500  # rows of a table below a figure; the values of a larger one are in 
 OWN_PART = ("claims",)  # tables with a part of the page to themselves
 
 
+@dataclass(frozen=True)
+class FigureOnPage:
+    """A figure with the values that it shows."""
+
+    caption: str
+    svg: Markup
+    headings: list[str]
+    rows: list[list[str]]
+    """Empty where there are more than `MOST`."""
+    count: int
+    """Of the rows."""
+    file: str
+    """Where the values are from."""
+
+
+@dataclass(frozen=True)
+class TableOnPage:
+    """A table, and of each of its rows whether it is `ours`."""
+
+    title: str
+    headings: list[str]
+    rows: list[tuple[str, ...]]
+    ours: list[bool]
+    notes: Sequence[str]
+
+
 def write_page(folders: Sequence[Path], paper: Path, out: Path) -> None:
     """Write the page of the studies in these results folders to `out`, atomically.
 
@@ -37,6 +63,7 @@ def write_page(folders: Sequence[Path], paper: Path, out: Path) -> None:
         studies=studies,
         cards=[card for study in studies for card in headline.cards(study)],
         claims=claim_lines.lines(studies),
+        signs=claim_lines.SIGNS,
         figures={study.name: figures_of(study) for study in studies},
         methods=all_cells.read_all(studies),
         tables={study.name: [*tables_of(study)] for study in studies},
@@ -49,27 +76,24 @@ def write_page(folders: Sequence[Path], paper: Path, out: Path) -> None:
         temporary.write_text(page, encoding="utf-8", newline="\n")
 
 
-def figures_of(study: StudyResults) -> dict[str, dict[str, Any]]:
-    """Return by name what the page shows of each figure with values: caption, SVG, and the values as texts.
-
-    A figure whose files are not there is left out, and so are the values of one with more than `MOST` rows.
-    """
-    found = {}
+def figures_of(study: StudyResults) -> dict[str, FigureOnPage]:
+    """Return by name each figure with values; one whose files are not there is left out."""
+    figures = {}
     without = absent("figures", study.data.folder)
     for name in [name for name in publication_names("figures") if name not in without]:
         if drawn := embedded_svg(name, study.data):
             svg, values = drawn
             words = caption("figures", name)
             values = values.dropna(axis=1, how="all")
-            found[name] = {
-                "caption": words,
-                "svg": Markup(svg.replace("<svg ", f'<svg role="img" aria-label="{escape(words)}" ', 1)),
-                "headings": [str(column).replace("_", " ").capitalize() for column in values],
-                "rows": _texts(values, study) if len(values) <= MOST else [],
-                "count": len(values),
-                "file": next(iter(FIGURES.load(name).reads), "results.csv"),
-            }
-    return found
+            figures[name] = FigureOnPage(
+                caption=words,
+                svg=Markup(svg.replace("<svg ", f'<svg role="img" aria-label="{escape(words)}" ', 1)),
+                headings=[str(column).replace("_", " ").capitalize() for column in values],
+                rows=_texts(values, study) if len(values) <= MOST else [],
+                count=len(values),
+                file=next(iter(FIGURES.load(name).reads), "results.csv"),
+            )
+    return figures
 
 
 def _texts(values: pd.DataFrame, study: StudyResults) -> list[list[str]]:
@@ -81,8 +105,8 @@ def _texts(values: pd.DataFrame, study: StudyResults) -> list[list[str]]:
     ]
 
 
-def tables_of(study: StudyResults) -> Iterator[dict[str, Any]]:
-    """Yield what the page shows of each table whose files are there, but for those in `OWN_PART`."""
+def tables_of(study: StudyResults) -> Iterator[TableOnPage]:
+    """Yield each table whose files are there, but for those in `OWN_PART`."""
     without = {*absent("tables", study.data.folder), *OWN_PART}
     for name in [name for name in publication_names("tables") if name not in without]:
         table = made_table(name, study.data)
@@ -92,10 +116,6 @@ def tables_of(study: StudyResults) -> Iterator[dict[str, Any]]:
         if table.section:
             columns = {table.section.capitalize(): table.numbers[table.section].tolist()} | columns
         rows = [*zip(*columns.values(), strict=True)]
-        yield {
-            "title": table.caption,
-            "headings": [*columns],
-            "rows": rows,
-            "ours": [source == "ours" for source in columns.get("Source", ["ours"] * len(rows))],
-            "notes": table.notes,
-        }
+        sources = columns.get("Source", ["ours"] * len(rows))
+        ours = [source == "ours" for source in sources]
+        yield TableOnPage(table.caption, [*columns], rows, ours, table.notes)

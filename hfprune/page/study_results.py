@@ -5,18 +5,19 @@ import os
 from dataclasses import dataclass
 from math import nan
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
 from hfprune.assets.known_tasks import known_task
 from hfprune.cells import DENSE
 from hfprune.effects.questions import REFERENCE
+from hfprune.report.effects import effects_of
 from hfprune.report.values import all_values, headings, measures_in_order, scaled
 from hfprune.results.averages import AVERAGE_WITHOUT_CROWS, MEAN
-from hfprune.results.effect import Effect
 from hfprune.results.reader import Results
 from hfprune.rounding import written
+from hfprune.runs import Hardware
 
 # Kind of measure, or of a zero-shot task → what it tells about a model.
 
@@ -41,6 +42,17 @@ class Meaning(NamedTuple):
     """The outcome of the table of effects that compares this number, or ""."""
 
 
+class Origin(NamedTuple):
+    """What wrote a study's results, each version, commit and machine once, and when the first and last began."""
+
+    versions: list[str]
+    commits: list[str]
+    packages: list[dict[str, str]]
+    hardware: list[Hardware]
+    first_started: str
+    last_started: str
+
+
 @dataclass(frozen=True)
 class StudyResults:
     """A study with its numbers in the units that readers see, and what these mean."""
@@ -55,7 +67,7 @@ class StudyResults:
     `effect_shown`, `effect_interval`, and `standing` after Holm's correction, one of `STANDINGS`, or "" if there
     is no interval."""
     meanings: dict[Quantity, Meaning]
-    provenance: dict[str, Any]
+    origin: Origin
 
     @property
     def headline(self) -> Quantity | None:
@@ -74,8 +86,8 @@ class StudyResults:
                 quantity.task != MEAN,
             )
 
-        found = (quantity for quantity, meaning in self.meanings.items() if meaning.better)
-        return min(filter(there.__contains__, found), key=rank, default=None)
+        ranking = [quantity for quantity, meaning in self.meanings.items() if meaning.better]
+        return min((quantity for quantity in ranking if quantity in there), key=rank, default=None)
 
 
 def read_study(folder: Path, paper: Path, base: Path) -> StudyResults:
@@ -95,20 +107,23 @@ def read_study(folder: Path, paper: Path, base: Path) -> StudyResults:
         data=data,
         values=values,
         meanings=meanings,
-        provenance=_provenance(data.records),
+        origin=_origin(data.records),
     )
 
 
-def _provenance(records: pd.DataFrame) -> dict[str, Any]:
-    said = {"hfprune": "version", "git": "commit", "packages": "packages", "hardware": "hardware"}
-    found = {
-        key: [*dict.fromkeys(text for text in records[column] if text not in ("", "{}"))]
-        for key, column in said.items()
-    }
-    for key in ("packages", "hardware"):
-        found[key] = [json.loads(text) for text in found[key]]
-    started = sorted(text for text in records["started"] if text)
-    return found | {"first_started": started[:1], "last_started": started[-1:]}
+def _origin(records: pd.DataFrame) -> Origin:
+    def distinct(column: str) -> list[str]:
+        return [*dict.fromkeys(text for text in records[column] if text not in ("", "{}"))]
+
+    started = sorted(text for text in records["started"] if text) or [""]
+    return Origin(
+        versions=distinct("version"),
+        commits=distinct("commit"),
+        packages=[json.loads(text) for text in distinct("packages")],
+        hardware=[json.loads(text) for text in distinct("hardware")],
+        first_started=started[0],
+        last_started=started[-1],
+    )
 
 
 def _values(data: Results) -> tuple[pd.DataFrame, dict[Quantity, Meaning]]:
@@ -141,16 +156,15 @@ def _with_effects(data: Results, values: pd.DataFrame, meanings: dict[Quantity, 
     whole = {quantity[:2]: quantity.task for quantity, meaning in meanings.items() if meaning.outcome}
     rows = rows[rows["outcome"].isin([meaning.outcome for meaning in meanings.values()])]
     tasks = [whole[pair] for pair in zip(rows["measure"], rows["metric"], strict=True)]
-    effects = [Effect.of_row(row) for row in rows.to_dict("records")]
-    texts = [(*effect.texts, effect.standing) for effect in effects]
+    texts = [(*effect.texts, effect.standing) for effect in effects_of(rows)]
     beside = pd.DataFrame(texts, rows.index, ["effect_shown", "effect_interval", "standing"])
     names = {"against": "reference", "value": "effect"}
     shown = rows.rename(columns=names)
     keys = ["model", "calibrated", "ratio", "method", "recovery", "measure", "metric", "task"]
     shown = shown.assign(task=tasks)[[*keys, "reference", "differs", "resamples", "effect"]].join(beside)
-    found = values.merge(shown.astype({"ratio": float, "calibrated": str, "effect": float}), "left", on=keys)
+    typed = shown.astype({"ratio": float, "calibrated": str, "effect": float})
     blank = dict.fromkeys(("reference", "differs", *beside.columns), "")
-    return found.fillna(blank | {"resamples": 0})
+    return values.merge(typed, "left", on=keys).fillna(blank | {"resamples": 0})
 
 
 def _with_texts(values: pd.DataFrame, meanings: dict[Quantity, Meaning]) -> pd.DataFrame:

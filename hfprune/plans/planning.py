@@ -15,6 +15,7 @@ from hfprune.models.units import KeyValueGroups, Kind, Units, count_parameters, 
 from hfprune.plans.allocation import keep_globally, keep_highest, keep_jointly, keep_uniformly
 from hfprune.plans.counts import kept_units
 from hfprune.provenance import save_tensors
+from hfprune.runs import Provenance
 from hfprune.settings.allocation import Allocation
 from hfprune.settings.units import UnitShares, kind_of, layer_of
 
@@ -112,7 +113,7 @@ def scores_of_dense(left: Mapping[str, Tensor], plan: Plan, counts: Mapping[str,
     return of_dense
 
 
-def save_plan(path: Path, plan: Plan, provenance: dict[str, Any], note: str = "") -> None:
+def save_plan(path: Path, plan: Plan, provenance: Provenance, note: str = "") -> None:
     """Write a plan atomically as safetensors: int32, sorted, under their names.
 
     `note` says why a requested kind of unit is not cut (`counts.not_applicable`), or "".

@@ -1,6 +1,7 @@
 """What a module's text tells without importing it; free of every other package, for commands that start fast."""
 
 import ast
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ class Outline:
 
     doc: str
     """Its docstring."""
-    constants: dict[str, Any]
+    constants: Mapping[str, Any]
     """The class variables with a literal value."""
 
 

@@ -3,6 +3,7 @@
 import inspect
 import pkgutil
 import sys
+from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -45,15 +46,15 @@ class Registry(Generic[Kind]):
 
         More than one source for a name is a mistake, which `load` reports when the name is used.
         """
-        found: dict[str, list[EntryPoint]] = {}
+        sources: dict[str, list[EntryPoint]] = {}
         folder = import_module(self.package).__path__
         files = [
             EntryPoint(module.name, f"{self.package}.{module.name}", self.package)
             for module in pkgutil.iter_modules(folder)
         ]
         for source in (*files, *sorted(entry_points(group=self.package), key=lambda source: source.value)):
-            found.setdefault(source.name, []).append(source)
-        return found
+            sources.setdefault(source.name, []).append(source)
+        return sources
 
     def _outlines(self) -> dict[str, Outline]:
         """Return the outline of each name's file, without importing it.
@@ -61,12 +62,12 @@ class Registry(Generic[Kind]):
         Raises:
             HfpruneError: a file is not there, or is no Python.
         """
-        found = {}
+        outlines = {}
         for name, (source, *_) in self.sources().items():
             with explained(f"{origin(source)}: cannot read it: {REASON}", ImportError, OSError, SyntaxError):
                 spec = find_spec(source.module)
-                found[name] = outline(Path(str(spec and spec.origin)))
-        return found
+                outlines[name] = outline(Path(str(spec and spec.origin)))
+        return outlines
 
     def _load(self, name: str) -> type[Kind]:
         """Return the class of this name.
@@ -107,7 +108,7 @@ class Registry(Generic[Kind]):
             raise HfpruneError(f"{where}: {loaded.__name__} must define {', '.join(missing)}")
         return loaded
 
-    def make(self, name: str, options: dict[str, Any], where: str) -> Kind:
+    def make(self, name: str, options: Mapping[str, object], where: str) -> Kind:
         """Build an instance of the class `name`, whose fields are `options`.
 
         Raises:

@@ -161,8 +161,8 @@ def outcome(
     vocabulary, repaired = dense.config.vocab_size, bool(asked.recover)
     said = [*conclusions(comparison.rows, vocabulary, repaired, asked.max_loss), *warnings]
     recovered = [file for job in jobs.values() for file in job.outputs() if file.name == RECOVERED]
-    values = [value for file in recovered for value in read_result(file)["values"]]
-    if any((value["metric"], value["value"]) == ("kept_step", 0) for value in values):
+    values = [value for file in recovered for value in read_result(file).values]
+    if any((value.metric, value.value) == ("kept_step", 0) for value in values):
         said.append("Recovery kept step 0: no training was better, and its adapter changes nothing.")
     said += [*too_few_pairs(jobs), *[recipe.shown] * bool(recipe.shown)]
     return replace(comparison, conclusions=said)

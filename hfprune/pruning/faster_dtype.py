@@ -6,13 +6,14 @@ from hfprune.cost.timed import DTYPES, mlp_seconds, step_seconds
 from hfprune.devices.known import visible_device
 from hfprune.files import read_json, write_json
 from hfprune.pruning.sample import STEPS
+from hfprune.settings import Dtype
 
 REMEMBERED, DECODING = "dtype.json", "dtype-decoding.json"
 # bfloat16 rounds and float32 takes twice the memory, so a change has to be worth it.
 WORTH = 1.2
 
 
-def faster_dtype(model: Path, folder: Path, *, decoding: bool = False) -> str:
+def faster_dtype(model: Path, folder: Path, *, decoding: bool = False) -> Dtype:
     """Return bfloat16 on a GPU, or where an MLP of the model is `WORTH` times as fast in it; else float32.
 
     Instructions alone do not tell: processors with the same ones differ in which precision is faster. A call
@@ -28,7 +29,7 @@ def faster_dtype(model: Path, folder: Path, *, decoding: bool = False) -> str:
         return "bfloat16"
     path = folder / (DECODING if decoding else REMEMBERED)
     if not path.is_file():
-        usual = "float32"
+        usual: Dtype = "float32"
         if decoding:
             usual = faster_dtype(model, folder)
             steps = step_seconds(model, [*STEPS])
@@ -40,4 +41,4 @@ def faster_dtype(model: Path, folder: Path, *, decoding: bool = False) -> str:
         (other,) = {*DTYPES} - {usual}
         faster = other if seconds[usual] > WORTH * seconds[other] else usual
         write_json(path, {"dtype": faster, "seconds": seconds})
-    return str(read_json(path)["dtype"])
+    return read_json(path)["dtype"]

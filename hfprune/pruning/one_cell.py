@@ -194,11 +194,17 @@ def jobs_of(files: Files, asked: Pruning, recovery: Recovery) -> dict[str, Stage
     }
     cells = [cell for cell in study_cells.cells(files.name, files.study) if cell.method != DENSE]
     (cell,) = (cell for cell in cells if cell.recovery == recovery)
-    pruned = files.reading(cell.model) | files.changes(cell)
-    # Weights stay as they were saved, unless a precision is asked for.
-    dtype = {"dtype": None if asked.dtype == "auto" else asked.dtype}
-    more = {"align": asked.align or 1, "plain": asked.plain, "command": asked.again()}
-    export = Export(**pruned | dtype | more, out=asked.out / MODEL)
+    dense, changes = files.asset("models", cell.model), files.changes(cell)
+    export = Export(
+        model=dense,
+        **changes,
+        # Weights stay as they were saved, unless a precision is asked for.
+        dtype=None if asked.dtype == "auto" else asked.dtype,
+        align=asked.align or 1,
+        plain=asked.plain,
+        command=asked.again(),
+        out=asked.out / MODEL,
+    )
     measured: dict[str, MeasureCells] = {}
     # All that is measured of a model at once, for nothing else runs; times last, which keep both models.
     for job in sorted((job for job in jobs if isinstance(job, MeasureCells)), key=lambda job: job.timed):
@@ -212,12 +218,8 @@ def jobs_of(files: Files, asked: Pruning, recovery: Recovery) -> dict[str, Stage
     for job in others:
         job.follow(first)
     text = files.asset("corpora", HELDOUT["corpus"])
-    fast = (
-        faster_dtype(pruned["model"], asked.out / WORK, decoding=True)
-        if asked.dtype == "auto"
-        else asked.dtype
-    )
-    last = {"sample": Sample(**pruned | {"dtype": fast}, text=text, out=files.file(SAMPLE))}
+    fast = faster_dtype(dense, asked.out / WORK, decoding=True) if asked.dtype == "auto" else asked.dtype
+    last = {"sample": Sample(model=dense, **changes, dtype=fast, text=text, out=files.file(SAMPLE))}
     return found | (measured | {"export": export} if len(cells) > 1 else {"export": export} | measured) | last
 
 

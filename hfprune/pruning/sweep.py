@@ -47,8 +47,8 @@ def losses(jobs: dict[str, Stage], most: float) -> list[Tried]:
             raise HfpruneError("--max-loss: too few documents fill a crop for an interval; give --ratio")
         value, low, high = np.expm1([found.value, found.low, found.high]).tolist()
         loss = Effect(value, low, high, SHARE, most, better=-1)
-        left = {value["metric"]: value["value"] for value in plan["values"]}["parameters"]
-        tried.append(Tried(plan["cell"]["ratio"], int(left), loss, found.n, (dense, cell)))
+        left = {value.metric: value.value for value in plan.values}["parameters"]
+        tried.append(Tried(plan.cell.ratio or 0, int(left), loss, found.n, (dense, cell)))
     return sorted(tried, key=lambda one: one.ratio)
 
 

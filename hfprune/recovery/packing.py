@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from itertools import islice
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,7 @@ from hfprune.calibration.blocks import first_tokens
 from hfprune.errors import HfpruneError, explained
 from hfprune.provenance import save_tensors
 from hfprune.recovery.conversations import IGNORED, Pair, tokenized
+from hfprune.runs import Provenance
 from hfprune.seeds import derive_seed
 from hfprune.settings.recovery import Packing
 
@@ -125,13 +126,13 @@ def hold_out(
     return held_out, pairs.filter(pa.array(rest))
 
 
-def save_packed(path: Path, packed: Packed, held_out: Packed, provenance: dict[str, Any]) -> None:
+def save_packed(path: Path, packed: Packed, held_out: Packed, provenance: Provenance) -> None:
     """Write sequences to train on and held-out ones atomically as safetensors, with provenance in the metadata."""
     tensors = vars(packed) | {f"{_HELD_OUT}{name}": tensor for name, tensor in vars(held_out).items()}
     save_tensors(path, tensors, provenance)
 
 
-def load_packed(path: Path) -> tuple[Packed, Packed, dict[str, Any]]:
+def load_packed(path: Path) -> tuple[Packed, Packed, Provenance]:
     """Read sequences to train on and held-out ones, which stay on the disk until they are used, and provenance.
 
     Raises:

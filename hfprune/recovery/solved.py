@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from safetensors.torch import load_file
@@ -12,6 +12,7 @@ from hfprune.errors import HfpruneError, explained
 from hfprune.models.units import units_of
 from hfprune.plans.planning import Plan
 from hfprune.provenance import check_origin, metadata, recorded, save_tensors
+from hfprune.runs import Provenance
 from hfprune.settings.units import kind_of, layer_of
 
 if TYPE_CHECKING:
@@ -35,9 +36,7 @@ class Solved(NamedTuple):
     random combinations of outputs."""
 
 
-def save_solved(
-    path: Path, solved: dict[str, Solved], made: dict[str, Any] | None = None, **about: str
-) -> None:
+def save_solved(path: Path, solved: dict[str, Solved], made: Provenance | None = None, **about: str) -> None:
     """Write solved layers atomically as safetensors: `<place>.weight` and `<place>.bias`; λ in the metadata."""
     tensors = {f"{place}.weight": solution.weight.contiguous() for place, solution in solved.items()}
     tensors |= {

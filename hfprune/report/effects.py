@@ -1,16 +1,26 @@
 """Selections of a study's table of effects, for tables, figures and pages."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from hfprune.effects.questions import REFERENCE
-from hfprune.results.effect import DIRECTIONS
+from hfprune.results.effect import DIRECTIONS, Effect
 from hfprune.results.kept_neurons import AGREEMENT, OF_PAIR
 from hfprune.results.reader import Results
 from hfprune.study.reference import reference_of
 
 GROUP = ["model", "calibrated", "ratio"]  # within which methods are compared
 AT = [*GROUP, "method"]  # tells the rows of one question apart, without recovery
+
+
+def effects_of(
+    rows: pd.DataFrame, read: Callable[[Mapping[str, Any]], Effect] = Effect.of_row
+) -> list[Effect]:
+    """Return the effects of rows of `effects.csv`, or, read by `Effect.of_claim`, of the paper's claims."""
+    return [read(row) for row in rows.to_dict("records")]
 
 
 def beside_reference(data: Results) -> pd.DataFrame:

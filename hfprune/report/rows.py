@@ -57,7 +57,7 @@ def lay_out(
         for width in signs:
             if cell[width].notna().any():
                 numbers[f"{key}_{width}"] = cell[width]
-        lines = zip(cell.to_dict("records"), _best(cell, form, rows), strict=True)
+        lines = zip(cell.itertuples(), _best(cell, form, rows), strict=True)
         columns.append(Column(form.heading, [_text(form, signs, footnotes, *line) for line in lines]))
     doubted = cells[cells["confidence"].isin(footnotes)]
     doubts = (doubted["key"] + ": " + doubted["confidence"]).groupby(doubted["row"]).agg("; ".join)
@@ -92,16 +92,17 @@ def _penalties(cell: pd.DataFrame, form: CellForm) -> tuple[pd.Series, pd.Series
 
 
 def _text(
-    form: CellForm, signs: Mapping[str, str], footnotes: Mapping[str, str], cell: dict[str, Any], best: bool
+    form: CellForm, signs: Mapping[str, str], footnotes: Mapping[str, str], cell: Any, best: bool
 ) -> str:
-    if pd.isna(cell["value"]):
+    if pd.isna(cell.value):
         return MISSING
-    errors = {sign: cell[width] for width, sign in signs.items() if form.with_error and cell[width] >= 0}
+    widths = {sign: getattr(cell, width) for width, sign in signs.items() if form.with_error}
+    errors = {sign: width for sign, width in widths.items() if width >= 0}
     doubt = max(errors.values(), default=None)
-    text = rounded(form.shown, cell["value"], doubt) if pd.isna(cell["printed"]) else cell["printed"]
+    text = rounded(form.shown, cell.value, doubt) if pd.isna(cell.printed) else cell.printed
     for sign, error in errors.items():
         text += sign.format(rounded(form.shown, error, error))
-    return (f"**{text}**" if best else text) + footnotes.get(cell["confidence"], "")
+    return (f"**{text}**" if best else text) + footnotes.get(cell.confidence, "")
 
 
 def footnotes_of(cells: pd.DataFrame) -> dict[str, str]:

@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from hfprune.assets.known_tasks import known_task, with_same_choices
+from hfprune.assets.known_tasks import with_one_right, with_same_choices
 from hfprune.cells import DENSE
-from hfprune.cells.items import commonest
+from hfprune.cells.items import commonest, one_of_several
 from hfprune.results.files import ANSWER, OF_ANSWER
 from hfprune.results.reader import Results
 
@@ -23,8 +23,7 @@ def answers(data: Results) -> pd.DataFrame:
     items = data.items(data.declared.first("zeroshot"))
     if "loglikelihood" not in items or "acc" not in items:
         return pd.DataFrame(columns=ANSWER)
-    one_right = items["acc"].isin([0, 1]) & items["task"].map(lambda name: known_task(name).one_right)
-    items = items[one_right & (items["loglikelihood"].map(len) > 1)]
+    items = items[items["task"].isin(with_one_right(items["task"].unique())) & one_of_several(items, "acc")]
     given = items.assign(answer=items["loglikelihood"].map(np.argmax).astype(str))
     known = items[(items["method"] == DENSE) & items["target"].str.isdigit()]
     whole = pd.concat([known.assign(method=MAJORITY, answer=known["target"]), given])

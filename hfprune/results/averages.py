@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 import numpy as np
 import pandas as pd
 
-from hfprune.assets.known_tasks import CROWS, PRIMARY
+from hfprune.assets.known_tasks import CROWS, PRIMARY, preferred
 from hfprune.calibration.folds import MIN_DRAWS
 from hfprune.cells import CELL_COLUMNS, KEY
 from hfprune.errors import HfpruneError
@@ -18,17 +18,15 @@ MEAN = "mean"  # the task of a mean over the tasks of a measure that is not zero
 
 
 def primary_values(rows: pd.DataFrame, measure: str = "zeroshot") -> pd.DataFrame:
-    """Return the rows of values with the primary metric of each task of a zero-shot measure.
-
-    The rule is that of the evaluation script of SDMPrune, the paper's predecessor; the paper states none.
-    """
+    """Return the rows of values with the metric that each task of a zero-shot measure counts by (`preferred`)."""
     zeroshot = rows[(rows["measure"] == measure) & ~rows["metric"].isin([AVERAGE, MARGIN])]
     chosen = {}
-    for task, found in zeroshot.groupby("task")["metric"]:
-        chosen[task] = next((metric for metric in PRIMARY if metric in {*found}), "")
-        if not chosen[task]:
-            lacking = f"no {', '.join(PRIMARY)} among the metrics {sorted({*found})}"
+    for task, metrics in zeroshot.groupby("task")["metric"]:
+        counting = preferred(metrics)
+        if not counting:
+            lacking = f"no {', '.join(PRIMARY)} among the metrics {sorted({*metrics})}"
             raise HfpruneError(f"zero-shot task {task}: {lacking}; the paper's rule needs one of them")
+        chosen[task] = counting[0]
     return zeroshot[zeroshot["metric"] == zeroshot["task"].map(chosen)]
 
 
@@ -75,16 +73,16 @@ def levels(results: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
         the logarithm's standard error is stderr / value). A task's accuracy has Wilson's interval.
     """
     averages = [rows for rows in _averages(results, declared) if len(rows)]
-    found = over_draws(pd.concat([results, *averages]))
-    pairs = [*zip(found["measure"], found["metric"], strict=True)]
+    rows = over_draws(pd.concat([results, *averages]))
+    pairs = [*zip(rows["measure"], rows["metric"], strict=True)]
     metrics = {pair: declared.find(*pair).metric for pair in {*pairs}}
     # Repeats of one process give no interval: another process may find another time.
-    once = pd.Series([not metrics[pair].repeatable for pair in pairs], found.index, dtype=bool)
-    half = half_width(found.assign(stderr=found["stderr"].mask(once)))
-    ratios = pd.Series([metrics[pair].effect == "ratio" for pair in pairs], found.index, dtype=bool)
-    value, factor = found["value"], np.exp(half / found["value"])
+    once = pd.Series([not metrics[pair].repeatable for pair in pairs], rows.index, dtype=bool)
+    half = half_width(rows.assign(stderr=rows["stderr"].mask(once)))
+    ratios = pd.Series([metrics[pair].effect == "ratio" for pair in pairs], rows.index, dtype=bool)
+    value, factor = rows["value"], np.exp(half / rows["value"])
     low, high = (value - half).mask(ratios, value / factor), (value + half).mask(ratios, value * factor)
-    return _with_scores(found.assign(low=low, high=high), declared)
+    return _with_scores(rows.assign(low=low, high=high), declared)
 
 
 def _with_scores(levels: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
@@ -107,11 +105,11 @@ def _with_scores(levels: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
     z = ((rows["high"] - rows["low"]) / 2 / np.sqrt(variance)).where(vary & (rows["draws"] > 1), normal)
     middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    found = levels.copy()
-    found.loc[rows.index, ["low", "high"]] = np.column_stack(
+    scored = levels.copy()
+    scored.loc[rows.index, ["low", "high"]] = np.column_stack(
         [np.minimum(middle - half, p), np.maximum(middle + half, p)]  # which rounding may cross
     )
-    return found
+    return scored
 
 
 def _averages(results: pd.DataFrame, declared: Declarations) -> Iterator[pd.DataFrame]:

@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 
@@ -11,6 +10,7 @@ from hfprune.cells import CELL_COLUMNS, Cell
 from hfprune.cells.items import by_item, token_items
 from hfprune.criteria import CRITERIA
 from hfprune.results.effect import Effect
+from hfprune.runs import Provenance
 from hfprune.settings.recovery import half
 from hfprune.statistics.estimates import estimate
 from hfprune.statistics.outcomes import Draw, Outcomes, contrast
@@ -22,7 +22,7 @@ POINT = ["step", "tokens", "loss", "stderr", "n", "doubling"]
 SCORED = ["criterion", "units", "calibration", "allocation"]
 
 
-def curve(measure: str, provenance: Mapping[str, Any], *, losses: bool = False) -> list[dict[str, object]]:
+def curve(measure: str, provenance: Provenance, *, losses: bool = False) -> list[dict[str, object]]:
     """Return the points of the curve of a scoring (measure `cost`) or a recovery, as they stand in JSON.
 
     Args:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -92,8 +92,7 @@ class EffectRow(NamedTuple):
 
 # The numbers of a claim that its effect has.
 OF_CLAIM = ["value", "low", "high", "n", "draws", "resamples", "detectable"]
-# The columns that tell the rows of a study apart, and those with texts.
-KEY = EffectRow._fields[: EffectRow._fields.index("tasks")]
+# The columns with texts.
 TEXTS = [name for name, kind in EffectRow.__annotations__.items() if kind in (str, "str")]
 
 
@@ -141,7 +140,19 @@ def corrected(rows: Sequence[EffectRow]) -> list[EffectRow]:
     return [row._replace(holm=p_value) for row, p_value in zip(rows, adjusted, strict=True)]
 
 
-def estimated(it: Estimate, shown: Callable[[float], Any]) -> dict[str, Any]:
+class Numbers(TypedDict):
+    """The fields of a row that are an estimate's; see `EffectRow`."""
+
+    value: float
+    low: float
+    high: float
+    draws: int
+    resamples: int
+    n: int
+    detectable: float
+
+
+def estimated(it: Estimate, shown: Callable[[float], float]) -> Numbers:
     """Return the fields of an estimate's row, in the units shown."""
     return {
         "value": shown(it.value),

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from hfprune.assets.known_tasks import known_task, with_same_choices
+from hfprune.assets.known_tasks import with_one_right, with_same_choices
 from hfprune.cells import CELL_COLUMNS, DENSE, Cell
 from hfprune.cells.items import by_item, guess_or_majority
 from hfprune.cells.recovery import Recovery
@@ -128,7 +128,7 @@ class Evidence:
         per_task = self._measures[measure].per_task
         wanted = (self.tasks(measure) if tasks is None else tasks) if per_task else [measure]
         if declared.metric.one_right:
-            wanted = [task for task in wanted if known_task(task).one_right]
+            wanted = with_one_right(wanted)
         found: dict[Draw | None, dict[str, pd.Series]] = {}
         missing = [measure]
         for cell in cells:
@@ -149,11 +149,12 @@ class Evidence:
         """
         some = {key[-1]: key for key in self._rows(measure) if key[0] == model}
         try:
-            guessed = [task for task in tasks if known_task(task).one_right]
-            found = {task: self._by_item(measure, some[task], ("constant",))[0] for task in guessed}
+            by_task = {
+                task: self._by_item(measure, some[task], ("constant",))[0] for task in with_one_right(tasks)
+            }
         except NotMeasuredError:
             return {}
-        return {None: found} if found else {}
+        return {None: by_task} if by_task else {}
 
     def _rows_of(self, measure: str) -> dict[tuple[Hashable, ...], pd.DataFrame]:
         rows = self.results.items(measure)

@@ -2,14 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-from pydantic import TypeAdapter
 
-from hfprune.cells import CELL_COLUMNS, KEY, Cell, Value, read_result
+from hfprune.cells import KEY, Result, read_result
 from hfprune.errors import REASON, HfpruneError, explained
 from hfprune.files import atomic_file
 from hfprune.results.averages import levels
@@ -37,18 +35,6 @@ from hfprune.study.study import Study
 PARTS = ("settings", "inputs", "packages", "hardware", "cost")
 WORDS = {"git": "commit", "hfprune": "version", "started": "started"}
 RECORD = ["study", *RESULT, "not_applicable", *WORDS.values(), *PARTS, "curve", "more"]
-
-
-@dataclass(frozen=True)
-class _Result:
-    cell: Cell
-    measure: str
-    task: str
-    values: list[Value]
-    provenance: dict[str, Any]
-
-
-_RESULT = TypeAdapter(_Result)
 
 
 def collect(study_file: Path, results: Sequence[Path], folder: Path, out: Path) -> None:
@@ -82,24 +68,23 @@ def collect(study_file: Path, results: Sequence[Path], folder: Path, out: Path) 
         temporary.write_bytes(study_file.read_bytes())
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> Result:
     text = f"{path}: not a complete result ({REASON}); delete it and measure again"
     with explained(text, OSError, ValueError):
-        result = read_result(path)
-        _RESULT.validate_python(result)
-    return result
+        return read_result(path)
 
 
-def _values(read: Mapping[Path, dict[str, Any]]) -> pd.DataFrame:
-    rows: list[dict[str, Any]] = []
+def _values(read: Mapping[Path, Result]) -> pd.DataFrame:
+    rows = []
     origins: dict[tuple, Path] = {}
     for path, result in read.items():
-        for value in result["values"]:
-            row = {**result["cell"], "measure": result["measure"], "task": result["task"], **value}
+        of = asdict(result.cell) | {"measure": result.measure, "task": result.task}
+        for value in result.values:
+            row = of | asdict(value)
             first = origins.setdefault(tuple(row[column] for column in KEY), path)
             if first != path:
                 raise HfpruneError(
-                    f"{path}: gives {value['metric']} of the same cell, measure and task as {first}; "
+                    f"{path}: gives {value.metric} of the same cell, measure and task as {first}; "
                     "delete one of the two"
                 )
             rows.append(row)
@@ -114,20 +99,20 @@ def named(values: pd.DataFrame, study: Study, declared: Declarations) -> pd.Data
     """
     rows = pd.concat([values, levels(values, declared)]).sort_values(KEY, ignore_index=True)
     pairs = [*zip(rows["measure"], rows["metric"], strict=True)]
-    found = {pair: declared.find(*pair) for pair in {*pairs}}
+    declarations = {pair: declared.find(*pair) for pair in {*pairs}}
     named = {name: label.label for name, label in labels(study).items()}
     criteria = {
         name: method.criterion or name for name, method in study.methods.items() if not method.baseline
     }
     rows["label"] = [named.get(method, readable(method)) for method in rows["method"]]
     rows["criterion"] = [criteria.get(method, "") for method in rows["method"]]
-    rows["metric_label"] = [found[pair].label for pair in pairs]
-    rows["unit"] = [found[pair].metric.unit for pair in pairs]
-    rows["scale"] = [found[pair].metric.scale for pair in pairs]
+    rows["metric_label"] = [declarations[pair].label for pair in pairs]
+    rows["unit"] = [declarations[pair].metric.unit for pair in pairs]
+    rows["scale"] = [declarations[pair].metric.scale for pair in pairs]
     return rows[[*DTYPES]].astype(DTYPES)
 
 
-def _items(path: Path, result: dict[str, Any]) -> pd.DataFrame:
+def _items(path: Path, result: Result) -> pd.DataFrame:
     """Return the items of a result, sorted, with its key and the number of the resample (0: the draw itself)."""
     path = path.with_suffix(".parquet")
     if not path.exists():
@@ -140,26 +125,25 @@ def _items(path: Path, result: dict[str, Any]) -> pd.DataFrame:
     rows = rows.sort_values(order, kind="stable", ignore_index=True)
     if "document" in rows:
         rows["document"] = rows["document"].astype("str")
-    of = {name: result["cell"][name] for name in CELL_COLUMNS[1:]}
-    of |= {"measure": result["measure"], "task": result["task"]}
-    first = pd.DataFrame(of, index=rows.index).astype({"ratio": "float64"})
+    of = asdict(result.cell) | {"measure": result.measure, "task": result.task}
+    first = pd.DataFrame(of, index=rows.index)[RESULT].astype({"ratio": "float64", "recovery": "str"})
     return pd.concat([first, rows[["resample", *rows.columns.drop("resample")]]], axis="columns")
 
 
-def record(result: dict[str, Any], *, losses: bool = False) -> dict[str, Any]:
+def record(result: Result, *, losses: bool = False) -> dict[str, object]:
     """Return a result as a row of records.parquet (`RECORD`), with the losses of held-out sequences or without.
 
     Its provenance is JSON in the columns `PARTS`, and in `more` what has no column of its own.
     """
-    made = result["provenance"]
-    rest = {key: value for key, value in made.items() if key not in (*PARTS, *WORDS, "curve")}
+    run = result.provenance
+    rest = {key: value for key, value in run.items() if key not in (*PARTS, *WORDS, "curve")}
     return {
-        **result["cell"],
-        "measure": result["measure"],
-        "task": result["task"],
-        "not_applicable": result.get("not_applicable", ""),
-        **{name: made.get(key) or "" for key, name in WORDS.items()},
-        **{key: json.dumps(made.get(key, {}), sort_keys=True) for key in PARTS},
-        "curve": json.dumps(curve(result["measure"], made, losses=losses)),
+        **asdict(result.cell),
+        "measure": result.measure,
+        "task": result.task,
+        "not_applicable": result.not_applicable,
+        **{name: run.get(key) or "" for key, name in WORDS.items()},
+        **{key: json.dumps(run.get(key, {}), sort_keys=True) for key in PARTS},
+        "curve": json.dumps(curve(result.measure, run, losses=losses)),
         "more": json.dumps(rest, sort_keys=True),
     }

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -124,13 +123,13 @@ class KeptNeurons:
         table = pd.DataFrame(rows, columns=[*OF_PAIR, *AGREEMENT]).astype(dict.fromkeys(AGREEMENT, float))
         return table.astype({"draw": "Int64"}).dropna(subset=AGREEMENT, how="all")
 
-    def _rows(self, method: str, methods: dict[str, list[Cell]]) -> Iterator[dict[str, Any]]:
+    def _rows(self, method: str, methods: dict[str, list[Cell]]) -> Iterator[dict[str, object]]:
         reference, ours = reference_of(self._study, method), methods[method]
         for cell in ours[1:]:
-            yield {"reference": method, "draw": cell.draw} | self._agreement([(cell, ours[0])])
+            yield {"reference": method, "draw": cell.draw, **self._agreement([(cell, ours[0])])}
         if reference != method and reference in methods:
             pairs = [(a, b) for a in ours for b in methods[reference] if a.draw == b.draw]
-            yield {"reference": reference} | self._agreement(pairs)
+            yield {"reference": reference, **self._agreement(pairs)}
 
     def _agreement(self, pairs: list[tuple[Cell, Cell]]) -> dict[str, float]:
         rows = [[pd.Series(values, dtype=float).mean() for values in self._of_pair(*pair)] for pair in pairs]

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -10,13 +9,14 @@ from torch import Tensor
 
 from hfprune.errors import HfpruneError, explained
 from hfprune.provenance import save_tensors
+from hfprune.runs import Provenance
 from hfprune.settings.units import kind_of
 
 # One float64 vector [units] for each place: `mlp.<layer>`, `attention.<layer>` or `layers`.
 Scores = dict[str, Tensor]
 
 
-def save_scores(path: Path, scores: Scores, provenance: dict[str, Any], *, removed: bool = False) -> None:
+def save_scores(path: Path, scores: Scores, provenance: Provenance, *, removed: bool = False) -> None:
     """Write scores atomically as safetensors, one float64 tensor [units] for each place.
 
     Where a step before has `removed` units, these have -inf; all other scores are finite.
@@ -31,7 +31,7 @@ def save_scores(path: Path, scores: Scores, provenance: dict[str, Any], *, remov
     save_tensors(path, tensors, provenance)
 
 
-def save_resampled(path: Path, resampled: Sequence[Mapping[str, Tensor]], provenance: dict[str, Any]) -> None:
+def save_resampled(path: Path, resampled: Sequence[Mapping[str, Tensor]], provenance: Provenance) -> None:
     """Write the scores or plans of each resampled calibration atomically, as `<number>/<place>`, from 1.
 
     Scores become float32, plans int32: a resample is measured, and never scored or cut again.

@@ -75,7 +75,7 @@ Model = TypeVar("Model", bound=Strict)
 class _OnceLoader(yaml.SafeLoader):
     """Refuses a key that a mapping has twice, of which YAML would keep the last without a word."""
 
-    def compose_mapping_node(self, anchor: dict[str, Any]) -> yaml.MappingNode:
+    def compose_mapping_node(self, anchor: dict[str, yaml.Node]) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         seen = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):

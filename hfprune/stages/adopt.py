@@ -5,7 +5,8 @@ from typing import Annotated, ClassVar
 from pydantic import Field, model_validator
 
 from hfprune.cells import read_result, values_table, write_result
-from hfprune.provenance import Stopwatch, provenance
+from hfprune.provenance import provenance
+from hfprune.runs import Stopwatch
 from hfprune.stages import Output, Stage
 from hfprune.stages.fields import CellName, Json
 from hfprune.stages.target import Cut, cell_of, size_values
@@ -39,7 +40,7 @@ class Adopt(Stage, Cut):
         watch = Stopwatch()
         (pruned,) = self.cut_inputs().values()
         size = adopt(self.model, pruned, self.ratio)
-        made = provenance(watch, self.sources(), ratio=self.ratio)
+        run = provenance(watch, self.sources(), ratio=self.ratio)
         cell = cell_of(self.cell, self.model, self.method(), self.ratio)
-        write_result(self.out, cell, "size", "", size_values(*size), made)
+        write_result(self.out, cell, "size", "", size_values(*size), run)
         print(values_table([read_result(self.out)]))

@@ -3,7 +3,7 @@
 from contextlib import suppress
 from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field, NonNegativeInt, model_validator
 
@@ -12,7 +12,7 @@ from hfprune.files import read_json, write_json
 from hfprune.provenance import is_current, origin
 from hfprune.rounding import spelt_ratio
 from hfprune.settings.allocation import Allocation
-from hfprune.settings.units import UnitShares
+from hfprune.settings.units import UnitKind, UnitShares
 from hfprune.stages import Output, Stage
 from hfprune.stages.fields import DenseModel
 
@@ -64,7 +64,7 @@ class Budget(Stage):
             return False
         model = load_skeleton(self.model)
         total, width = count_parameters(model), unit_sizes(model, ["neurons"])["neurons"].units
-        kept: dict[str, Any] = {}
+        kept: dict[str, dict[str, dict[UnitKind, float]]] = {}
         for units, spared in zip_longest(self.units, self.spare, fillvalue=0):
             assert isinstance(units, dict) and isinstance(spared, int)
             sizes = unit_sizes(model, units)
@@ -85,9 +85,9 @@ class Budget(Stage):
         for ratio in self.ratios:
             with suppress(HfpruneError):  # what layers can reach, neurons alone may not
                 removed[spelt_ratio(ratio)] = 1 - kept_units(model, ratio)["neurons"] / width
-        found = {"parameters": total, "neurons": width, "kept": kept, "neurons_removed": removed}
+        budget = {"parameters": total, "neurons": width, "kept": kept, "neurons_removed": removed}
         if self.out:
-            write_json(self.out, found | {"provenance": origin(inputs, settings)})
+            write_json(self.out, budget | {"provenance": origin(inputs, settings)})
         return True
 
 
@@ -99,9 +99,9 @@ def neurons_removed(budget: Path, ratio: str, more: float = 0) -> float:
     Raises:
         HfpruneError: neurons alone cannot reach the ratio.
     """
-    found = read_json(budget)
-    if ratio not in found["neurons_removed"]:
+    budgets = read_json(budget)
+    if ratio not in budgets["neurons_removed"]:
         raise HfpruneError(
             f"{budget}: neurons alone cannot reach the ratio {ratio}; leave the baseline out there"
         )
-    return found["neurons_removed"][ratio] + more / found["neurons"]
+    return budgets["neurons_removed"][ratio] + more / budgets["neurons"]

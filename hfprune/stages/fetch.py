@@ -1,7 +1,7 @@
 """Download, check and convert models, corpora, tasks and other assets into the resources folder."""
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field, field_serializer
 
@@ -31,15 +31,15 @@ class Fetch(Stage):
     resources: Resources = Path("resources")
 
     @field_serializer("entries")
-    def _entries_whole(self, entries: Catalogue) -> dict[str, Any]:
+    def _entries_whole(self, entries: Catalogue) -> dict[str, object]:
         return {kind: named for kind, named in entries.model_dump(mode="json").items() if named}
 
     def _entries(self) -> dict[str, Asset]:
-        return {f"{kind}/{name}": one for kind, named in self.entries for name, one in named.items()}
+        return {f"{kind}/{name}": entry for kind, named in self.entries for name, entry in named.items()}
 
     def named_inputs(self) -> dict[str, list[Path]]:
         """Return the files of this machine that the entries name: one that is edited is read again."""
-        sources = [one.source for one in self._entries().values()]
+        sources = [entry.source for entry in self._entries().values()]
         paths = [source.path for source in sources if isinstance(source, LocalSource)]
         files = [file for path in paths for file in sorted(path.glob("*")) or [path] if file.exists()]
         return {"entries": files}
@@ -86,9 +86,9 @@ def fetch(wanted: list[str], catalogue: Catalogue, where: Path, resources: Path)
     places = {}
     for asset in wanted:
         kind, _, spelling = asset.partition("/")
-        found = known.get(asset) or (asset_of(kind, spelling) if kind in KINDS else None)
-        if found is None:
+        entry = known.get(asset) or (asset_of(kind, spelling) if kind in KINDS else None)
+        if entry is None:
             raise HfpruneError(f"{where}: no asset {asset!r}{nearest(asset, [*known])}")
-        place, about = found
+        place, about = entry
         places[place] = about
     fetch_assets(places, resources)

@@ -97,17 +97,16 @@ def _budget(files: Files, model: str, ratio: float) -> Budget:
 
 def _calibrate(files: Files, model: str, calibration: str, draw: int) -> Calibrate:
     study, read = files.study, files.study.calibrations[calibration]
-    written: dict[str, Any] = {}
-    if read.continued_after:
-        written = {"continued_after": read.continued_after, "dtype": study.dtype}
-        written |= {"device_map": study.device_map}
+    writes = read.continued_after is not None
     return Calibrate(
         model=files.asset("models", model),
         corpus=files.asset("corpora", read.corpus),
         blocks=read,
         seed=draw,
         out=files.tensors(paths.BLOCKS, model=model, calibration=calibration, draw=draw),
-        **written,
+        continued_after=read.continued_after,
+        dtype=study.dtype if writes else "float32",
+        device_map=study.device_map if writes else None,
     )
 
 
@@ -115,7 +114,8 @@ def _score(files: Files, cell: Cell, methods: list[str], out: Path, **more: Any)
     """Return the job that scores a cell's model by these methods, which read the same in the same way."""
     chosen = [files.study.methods[method] for method in methods]
     return Score(
-        **files.reading(cell.model),
+        model=files.asset("models", cell.model),
+        dtype=files.study.dtype,
         device_map=files.study.device_map,
         blocks=files.blocks(replace(cell, method=methods[0])),
         methods=dict(zip(methods, chosen, strict=True)),
@@ -132,12 +132,14 @@ def _score(files: Files, cell: Cell, methods: list[str], out: Path, **more: Any)
 def _sweep(files: Files, methods: list[str], model: str, calibration: str, draw: int) -> Score:
     study, about = files.study, [files.record(paths.METHOD, method=method) for method in methods]
     read = study.calibrated(model, methods[0])
-    sequences = next(one.sequences for one in read if one.calibration == calibration)
+    sequences = next(calibrated.sequences for calibrated in read if calibrated.calibration == calibration)
     several = Cell(files.name, model, "{method}", calibration, sequences, None, draw, Recovery.NONE)
-    named: dict[str, Any] = {"sequences": sequences, "draw": draw}
+    size, sample = str(sequences), str(draw)
     if study.reads(methods[0]) and study.sizes_of(model, calibration):
-        named = {"sequences": "{sequences}", "draw": "{draw}"}
-    out = files.tensors(paths.SCORES, model=model, method="{method}", calibration=calibration, **named)
+        size, sample = "{sequences}", "{draw}"
+    out = files.tensors(
+        paths.SCORES, model=model, method="{method}", calibration=calibration, sequences=size, draw=sample
+    )
     return _score(files, several, methods, out, after=about)
 
 
@@ -145,11 +147,10 @@ def _plans(files: Files, cell: Cell) -> Iterator[Stage]:
     """Yield the jobs that cut the plan of a cell; one in several steps scores before each what is left."""
     method, about = files.study.methods[cell.method], [files.record(paths.METHOD, method=cell.method)]
     blocks, resamples = files.blocks(cell), files.study.resamples
-    scores, mixed = files.tensors(paths.SCORES, cell), dict[str, Any]()
-    if other := method.mixed_with:
-        mixed = {"other": files.tensors(paths.SCORES, replace(cell, method=other.method))}
-        mixed |= {"layers": other.layers} if other.layers else {"seed": cell.draw}
-        about.append(files.record(paths.METHOD, method=other.method))
+    scores, mixed, others = files.tensors(paths.SCORES, cell), method.mixed_with, None
+    if mixed:
+        others = files.tensors(paths.SCORES, replace(cell, method=mixed.method))
+        about.append(files.record(paths.METHOD, method=mixed.method))
     before: list[Path] = []
     for step in range(1, method.steps + 1):
         last = step == method.steps
@@ -167,7 +168,9 @@ def _plans(files: Files, cell: Cell) -> Iterator[Stage]:
             cell=cell,
             out=files.tensors(paths.PLAN if last else paths.STEP_PLAN, cell, step=step),
             after=[*about, *([blocks] if blocks else []), *before],
-            **mixed,
+            other=others,
+            layers=mixed.layers if mixed else None,
+            seed=cell.draw if mixed and not mixed.layers else 0,
         )
         yield plan
         before = [plan.out]
@@ -196,7 +199,8 @@ def _linear(files: Files) -> Iterator[SolveLinear]:
     bias = Linear(ridges=[inf])
     for (model, solution, blocks), cells in together.items():
         yield SolveLinear(
-            **files.reading(model),
+            model=files.asset("models", model),
+            dtype=files.study.dtype,
             device_map=files.study.device_map,
             blocks=blocks,
             cells=[
@@ -227,7 +231,9 @@ def _recover(files: Files, cell: Cell) -> Recover:
     settings = files.study.recovery
     assert settings is not None
     return Recover(
-        **files.reading(cell.model) | files.changed(cell),
+        model=files.asset("models", cell.model),
+        dtype=files.study.dtype,
+        **files.changed(cell),
         linear=files.solved(cell),
         packed=files.tensors(paths.PAIRS, cell),
         options=settings,
@@ -260,7 +266,8 @@ def _measurements(files: Files) -> Iterator[MeasureCells]:
 
 def _measure(files: Files, names: Iterable[str], cells: Mapping[Cell, ToMeasure]) -> MeasureCells:
     return MeasureCells(
-        **files.reading(next(iter(cells)).model),
+        model=files.asset("models", next(iter(cells)).model),
+        dtype=files.study.dtype,
         device_map=files.study.device_map,
         resources=files.resources,
         measures={name: files.study.measures[name] for name in names},

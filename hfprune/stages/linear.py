@@ -14,7 +14,8 @@ from pydantic import Field, model_validator
 from hfprune.cells import Value, write_result
 from hfprune.cells.recovery import Recovery
 from hfprune.files import remove_unfinished, require_only
-from hfprune.provenance import Stopwatch, fingerprint, is_current, provenance, stable
+from hfprune.provenance import fingerprint, is_current, provenance, stable
+from hfprune.runs import Stopwatch
 from hfprune.settings import Placement, Strict
 from hfprune.settings.recovery import RECOVERED, SOLVED, Linear
 from hfprune.stages import Inline, Output, Stage
@@ -97,9 +98,9 @@ class SolveLinear(Stage, Computing, Placement):
         }
         plans = {name: load_plan(cell.plan) for name, cell in todo.items() if not notes[cell.out]}
         first = self.each()[0].out
-        state, found = first.with_name(f"{first.name}.state"), {}
+        state, solutions = first.with_name(f"{first.name}.state"), {}
         if plans:
-            found = solve_plans(
+            solutions = solve_plans(
                 load_model(self.model, self.dtype, device_map=self.device_map),
                 load_blocks(self.blocks),
                 plans,
@@ -110,23 +111,23 @@ class SolveLinear(Stage, Computing, Placement):
                 identity=fingerprint(shared | {name: todo[name].plan for name in plans}, settings),
             )
         for name, cell in todo.items():
-            note, solved = notes[cell.out], found.get(name, {})
-            made = provenance(watch, shared | {"plan": cell.plan}, **settings)
+            note, solved = notes[cell.out], solutions.get(name, {})
+            run = provenance(watch, shared | {"plan": cell.plan}, **settings)
             cell.out.mkdir(parents=True, exist_ok=True)
             (cell.out / RECOVERED).unlink(missing_ok=True)  # it is of what is replaced now
-            save_solved(cell.out / SOLVED, solved, stable(made))
+            save_solved(cell.out / SOLVED, solved, stable(run))
             named = cell_of(cell.cell, self.model, "pruned", recovery=Recovery.LINEAR)
             values = [] if note else _values(solved, watch)
-            write_result(cell.out / RECOVERED, named, "recovery", "", values, made, not_applicable=note)
+            write_result(cell.out / RECOVERED, named, "recovery", "", values, run, not_applicable=note)
         shutil.rmtree(state, ignore_errors=True)
         return bool(todo)
 
 
 def _values(solved: "dict[str, Solved]", watch: "Stopwatch") -> "list[Value]":
     """Return the mean share of the lost output that is left, the median λ, and the cost of all plans together."""
-    cost = watch.cost()
+    cost, ridge = watch.cost(), median(layer.ridge for layer in solved.values())
     return [
-        Value("lost_output_left", fmean(each.left for each in solved.values()), n=len(solved)),
-        *(Value("ridge", ridge) for ridge in [median(each.ridge for each in solved.values())] if ridge < inf),
+        Value("lost_output_left", fmean(layer.left for layer in solved.values()), n=len(solved)),
+        *([Value("ridge", ridge)] if ridge < inf else []),
         *(Value(metric, cost[metric]) for metric in ("seconds", "peak_memory_bytes")),
     ]

@@ -1,7 +1,7 @@
 """Tokenize instruction pairs for a model and pack them into sequences, once for all its recoveries."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from hfprune.provenance import is_recorded, origin, stable
 from hfprune.settings.recovery import Packing
@@ -49,6 +49,6 @@ def pack_pairs(model: Path, instructions: Path, settings: Packing, seed: int) ->
     return pack(rest, tokenizer, settings, seed=seed), held_out
 
 
-def settings_of(settings: Packing, seed: int, instructions: str) -> dict[str, Any]:
+def settings_of(settings: Packing, seed: int, instructions: str) -> dict[str, object]:
     """Return what decides about the sequences, besides the model and the pairs themselves."""
     return settings.model_dump(include={*Packing.model_fields}) | {"seed": seed, "instructions": instructions}

@@ -6,7 +6,8 @@ from typing import Annotated, ClassVar
 from pydantic import Field, NonNegativeInt
 
 from hfprune.cells import Value, read_result, values_table, write_result
-from hfprune.provenance import Stopwatch, is_current, provenance, recorded, stable
+from hfprune.provenance import is_current, provenance, recorded, stable
+from hfprune.runs import Stopwatch
 from hfprune.seeds import derive_seed
 from hfprune.settings.allocation import Allocation
 from hfprune.stages import Input, Output, Stage
@@ -87,7 +88,8 @@ class MakePlan(Stage):
 
         def cut(*scores: Scores, seed: int = self.seed) -> Plan:
             plans = [
-                make_plan(model, one, self.ratio, self.units, self.allocation, self.part) for one in scores
+                make_plan(model, of_method, self.ratio, self.units, self.allocation, self.part)
+                for of_method in scores
             ]
             if len(plans) == 1:
                 return plans[0]
@@ -103,16 +105,16 @@ class MakePlan(Stage):
             others = [cut(*scores, seed=derive_seed(self.seed, n)) for n, scores in enumerate(again, 1)]
         note = not_applicable(model, self.ratio, self.units, self.allocation)
         apply_plan(model, plan)
-        made = provenance(watch, self.sources(), **settings)
+        run = provenance(watch, self.sources(), **settings)
         path.unlink(missing_ok=True)  # it is of what is replaced now
-        save_plan(self.out, plan, stable(made), note)
+        save_plan(self.out, plan, stable(run), note)
         if self.resampled:
-            save_resampled(self.out.with_suffix(RESAMPLED), others, stable(made))
+            save_resampled(self.out.with_suffix(RESAMPLED), others, stable(run))
         values = size_values(count_parameters(model), total)
         if note:
             values.append(Value("not_applicable", 1.0))
             print(f"not applicable: the method {note}; nothing is measured on this plan")
         cell = cell_of(self.cell, self.model, "pruned", self.ratio)
-        write_result(path, cell, "size", "", values, made, not_applicable=note)
+        write_result(path, cell, "size", "", values, run, not_applicable=note)
         print(values_table([read_result(path)]))
         return True

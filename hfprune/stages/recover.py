@@ -14,7 +14,8 @@ from hfprune.cells.items import mean_value, token_items
 from hfprune.cells.recovery import Recovery
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_directory, require_only, write_json
-from hfprune.provenance import Stopwatch, fingerprint, identity, is_current, provenance
+from hfprune.provenance import fingerprint, identity, is_current, provenance
+from hfprune.runs import Stopwatch
 from hfprune.settings.recovery import ADAPTER, ADAPTER_CONFIG, RECOVERED, Lora
 from hfprune.stages import Output, Stage
 from hfprune.stages.fields import BatchTokens, CellName, Computing, ExistingPath, Instructions, Seed
@@ -79,24 +80,24 @@ class Recover(Stage, Cut, Computing):
         recovery = Recovery.LINEAR_LORA if self.linear else Recovery.LORA
         cell = cell_of(self.cell, self.model, self.method(), draw=self.seed, recovery=recovery)
         if self.plan and (note := plan_note(self.plan)):
-            made = provenance(watch, inputs, **settings)
+            run = provenance(watch, inputs, **settings)
             with atomic_directory(self.out) as folder:  # an empty adapter, so that a study goes on
                 save_file({}, folder / ADAPTER)
                 write_json(folder / ADAPTER_CONFIG, {})
-                write_result(folder / RECOVERED, cell, "recovery", task, [], made, not_applicable=note)
+                write_result(folder / RECOVERED, cell, "recovery", task, [], run, not_applicable=note)
             return True
         seed = recovery_seed(self.seed, task)
-        found, held_out = packed()
-        if lora.max_steps and (epochs := lora.max_steps * lora.batch / len(found.tokens)) > 1:
-            print(f"the pairs fill {len(found.tokens)} sequences, read {epochs:.1f} times", file=sys.stderr)
+        pairs, held_out = packed()
+        if lora.max_steps and (epochs := lora.max_steps * lora.batch / len(pairs.tokens)) > 1:
+            print(f"the pairs fill {len(pairs.tokens)} sequences, read {epochs:.1f} times", file=sys.stderr)
         teacher = None
         if lora.loss == "kl":
-            found, held_out, teacher = all_learnt(found), all_learnt(held_out), load_model(self.model, dtype)
+            pairs, held_out, teacher = all_learnt(pairs), all_learnt(held_out), load_model(self.model, dtype)
         # Each set of inputs and settings has its own folder, so a run never resumes another run's checkpoints.
         states = self.out.with_name(self.out.name + ".state")
         adapted, course = train_adapter(
             self.load(dtype),
-            found,
+            pairs,
             lora,
             seed=seed,
             batch_tokens=batch_tokens,
@@ -104,20 +105,20 @@ class Recover(Stage, Cut, Computing):
             held_out=held_out,
             teacher=teacher,
         )
-        sequences, tokens = len(found.tokens), response_tokens(held_out)
-        made = provenance(watch, inputs, **settings)
-        made |= {"losses": course.losses, "held_out_tokens": tokens, "curve": []}
+        sequences, tokens = len(pairs.tokens), response_tokens(held_out)
+        run = provenance(watch, inputs, **settings)
+        run |= {"losses": course.losses, "held_out_tokens": tokens, "curve": []}
         for step, losses in course.curve.items():
             loss = mean_value("loss", token_items(losses, tokens))
             point = {"step": step, "tokens": lora.trained_tokens(step, sequences), "losses": losses}
-            made["curve"].append(point | {"loss": loss.value, "stderr": loss.stderr})
+            run["curve"].append(point | {"loss": loss.value, "stderr": loss.stderr})
         few = max(1, len(course.losses) // 10)
         values = [
             Value("first_loss", sum(course.losses[:few]) / few),
             Value("last_loss", sum(course.losses[-few:]) / few),
             Value("steps", len(course.losses)),
             Value("sequences", sequences),
-            *(Value(metric, made["cost"][metric]) for metric in ("seconds", "peak_memory_bytes")),
+            *(Value(metric, run["cost"][metric]) for metric in ("seconds", "peak_memory_bytes")),
         ]
         if lora.keep == "best":
             values.append(Value("kept_step", kept := best_step(course.curve, tokens)[0]))
@@ -125,7 +126,7 @@ class Recover(Stage, Cut, Computing):
             print(f"kept step {kept} of {len(course.losses)}{told}", file=sys.stderr)
         with atomic_directory(self.out) as folder:
             save_adapter(adapted, folder)
-            write_result(folder / RECOVERED, cell, "recovery", task, values, made)
+            write_result(folder / RECOVERED, cell, "recovery", task, values, run)
         shutil.rmtree(states, ignore_errors=True)
         return True
 
@@ -138,9 +139,10 @@ class Recover(Stage, Cut, Computing):
             read = partial(pack_pairs, self.model, self.instructions, self.options, self.seed)
             return self.instructions.name, {"instructions": self.instructions}, read
         assert self.packed
-        packed, held_out, made = load_packed(self.packed)
-        wanted = settings_of(self.options, self.seed, made["settings"]["instructions"])
-        if made["settings"] != wanted or made["inputs"]["model"] != identity(self.model):
-            differs = [key for key in wanted if made["settings"].get(key) != wanted[key]] or ["model"]
+        packed, held_out, run = load_packed(self.packed)
+        task = run["settings"]["instructions"]
+        wanted = settings_of(self.options, self.seed, task)
+        if run["settings"] != wanted or run["inputs"]["model"] != identity(self.model):
+            differs = [key for key in wanted if run["settings"].get(key) != wanted[key]] or ["model"]
             raise HfpruneError(f"{self.packed}: packed with another {differs[0]}; run `hfprune pack` again")
-        return wanted["instructions"], {"packed": self.packed}, lambda: (packed, held_out)
+        return task, {"packed": self.packed}, lambda: (packed, held_out)

@@ -15,7 +15,8 @@ from hfprune.cells import Cell, Value, write_result
 from hfprune.errors import HfpruneError
 from hfprune.files import require_writable
 from hfprune.models.shape import Shape
-from hfprune.provenance import Stopwatch, fingerprint, is_current, provenance, recorded, stable
+from hfprune.provenance import fingerprint, is_current, provenance, recorded, stable
+from hfprune.runs import Provenance, Stopwatch
 from hfprune.scoring.fitting import ScoringCost
 from hfprune.scoring.passes import SUMS_SHARE
 from hfprune.settings import Placement
@@ -106,12 +107,12 @@ class Score(Stage, ScoredMethods, Computing, Placement):
             for sample, blocks_read in ranges.items()
         }
         todo = [
-            each
-            for each, about in origins.items()
-            if not is_current(self.file_of(*each).with_suffix(".json"), self.files(*each), *about)
+            sample
+            for sample, about in origins.items()
+            if not is_current(self.file_of(*sample).with_suffix(".json"), self.files(*sample), *about)
         ]
-        for each in [each for each in origins if each not in todo]:
-            print(f"score: {self.file_of(*each)} is already there", file=sys.stderr)
+        for sample in [sample for sample in origins if sample not in todo]:
+            print(f"score: {self.file_of(*sample)} is already there", file=sys.stderr)
         if not todo:
             return False
         read: dict[str, list[range]] = {}
@@ -123,7 +124,7 @@ class Score(Stage, ScoredMethods, Computing, Placement):
         short = joined if len(joined) < 64 else hashlib.sha256(joined.encode()).hexdigest()[:16]
         state = self.file_of(short, 0, self.seed).with_suffix(".state")
         model, whole = self._load(plan)
-        tokens, watch, found = score_as_fits(
+        tokens, watch, scores = score_as_fits(
             {name: methods[name][1] for name in read},
             model,
             blocks,
@@ -134,15 +135,19 @@ class Score(Stage, ScoredMethods, Computing, Placement):
             documents=self.documents(self.sequences),
             resamples={ranges[sample]: self.resamples_of(sample[1]) for sample in todo},
             state=state,
-            identity="".join(fingerprint(*origins[each]) for each in todo),
+            identity="".join(fingerprint(*origins[sample]) for sample in todo),
         )
         for sample in todo:
             name, size, _ = sample
-            scored = found[name][ranges[sample]]
+            scored = scores[name][ranges[sample]]
             self._warn(name, size, methods[name][1], scored)
-            made = {"curve": scored.curve, "batch_tokens_that_fitted": tokens, "drawn": self.drawn()}
             inputs, settings = origins[sample]
-            self._write(sample, scored, whole, provenance(watch, inputs, **settings) | made)
+            run = provenance(watch, inputs, **settings) | {
+                "curve": scored.curve,
+                "batch_tokens_that_fitted": tokens,
+                "drawn": self.drawn(),
+            }
+            self._write(sample, scored, whole, run)
         shutil.rmtree(state, ignore_errors=True)
         return True
 
@@ -153,7 +158,7 @@ class Score(Stage, ScoredMethods, Computing, Placement):
         sample: tuple[str, int, int],
         blocks: int,
         batch_tokens: int,
-    ) -> tuple[dict[str, Path], dict[str, Any]]:
+    ) -> tuple[dict[str, Path], dict[str, object]]:
         """Return the inputs of the scores from a draw of so many blocks, and the settings that they depend on."""
         inputs = {"model": self.model, **({"plan": self.plan} if self.plan else {})}
         settings = self.scoring_settings(criterion_name, criterion)
@@ -180,15 +185,15 @@ class Score(Stage, ScoredMethods, Computing, Placement):
         sample: tuple[str, int, int],
         scored: "Scored",
         whole: "Callable[[Scores], Scores]",
-        made: dict[str, Any],
+        run: Provenance,
     ) -> None:
         from hfprune.scoring.score_files import save_resampled, save_scores
 
         out, *resampled = self.files(*sample)
         out.with_suffix(".json").unlink(missing_ok=True)  # it is of what is replaced now
         for path in resampled:
-            save_resampled(path, scored.resampled, stable(made))
-        about = stable(made) | {"curve": scored.curve, "drawn": made["drawn"]}
+            save_resampled(path, scored.resampled, stable(run))
+        about = stable(run) | {"curve": scored.curve, "drawn": run["drawn"]}
         save_scores(out, whole(scored.scores), about, removed=bool(self.plan))
         values = []
         if scored.curve:
@@ -197,7 +202,7 @@ class Score(Stage, ScoredMethods, Computing, Placement):
         # Of several methods, sizes and draws, the cell of each.
         of_study = self.cell and self._cell_of(self.cell, *sample)
         named = cell_of(of_study, self.model, sample[0], draw=sample[2])
-        write_result(out.with_suffix(".json"), named, "cost", "", values, made)
+        write_result(out.with_suffix(".json"), named, "cost", "", values, run)
 
     def _load(self, plan: "Plan") -> "tuple[PreTrainedModel, Callable[[Scores], Scores]]":
         """Return what a plan has left of the model, and a function from its scores to those of the dense model."""
@@ -249,12 +254,12 @@ def score_as_fits(
         watch = Stopwatch()
         try:
             settings["batch_tokens"] = sequences * length
-            found = score_samples(criteria, model, blocks, units, samples, **settings)
+            scores = score_samples(criteria, model, blocks, units, samples, **settings)
         except Exception as error:
             if not should_reduce_batch_size(error):
                 raise
         else:
-            return sequences * length, watch, found
+            return sequences * length, watch, scores
         # Here, the error is gone, whose frames held tensors.
         clear_device_cache(garbage_collection=True)
         sequences //= 2

@@ -50,15 +50,15 @@ class Scoring(Strict):
 
     def scoring_inputs(self, criterion: "Criterion") -> dict[str, Path]:
         """Return, by role, the files that scores by a criterion depend on, besides the model."""
-        found = {"criterion": source_file(criterion)}
-        return found | ({"blocks": self.blocks} if self.blocks else {})
+        inputs = {"criterion": source_file(criterion)}
+        return inputs | ({"blocks": self.blocks} if self.blocks else {})
 
-    def drawn(self) -> dict[str, Any]:
+    def drawn(self) -> dict[str, object]:
         """Return how the blocks were drawn, for readers; scores are known by the blocks themselves."""
         known = recorded(self.blocks).get("settings", {}) if self.blocks else {}
         return {key: known[key] for key in ("length", "sampling") if key in known}
 
-    def scoring_settings(self, name: str, criterion: "Criterion") -> dict[str, Any]:
+    def scoring_settings(self, name: str, criterion: "Criterion") -> dict[str, object]:
         """Return the settings that scores by a criterion depend on."""
         corpus = recorded(self.blocks).get("settings", {}).get("corpus", "") if self.blocks else ""
         chosen = {
@@ -118,7 +118,7 @@ class ScoredMethods(Scoring):
             raise HfpruneError(
                 f"--options for several criteria are keyed by name; {min(unknown)!r} is not one of {names}"
             )
-        found = {}
+        criteria = {}
         for method, about in self.scored().items():
             name = about.criterion or method
             criterion = make_criterion(name, about.options, "--criterion/--options", [*self.units])
@@ -129,8 +129,8 @@ class ScoredMethods(Scoring):
                 raise HfpruneError(
                     f"--sizes: {name} searches anew for each sample; give one size of one sample"
                 )
-            found[method] = name, criterion
-        return found
+            criteria[method] = name, criterion
+        return criteria
 
     def each(self) -> list[tuple[str, int, int]]:
         """Return every method with each of its sizes (0: it reads all blocks, or none) and draws."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from hfprune.assets.catalogue import Catalogue
 from hfprune.cells import DENSE, Cell
@@ -20,6 +20,20 @@ from hfprune.study.references import load_study
 from hfprune.study.study import Study
 
 Made = Literal["plan", "checkpoint"]
+
+
+class Cut(TypedDict, total=False):
+    """What was made of a model before a recovery, by its name in the settings of a stage."""
+
+    plan: Path
+    checkpoint: Path
+
+
+class Changes(Cut, total=False):
+    """All that makes a cell's model of the dense one, by its name in the settings of a stage."""
+
+    linear: Path | None
+    adapter: Path | None
 
 
 @dataclass(frozen=True)
@@ -67,10 +81,6 @@ class Files:
         """Return the folder of an asset: outside if `elsewhere` has it, else below `resources`."""
         return self.elsewhere.get(f"{kind}/{name}", self.resources / kind / name)
 
-    def reading(self, model: str) -> dict[str, Any]:
-        """Return the settings of a job that loads a dense model."""
-        return {"model": self.asset("models", model), "dtype": self.study.dtype}
-
     def blocks(self, cell: Cell) -> Path | None:
         """Return the calibration blocks of a cell's method; criteria that read weights only have none."""
         if self.criteria[cell.method].needs == "weights":
@@ -82,7 +92,7 @@ class Files:
         draw = self.study.blocks_draw(cell.draw)
         return self.tensors(paths.BLOCKS, model=cell.model, calibration=cell.calibration, draw=draw)
 
-    def changed(self, cell: Cell) -> dict[str, Any]:
+    def changed(self, cell: Cell) -> Cut:
         """Return what was made of the model before a recovery, by its name in the settings of a stage."""
         if cell.method == DENSE:
             return {}
@@ -103,16 +113,16 @@ class Files:
             return None
         return self.file(paths.RECOVERY, replace(cell, recovery=solution))
 
-    def changes(self, cell: Cell) -> dict[str, Any]:
+    def changes(self, cell: Cell) -> Changes:
         """Return all that makes a cell's model of the dense one, by its name in the settings of a stage."""
         adapter = self.file(paths.RECOVERY, cell) if cell.recovery.trains else None
-        return self.changed(cell) | {"linear": self.solved(cell), "adapter": adapter}
+        return {**self.changed(cell), "linear": self.solved(cell), "adapter": adapter}
 
     def pruned(self) -> list[Cell]:
         """Return the pruned cells, each once, without its recovery."""
-        found = study_cells.cells(self.name, self.study)
+        cells = study_cells.cells(self.name, self.study)
         return [
-            *dict.fromkeys(replace(cell, recovery=Recovery.NONE) for cell in found if cell.method != DENSE)
+            *dict.fromkeys(replace(cell, recovery=Recovery.NONE) for cell in cells if cell.method != DENSE)
         ]
 
 
@@ -130,24 +140,24 @@ def criteria_of(study: Study) -> dict[str, Criterion]:
         HfpruneError: an unknown criterion or option, or a method that cannot score in the steps or by the sizes
             that it is given.
     """
-    found = {}
+    criteria = {}
     for name, method in study.methods.items():
         if method.baseline:
             continue
         place, chosen = f"study: methods.{name}", method.criterion or name
-        found[name] = make_criterion(chosen, method.options, place, [*method.units])
-        if found[name].needs == "weights" and method.steps > 1:
+        criteria[name] = make_criterion(chosen, method.options, place, [*method.units])
+        if criteria[name].needs == "weights" and method.steps > 1:
             raise HfpruneError(f"{place}: {chosen} reads weights, which no step changes; remove steps")
-        if not found[name].nested and method.steps > 1:
+        if not criteria[name].nested and method.steps > 1:
             raise HfpruneError(f"{place}: {chosen} chooses all units at once; remove steps")
         for calibration, model in product(study.calibrations, study.models):
             sizes = study.sizes_of(model, calibration)
-            if found[name].needs == "model" and any(count > 1 for count in (len(sizes), *sizes.values())):
+            if criteria[name].needs == "model" and any(count > 1 for count in (len(sizes), *sizes.values())):
                 raise HfpruneError(
                     f"{place}: {chosen} searches anew for each sample; give calibrations.{calibration} one size "
                     "with one sample, or none"
                 )
-    return found
+    return criteria
 
 
 def method_settings(files: Files, method: str) -> str:
@@ -156,7 +166,7 @@ def method_settings(files: Files, method: str) -> str:
     The workflow keeps it in a file: behind an ancient input, Snakemake notices changed files only.
     """
     study, criterion = files.study, files.criteria[method]
-    about: dict[str, Any] = {
+    about: dict[str, object] = {
         "criterion": study.methods[method].criterion or method,
         "version": criterion.version,
         "options": criterion.model_dump(mode="json"),
@@ -183,7 +193,7 @@ def sweeps(study: Study, criteria: Mapping[str, Criterion]) -> list[tuple[list[s
 
     A model is among those of its own methods. One pass serves all sizes of a calibration.
     """
-    found: dict[tuple[str, ...], list[str]] = {}
+    models_of: dict[tuple[str, ...], list[str]] = {}
     for model in study.models:
         groups: dict[tuple, list[str]] = {}
         for name in study.methods_of(model):
@@ -192,5 +202,5 @@ def sweeps(study: Study, criteria: Mapping[str, Criterion]) -> list[tuple[list[s
             units = json.dumps([*study.methods[name].units])
             groups.setdefault((criteria[name].needs, units), []).append(name)
         for methods in groups.values():
-            found.setdefault(tuple(methods), []).append(model)
-    return [([*methods], models) for methods, models in found.items()]
+            models_of.setdefault(tuple(methods), []).append(model)
+    return [([*methods], models) for methods, models in models_of.items()]

@@ -1,7 +1,5 @@
 """The method that each method of a study is compared with, and the settings in which the two differ."""
 
-from typing import Any
-
 from hfprune.criteria import CRITERIA
 from hfprune.study.study import Study
 
@@ -25,7 +23,7 @@ def differing(study: Study, method: str, reference: str) -> list[str]:
     return [key for key in ours if key in theirs and ours[key] != theirs[key]]
 
 
-def _settings(study: Study, name: str) -> dict[str, Any]:
+def _settings(study: Study, name: str) -> dict[str, object]:
     method = study.methods[name]
     if method.baseline:
         return {"baseline": method.baseline}

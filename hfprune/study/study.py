@@ -102,7 +102,9 @@ class Study(Placement):
         if spelt and info.field_name == "models":
             raise ValueError(f"{spelt[0]!r} is no name; give it one, as `models: {{mine: {spelt[0]}}}`")
         if info.field_name == "models":
-            named = {name: {"source": one} if isinstance(one, str) else one for name, one in named.items()}
+            named = {
+                name: {"source": entry} if isinstance(entry, str) else entry for name, entry in named.items()
+            }
         return {name: {} if value is None else value for name, value in named.items()}
 
     @model_validator(mode="after")
@@ -119,19 +121,19 @@ class Study(Placement):
 
     @model_validator(mode="after")
     def _chosen_methods_and_ratios_exist(self) -> "Study":
-        choosers: dict[str, Any] = {"recovery": self.recovery} if self.recovery else {}
-        choosers |= {f"measures.{name}": entry for name, entry in self.measures.items()}
+        of_cells: dict[str, ChosenCells] = {"recovery": self.recovery} if self.recovery else {}
+        of_cells |= {f"measures.{name}": entry for name, entry in self.measures.items()}
         models = {f"models.{name}": model for name, model in self.models.items()}
-        for section, chooser in (choosers | models).items():
-            for key in ("methods", "without"):
-                for method in getattr(chooser, key) or []:
-                    if method not in self.methods and (misspelt := self._misspelt()):
-                        raise ValueError(misspelt)
-                require_known(f"{section}.{key}", getattr(chooser, key) or [], self.methods)
+        for section, chosen in (*of_cells.items(), *models.items()):
+            for key, methods in (("methods", chosen.methods or []), ("without", chosen.without)):
+                if {*methods} - {*self.methods} and (misspelt := self._misspelt()):
+                    raise ValueError(misspelt)
+                require_known(f"{section}.{key}", methods, self.methods)
         known = sorted({ratio for model in self.models for ratio in self.ratios_of(model)})
-        methods = {f"methods.{name}": method for name, method in self.methods.items()}
-        for section, chooser in (choosers | methods).items():
-            for ratio in chooser.ratios or []:
+        ratios = {section: chosen.ratios for section, chosen in of_cells.items()}
+        ratios |= {f"methods.{name}": method.ratios for name, method in self.methods.items()}
+        for section, asked in ratios.items():
+            for ratio in asked or []:
                 if ratio not in known:
                     raise ValueError(f"{section}.ratios: {ratio:g} is not among the study's ratios {known}")
         return self
@@ -245,13 +247,13 @@ class Study(Placement):
 
         Those by a method that reads none are made once per calibration, since a recovery may read it.
         """
-        found = []
+        calibrated = []
         for name, read in self.calibrations.items():
             sizes = [*self.sizes_of(model, name)] or [read.sequences]
             if method is not None and not self.reads(method):
                 sizes = [0]
-            found += [Calibrated(name, size) for size in sizes]
-        return found
+            calibrated += [Calibrated(name, size) for size in sizes]
+        return calibrated
 
     def largest(self, model: str, calibration: str) -> Calibrated:
         """Return a calibration with the most of its sequences that scores of a model read."""

@@ -1,11 +1,13 @@
 """Learning curves, by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import t
 
-from hfprune.cells import CELL_COLUMNS
+from hfprune.cells import CELL_COLUMNS, Cell, Result
 from hfprune.results.curves import POINT, learning_curves
 from hfprune.results.gathering import record
 
@@ -16,11 +18,11 @@ STEPS = [0, 1, 2, 3]
 COLUMNS = ["model", "method", "calibration", "sequences", "ratio", "draw", "recovery", *POINT]
 
 
-def result(**made) -> dict:
-    return {"cell": CELL, "measure": "recovery", "task": "pairs", "values": [], "provenance": made}
+def result(**made) -> Result:
+    return Result(Cell(**CELL), "recovery", "pairs", [], made)
 
 
-def recovered() -> dict:
+def recovered() -> Result:
     """A training of three steps, of which the second is half, rounded up."""
     points = [
         {"step": step, "tokens": 100 * step, "loss": 2.5, "stderr": 0.1, "losses": losses.tolist()}
@@ -29,7 +31,7 @@ def recovered() -> dict:
     return result(curve=points, held_out_tokens=TOKENS)
 
 
-def curves_of(results: list[dict]) -> pd.DataFrame:
+def curves_of(results: list[Result]) -> pd.DataFrame:
     columns = [*record(result())]
     return learning_curves(pd.DataFrame([*map(record, results)], columns=columns))
 
@@ -59,8 +61,8 @@ def test_a_doubling_is_the_paired_change_of_the_loss_per_token_over_sequences() 
 
 def test_one_sequence_has_no_interval() -> None:
     alone = recovered()
-    alone["provenance"]["held_out_tokens"] = TOKENS[:1]
-    for point in alone["provenance"]["curve"]:
+    alone.provenance["held_out_tokens"] = TOKENS[:1]
+    for point in alone.provenance["curve"]:
         point["losses"] = point["losses"][:1]
     last = curves_of([alone])["doubling"].iloc[-1]
     assert last.value == pytest.approx(LOSSES[3, 0] - LOSSES[2, 0]) and not last.known
@@ -68,7 +70,7 @@ def test_one_sequence_has_no_interval() -> None:
 
 def test_a_recovery_from_before_there_were_curves_and_other_results_have_none() -> None:
     mark = {"sequences": 3, "agreement": 0.5}
-    other = result(curve=[mark]) | {"measure": "cost"}
+    other = replace(result(curve=[mark]), measure="cost")
     for results in ([result(losses=[1.0])], [other], [result(curve=[], held_out_tokens=[])], []):
         curves = curves_of(results)
         pd.testing.assert_index_equal(curves.columns, pd.Index(COLUMNS))

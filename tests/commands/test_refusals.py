@@ -214,7 +214,7 @@ def test_a_short_text_is_a_warning(work: Path, tmp_path: Path, capsys) -> None:
     few = "--corpus corpora/text --sequences 100000 --length 24"
     run(f"measure fidelity --model mine --plan plan.safetensors {few} --out {tmp_path}")
     assert capsys.readouterr().out.count(said.format("100,000")) == 1
-    assert read_result(tmp_path / "fidelity.json")["values"][0]["n"] == 48
+    assert read_result(tmp_path / "fidelity.json").values[0].n == 48
 
 
 def test_what_layers_can_reach_neurons_alone_may_not(work: Path, tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 from scipy.stats import t
 
+from hfprune.cells import Cell, Result, Value
+from hfprune.cells.recovery import Recovery
 from hfprune.comparison.before_after import BeforeAfter, Sides, read_sides, timed_on
 from hfprune.comparison.rows import rows_of, weight_bytes
 from hfprune.comparison.usability import LOSS, REPETITION, conclusions, worth_taking
@@ -27,28 +29,25 @@ STEPS = {"dense": ("dense", "none"), "pruned": ("wanda", "none"), "reconstructed
 STEPS["recovered"] = ("wanda", "linear+lora")
 
 
-def result(step: str, measure: str, task: str = "text", n: int = 3, **values: float) -> dict:
-    return {
-        "cell": dict(zip(("method", "recovery"), STEPS[step], strict=True)),
-        "measure": measure,
-        "task": "" if measure == "latency" else task,
-        "values": [
-            {"metric": name, "value": value, "stderr": None, "n": n} for name, value in values.items()
-        ],
-        "provenance": {"settings": {"prompt_tokens": 64} if measure == "latency" else {}},
-    }
+def result(step: str, measure: str, task: str = "text", n: int = 3, **values: float) -> Result:
+    method, recovery = STEPS[step]
+    cell = Cell("study", "model", method, "c4", 4, 0.2, 0, Recovery(recovery))
+    numbers = [Value(name, value, None, n) for name, value in values.items()]
+    if measure == "latency":
+        return Result(cell, measure, "", numbers, {"settings": {"prompt_tokens": 64}})
+    return Result(cell, measure, task, numbers, {"settings": {}})
 
 
-def files(*results: dict) -> dict[Path, dict]:
-    return {Path(f"nowhere/{number}.json"): each for number, each in enumerate(results)}
+def files(*results: Result) -> dict[Path, Result]:
+    return {Path(f"nowhere/{number}.json"): measured for number, measured in enumerate(results)}
 
 
-def whole(results: dict[Path, dict], step: str = "pruned", repeated: dict | None = None) -> BeforeAfter:
+def whole(results: dict[Path, Result], step: str = "pruned", repeated: dict | None = None) -> BeforeAfter:
     return BeforeAfter(rows_of(read_sides(results), step, (1000, 800), (4000, 3200), repeated or {}), step)
 
 
 def compared(
-    results: dict[Path, dict], step: str = "pruned", repeated: dict | None = None
+    results: dict[Path, Result], step: str = "pruned", repeated: dict | None = None
 ) -> list[EffectRow]:
     return whole(results, step, repeated).rows
 
@@ -89,8 +88,10 @@ def measured(folder: Path, step: str, measure: str, items: pd.DataFrame, task: s
     return {path: result(step, measure, task, len(items), **values)}
 
 
-def perplexities(folder: Path, before: np.ndarray, after: np.ndarray, **more: np.ndarray) -> dict[Path, dict]:
-    found: dict[Path, dict] = {}
+def perplexities(
+    folder: Path, before: np.ndarray, after: np.ndarray, **more: np.ndarray
+) -> dict[Path, Result]:
+    found: dict[Path, Result] = {}
     for step, nll in ({"dense": before, "pruned": after} | more).items():
         items = pd.DataFrame({"item": range(len(nll)), "document": range(len(nll)), "nll": nll})
         found |= measured(folder, step, "perplexity", items, "text", perplexity=float(np.exp(nll.mean())))
@@ -123,7 +124,7 @@ def test_the_change_has_its_interval_in_pairs(tmp_path: Path) -> None:
 
 def test_capabilities_are_stratified_by_task_and_few_documents_have_no_interval(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
-    found: dict[Path, dict] = {}
+    found: dict[Path, Result] = {}
     changes = {}
     for group, count in (("many", 8), ("few", 3)):
         source = np.repeat(["a", "b"], count)
@@ -213,7 +214,7 @@ def test_the_loss_of_recovery_on_what_it_did_not_train_on(tmp_path: Path) -> Non
     losses = {0: start, 4: start - 0.5 - 0.01 * np.arange(9), 8: start + 1}
     found = {tmp_path / "recovery.json": result("recovered", "recovery", steps=8, kept_step=4)}
     curve = [{"step": step, "losses": [*each]} for step, each in losses.items()]
-    found[tmp_path / "recovery.json"]["provenance"] |= {"curve": curve, "held_out_tokens": tokens}
+    found[tmp_path / "recovery.json"].provenance.update({"curve": curve, "held_out_tokens": tokens})
     (row,) = (
         row for row in compared(files(result("pruned", "perplexity", perplexity=9)) | found) if row.n == 9
     )
@@ -299,11 +300,10 @@ def test_what_was_asked_for_is_what_is_judged(
     after = before + np.log(factor) + spread * np.cos(np.arange(16.0))
     (tmp_path / "c4").mkdir()
     found = perplexities(tmp_path, before, after) | perplexities(tmp_path / "c4", before, before + 1)
-    for path, each in found.items():
-        if path.is_relative_to(tmp_path / "c4"):
-            each["task"] = "c4"
-        else:
-            each["measure"] = "asked_perplexity"
+    for path, measured in found.items():
+        on_c4 = path.is_relative_to(tmp_path / "c4")
+        change = {"task": "c4"} if on_c4 else {"measure": "asked_perplexity"}
+        found[path] = replace(measured, **change)
     shares = {"document": range(16), "before": 0.1 * WAVE, "after": 0.7 + 0.05 * WAVE}
     first, other, degenerate = conclusions(compared(found, repeated=shares), 400, repaired=False, most=0.2)
     assert first.startswith(said) and first.endswith("A model is within if its interval ends below +20 %.")

@@ -12,7 +12,7 @@ import torch
 from hfprune.devices import driver, visible
 from hfprune.devices.visible import Gpu, visible_devices, visible_gpus
 from hfprune.errors import HfpruneError
-from hfprune.provenance import Stopwatch, hardware
+from hfprune.runs import Stopwatch, hardware
 
 UUID = "00112233-4455-6677-8899-aabbccddeeff"
 CARD, SLICE = "NVIDIA H100 80GB HBM3", "NVIDIA H100 80GB HBM3 MIG 1g.10gb"

@@ -18,7 +18,7 @@ from hfprune.report.publication import FIGURES, absent, publication_names
 from hfprune.results.reader import Results
 
 # No dates, so the same input gives the same bytes.
-_METADATA: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
+_METADATA: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
 
 
 def write_figures(
@@ -44,15 +44,15 @@ def write_figures(
         with theme(over):
             page = rcParams["figure.figsize"][1]
             rcParams["figure.figsize"] = (width or rcParams["figure.figsize"][0], page)
-            made = made_figure(name, data)
-            if isinstance(made, str):
-                why[name] = made
+            figure = made_figure(name, data)
+            if isinstance(figure, str):
+                why[name] = figure
                 if not complete:
                     continue
-                made = sheet([("", [made])])
-            fix_layout(made)
-            if made.get_figheight() > page:
-                taller = f"{made.get_figheight():.1f} inches tall, where a page has {page:.3g}"
+                figure = sheet([("", [figure])])
+            fix_layout(figure)
+            if figure.get_figheight() > page:
+                taller = f"{figure.get_figheight():.1f} inches tall, where a page has {page:.3g}"
                 taller += "; draw a part of it by --models, --methods or --ratios"
                 if width:  # for a page of print, on which it would not fit
                     why[name] = taller
@@ -60,7 +60,7 @@ def write_figures(
                 print(f"{name}: {taller}")
             for suffix in formats:
                 with atomic_file(out / f"{name}.{suffix}") as temporary:
-                    made.savefig(temporary, format=suffix, metadata=_METADATA[suffix])
+                    figure.savefig(temporary, format=suffix, metadata=_METADATA[suffix])
     return why
 
 
@@ -93,7 +93,7 @@ def svg_text(figure: Figure, *without: str) -> str:
     return text.getvalue()
 
 
-def read_style(path: Path) -> dict[str, Any]:
+def read_style(path: Path) -> dict[str, object]:
     """Read a style file of matplotlib; a mistake in it is an error, which matplotlib itself only warns of."""
     with reading(path), explained(f"{path}: not a style file of matplotlib: {REASON}", UnicodeDecodeError):
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -105,12 +105,12 @@ def read_style(path: Path) -> dict[str, Any]:
             raise HfpruneError(f"{path}, line {number}: matplotlib has no setting {key!r}{near}")
     with explained(f"{path}: {REASON}", ValueError):
         style_file = matplotlib.rc_params_from_file(path, fail_on_error=True, use_default_template=False)
-    found: dict[str, Any] = {str(key): value for key, value in style_file.items()}
-    if found.get("text.usetex"):
+    settings: dict[str, object] = {str(key): value for key, value in style_file.items()}
+    if settings.get("text.usetex"):
         raise HfpruneError(
             f"{path}: text.usetex is not supported, since labels are no TeX; set font.family and mathtext.fontset"
         )
-    return found
+    return settings
 
 
 def fix_layout(figure: Figure) -> None:

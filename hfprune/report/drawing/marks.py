@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from math import ceil, floor, log10
-from typing import Any, cast
+from typing import Any, Literal, TypedDict, cast
 
 import numpy as np
 import pandas as pd
@@ -18,10 +18,22 @@ from hfprune.report.charts import Chart, at_edge, beyond
 from hfprune.report.style import Look
 
 BLACK, GREY, SHADE = "black", "#8C8C8C", "#EAF2F8"
+
+
+class LineStyle(TypedDict, total=False):
+    """Properties of a line and its markers, by their names in matplotlib."""
+
+    color: str
+    linewidth: float
+    linestyle: Literal["--", "-."]
+    markeredgecolor: str
+    markeredgewidth: float
+
+
 # Separates markers that touch.
-EDGE: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.3}
-DENSE_LINE: dict[str, Any] = {"color": BLACK, "linewidth": 0.8, "linestyle": "--"}  # the dense model
-MARKED: dict[str, Any] = {"color": GREY, "linewidth": 0.8, "linestyle": "-."}
+EDGE: LineStyle = {"markeredgecolor": "white", "markeredgewidth": 0.3}
+DENSE_LINE: LineStyle = {"color": BLACK, "linewidth": 0.8, "linestyle": "--"}  # the dense model
+MARKED: LineStyle = {"color": GREY, "linewidth": 0.8, "linestyle": "-."}
 LONG = 1e5  # from here on, a number at a tick is a power of ten
 AT_EDGE = 0.75  # letters of a value beyond the edge, relative to the others
 
@@ -80,11 +92,16 @@ def _far(ax: Axes, row: Any, chart: Chart) -> None:
     edge, side, inwards = (high, "right", -5) if row.value > high else (low, "left", 5)
     at, look = (edge, row.place) if chart.names else (row.place, edge), chart.looks[row.group]
     ax.plot(*at, color=look.colour, marker=look.marker, clip_on=False, **EDGE)
-    where: dict[str, Any] = {"xytext": (inwards, 0), "textcoords": "offset points"}
-    where |= {"ha": side, "va": "center"}
-    where["bbox"] = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.3}
-    size = AT_EDGE * points_of(rcParams["font.size"])
-    ax.annotate(at_edge(row, chart), at, fontsize=size, **where)
+    ax.annotate(
+        at_edge(row, chart),
+        at,
+        xytext=(inwards, 0),
+        textcoords="offset points",
+        ha=side,
+        va="center",
+        fontsize=AT_EDGE * points_of(rcParams["font.size"]),
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.3},
+    )
 
 
 def _levels(ax: Axes, rows: pd.DataFrame, across: bool, looks: Mapping[str, Look]) -> None:
@@ -94,8 +111,12 @@ def _levels(ax: Axes, rows: pd.DataFrame, across: bool, looks: Mapping[str, Look
             span(row.low, row.high, color=BLACK, alpha=0.08, linewidth=0, zorder=0)
         if pd.notna(row.value):
             look = looks[row.group]
-            own = {} if row.group == DENSE else {"color": look.colour, "linestyle": look.line}
-            line(row.value, **(DENSE_LINE | own | ({"linestyle": ":"} if row.hollow else {})))
+            colour, style = look.colour, look.line
+            if row.group == DENSE:
+                colour, style = DENSE_LINE["color"], DENSE_LINE["linestyle"]
+            if row.hollow:
+                style = ":"
+            line(row.value, color=colour, linewidth=DENSE_LINE["linewidth"], linestyle=style)
 
 
 def _sides(ax: Axes, rows: pd.DataFrame, better: int) -> None:
@@ -140,14 +161,14 @@ def log(ax: Axes, which: str, most: int = 5, room: float = np.inf) -> None:
 def log_ticks(low: float, high: float, most: int) -> list[float]:
     """Return at most `most` round numbers between the ends of a logarithmic axis, both positive."""
     if high < 5 * low:
-        found = MaxNLocator(most, steps=[1, 2, 5, 10]).tick_values(low, high)
+        ticks = MaxNLocator(most, steps=[1, 2, 5, 10]).tick_values(low, high)
     else:
         powers, digits = (
             range(floor(log10(low)), ceil(log10(high)) + 1),
             (1, 2, 5) if high < 1000 * low else (1,),
         )
-        found = [digit * 10.0**power for power in powers for digit in digits]
-    inside = [tick for tick in found if low <= tick <= high]
+        ticks = [digit * 10.0**power for power in powers for digit in digits]
+    inside = [tick for tick in ticks if low <= tick <= high]
     return inside[:: max(1, ceil(len(inside) / most))]
 
 

@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 from hfprune.report.charts import focus, share_removed
 from hfprune.report.drawing.marks import GREY
 from hfprune.report.drawing.panels import sheet
-from hfprune.report.effects import GROUP, beside_reference, ranking
+from hfprune.report.effects import GROUP, beside_reference, effects_of, ranking
 from hfprune.report.figures.effects import forest
 from hfprune.report.looks import looks_of
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import Look
-from hfprune.results.effect import ALIKE, BETTER, WORSE, Effect
+from hfprune.results.effect import ALIKE, BETTER, WORSE
 from hfprune.results.reader import Results
 from hfprune.study import paths
 
@@ -45,7 +45,7 @@ class Answer(FigurePublication):
         rows = pd.concat(
             [part[part["ratio"] == focus(part)] for _, part in rows.groupby(GROUP[:2], sort=False)]
         )
-        standings = [Effect.of_row(row).standing for row in rows.to_dict("records")]
+        standings = [effect.standing for effect in effects_of(rows)]
         shown = [
             *GROUP,
             "method",

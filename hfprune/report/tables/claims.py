@@ -7,6 +7,7 @@ import pandas as pd
 from hfprune.calibration.folds import MIN_DRAWS
 from hfprune.effects.condition import ARITHMETIC, NOT_APPLICABLE, NOT_COMPARABLE, NOT_RUN, VERDICTS
 from hfprune.report.cells import calibration_columns, counts, ratio_column, texts, words
+from hfprune.report.effects import effects_of
 from hfprune.report.publication import TablePublication
 from hfprune.report.typeset import MISSING, Column, Table
 from hfprune.results.effect import Effect
@@ -24,13 +25,13 @@ class ClaimsTable(TablePublication):
     def make(self, data: Results) -> Table:
         rows = data.claims
         claims = rows.drop_duplicates("claim").set_index("claim")
-        found = pd.crosstab(rows["claim"], rows["verdict"])
-        found = found.reindex(index=claims.index, columns=[*VERDICTS], fill_value=0)
+        verdicts = pd.crosstab(rows["claim"], rows["verdict"])
+        verdicts = verdicts.reindex(index=claims.index, columns=[*VERDICTS], fill_value=0)
         follows = claims["basis"] == ARITHMETIC
         follow = follows.map({True: " (Follows from the budget by arithmetic.)", False: ""})
         columns = [
             Column("Claim", (claims["sentence"] + follow).tolist(), words=True),
-            *(Column(verdict.capitalize(), texts(found[verdict], "{}")) for verdict in VERDICTS),
+            *(Column(verdict.capitalize(), texts(verdicts[verdict], "{}")) for verdict in VERDICTS),
         ]
         notes = [
             "Reproduced: the whole 95 % interval of our effect is on the claimed side, also after Holm's "
@@ -45,13 +46,12 @@ class ClaimsTable(TablePublication):
         ]
         more = {claim: _comparisons(part) for claim, part in rows.groupby("claim", sort=False)}
         # Arithmetic is no evidence, and stands apart.
-        numbers = found.assign(arithmetic=follows).reset_index()
+        numbers = verdicts.assign(arithmetic=follows).reset_index()
         return Table(numbers, columns, notes, groups=("arithmetic",), section="", more=more)
 
 
 def _comparisons(rows: pd.DataFrame) -> Table:
-    records = rows.to_dict("records")
-    effects = [Effect.of_claim(row) for row in records]
+    effects = effects_of(rows, Effect.of_claim)
     doubts = [f" ({word})" if word in ("suspect", "tentative") else "" for word in rows["confidence"]]
     resamples = [f" + {count} resamples" if count else "" for count in rows["resamples"]]
     needs, form = words(rows["needs"]), rows["form"].iloc[0]

@@ -2,10 +2,10 @@
 
 from hfprune.effects.questions import OWN_SLOPE, SLOPE
 from hfprune.report.cells import calibration_columns, counts, differences, present, ratio_column
+from hfprune.report.effects import effects_of
 from hfprune.report.looks import looks_of
 from hfprune.report.publication import TablePublication
 from hfprune.report.typeset import Column, Table
-from hfprune.results.effect import Effect
 from hfprune.results.reader import Results
 from hfprune.study import paths
 
@@ -28,7 +28,7 @@ class Dose(TablePublication):
             *calibration_columns(rows),
             Column("Method", differences(rows, looks_of(data)), words=True),
             Column("Outcome", [outcomes[name].heading for name in rows["outcome"]], words=True),
-            Column("Per tenfold", [str(Effect.of_row(row)) for row in rows.to_dict("records")]),
+            Column("Per tenfold", [*map(str, effects_of(rows))]),
             Column("Samples", counts(rows["draws"])),
             Column("Resamples", counts(rows["resamples"])),
         ]

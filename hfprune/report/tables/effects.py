@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from hfprune.report.cells import calibration_columns, present, ratio_column, texts, words
-from hfprune.report.effects import AT, GROUP, agreement_on_neurons, beside_reference
+from hfprune.report.effects import AT, GROUP, agreement_on_neurons, beside_reference, effects_of
 from hfprune.report.looks import looks_of
 from hfprune.report.publication import TablePublication
 from hfprune.report.typeset import MISSING, Column, Table
@@ -35,9 +35,8 @@ class EffectsTable(TablePublication):
         draws = ["" if pd.isna(draw) else f", draw {draw:.0f}" for draw in rows["draw"]]
         methods = [looks[method].label + draw for method, draw in zip(rows["method"], draws, strict=True)]
         references = [looks[name].label for name in rows["reference"]]
-        cells = {
-            (*(row[name] for name in AT), row["outcome"]): _text(row) for row in effects.to_dict("records")
-        }
+        places = effects[[*AT, "outcome"]].itertuples(index=False, name=None)
+        cells = dict(zip(places, map(_text, effects_of(effects)), strict=True))
         keys = [*rows[AT].itertuples(index=False, name=None)]
         alone = rows["draw"].notna().tolist()
         columns = [
@@ -51,11 +50,11 @@ class EffectsTable(TablePublication):
             Column("Near the cut", [percent(round(share, 2)) or MISSING for share in rows["near_cut"]]),
         ]
         for name, declared in outcomes.items():
-            found = [
+            shown = [
                 MISSING if again else cells.get((*key, name), MISSING)
                 for key, again in zip(keys, alone, strict=True)
             ]
-            columns.append(Column(declared.heading, found))
+            columns.append(Column(declared.heading, shown))
         columns = present(columns)
         return Table(rows, columns, [*_notes(data, references, [column.heading for column in columns])])
 
@@ -65,7 +64,7 @@ def _rows(data: Results, effects: pd.DataFrame) -> pd.DataFrame:
     about = effects.rename(columns={"against": "reference"}).drop_duplicates(AT)
     wide = about[[*AT, "reference", "differs", "draws", "resamples"]].astype(TYPES)
     for name, part in effects.groupby("outcome", sort=False):
-        named = part[[*AT, *NUMBERS]].rename(columns={one: f"{name} {one}" for one in NUMBERS})
+        named = part[[*AT, *NUMBERS]].rename(columns={number: f"{name} {number}" for number in NUMBERS})
         wide = wide.merge(named, "left", on=AT)
     agreement = agreement_on_neurons(data)
     agreed = ["overlap", "rank_correlation", "near_cut"]
@@ -84,9 +83,8 @@ def _rows(data: Results, effects: pd.DataFrame) -> pd.DataFrame:
     return both.drop(columns="place").reset_index(drop=True)
 
 
-def _text(row: dict) -> str:
+def _text(effect: Effect) -> str:
     """Return an effect in words, bold where it is better even by Holm's correction."""
-    effect = Effect.of_row(row)
     return f"**{effect}**" if effect.sure and effect.standing == BETTER else str(effect)
 
 

@@ -2,10 +2,10 @@
 
 from hfprune.effects.questions import TO_DENSE
 from hfprune.report.cells import head_columns, in_order, texts, words
+from hfprune.report.effects import effects_of
 from hfprune.report.looks import looks_of
 from hfprune.report.publication import TablePublication
 from hfprune.report.typeset import MISSING, Column, Table
-from hfprune.results.effect import Effect
 from hfprune.results.reader import Results
 from hfprune.study import paths
 
@@ -24,12 +24,12 @@ class Lost(TablePublication):
         rows = rows[rows["outcome"].isin(data.declared.first_outcomes())]
         rows = rows[(rows["task"] != "") | (rows["tasks"] == 1)]
         rows = in_order(rows, ("model", "ratio", "calibrated", "method"), looks_of(data))
-        effects = [Effect.of_row(row) for row in rows.to_dict("records")]
+        effects = effects_of(rows)
         changes = ["× " * effect.ratio + effect.texts[0] for effect in effects]
-        found = [data.declared.find(row.measure, row.metric) for row in rows.itertuples()]
+        declarations = [data.declared.find(row.measure, row.metric) for row in rows.itertuples()]
         columns = [
             *head_columns(rows, looks_of(data)),
-            Column("Outcome", [row.label for row in found], words=True),
+            Column("Outcome", [declared.label for declared in declarations], words=True),
             Column("Task", [task.replace("_", " ") or MISSING for task in rows["task"]]),
             Column("Dense", texts(rows["base"], "{:,.2f}")),
             Column("Change", changes),

@@ -3,11 +3,10 @@
 import pandas as pd
 
 from hfprune.report.cells import calibration_columns, differences, present, ratio_column, texts
-from hfprune.report.effects import AT, GROUP, beside_reference
+from hfprune.report.effects import AT, GROUP, beside_reference, effects_of
 from hfprune.report.looks import looks_of
 from hfprune.report.publication import TablePublication
 from hfprune.report.typeset import MISSING, Column, Table
-from hfprune.results.effect import Effect
 from hfprune.results.reader import Results
 from hfprune.study import paths
 
@@ -49,7 +48,7 @@ class Noise(TablePublication):
             *calibration_columns(rows),
             Column("Methods", differences(rows, looks_of(data)), words=True),
             Column("Outcome", [outcomes[name].heading for name in rows["outcome"]], words=True),
-            Column("Effect", [str(Effect.of_row(row)) for row in rows.to_dict("records")]),
+            Column("Effect", [*map(str, effects_of(rows))]),
             Column("First, other sample", changes("method_again")),
             Column("Second, other sample", changes("against_again")),
             Column("Overlap", texts(rows["overlap"], "{:.3f}")),
