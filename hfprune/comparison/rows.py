@@ -14,7 +14,7 @@ import pandas as pd
 from hfprune.assets.known_tasks import CROWS, preferred
 from hfprune.assets.models import WEIGHTS
 from hfprune.cells import DENSE
-from hfprune.cells.items import by_item, commonest
+from hfprune.cells.items import by_item, commonest, guess
 from hfprune.comparison.before_after import (
     CAPABILITY,
     LEARNING,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from hfprune.assets.known_tasks import CROWS, PRIMARY
+from hfprune.assets.known_tasks import CROWS, PRIMARY, preferred
 from hfprune.cells.items import commonest, one_of_several
 from hfprune.comparison.answered import Answers
 from hfprune.comparison.rows import effect_row

@@ -164,12 +164,10 @@ class Study(Placement):
         for name in together:
             if together.count(name) > 1:
                 raise ValueError(f"corrected_together: {name!r} stands twice; an outcome has one family")
-        present = {entry.measure or name for name, entry in self.measures.items()}
-        if self.recovery and self.recovery.held_out and any(map(self.trains, self.models)):
-            present.add(RECOVERY)
-        present |= {CHAIN} if self.chain else set()
-        present |= {CALIBRATIONS} if len(self.calibrations) > 1 else set()
-        check_needs(self.effects, present)
+        trains = self.recovery and self.recovery.held_out and any(map(self.trains, self.models))
+        has = {RECOVERY: trains, CHAIN: self.chain, CALIBRATIONS: len(self.calibrations) > 1}
+        measured = {entry.measure or name for name, entry in self.measures.items()}
+        check_needs(self.effects, measured | {name for name, there in has.items() if there})
         return self
 
     @model_validator(mode="after")

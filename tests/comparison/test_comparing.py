@@ -159,7 +159,7 @@ def test_a_speed_has_the_interval_of_its_turns(tmp_path: Path) -> None:
 def test_times_are_of_the_machine_that_took_them() -> None:
     def sides(measure: str, **hardware) -> Sides:
         found = result("pruned", measure)
-        found["provenance"]["hardware"] = hardware
+        found.provenance["hardware"] = hardware
         return read_sides(files(found))
 
     assert timed_on(sides("latency", processor="another", cuda=[])) == "another"
