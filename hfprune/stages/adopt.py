@@ -1,4 +1,4 @@
-"""Check a plan or checkpoint that another tool made: does it fit the model and the budget?"""
+"""Check that a plan or checkpoint of another tool fits the model and the budget."""
 
 from typing import Annotated, ClassVar
 
@@ -20,9 +20,9 @@ class Adopt(Stage, Cut):
     )
     work: ClassVar = "device"
 
-    ratio: float = Field(description="fraction of all parameters that the tool had to remove")
+    ratio: float = Field(description="fraction of all parameters that the tool was to remove")
     cell: CellName = None
-    out: Annotated[Json, Output()] = Field(description="size of the pruned model")
+    out: Annotated[Json, Output()] = Field(description="file of the pruned model's size")
 
     @model_validator(mode="after")
     def _pruned(self) -> "Adopt":
