@@ -190,7 +190,7 @@ class Pruning(Strict):
         given = [name for name in ("ratio", *LIMITS) if getattr(self, name) is not None]
         flags = [f"--{name.replace('_', '-')}" for name in given]
         if len(flags) > 1:
-            raise ValueError(f"{' and '.join(flags)}: each alone says how much is removed; keep one of them")
+            raise ValueError(f"{' and '.join(flags)}: these exclude each other; keep one")
         if not flags:
             auto = (
                 "--ratio auto: the limit is missing: add" if "ratio" in self.model_fields_set else _NO_AMOUNT

@@ -27,7 +27,7 @@ class Adopt(Stage, Cut):
     @model_validator(mode="after")
     def _pruned(self) -> "Adopt":
         if self.linear:
-            raise ValueError("--linear solves weights here; another tool's plan has none")
+            raise ValueError("--linear is for plans of hfprune; leave it out for another tool's")
         if not self.cut_inputs():
             raise ValueError("give the other tool's --plan or --checkpoint")
         return self

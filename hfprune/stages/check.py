@@ -61,7 +61,7 @@ class CheckResults(Stage):
         print(text)
         if not (same or self.out):
             raise HfpruneError(
-                f"{self.results}: not the numbers of {self.against or 'the last commit'}, or not in agreement "
+                f"{self.results}: not the numbers of {self.against or 'the last commit'}, or not consistent "
                 "with each other; see the rows above"
             )
 
