@@ -24,7 +24,7 @@ def test_the_figures_of_finished_studies(study: str, monkeypatch: pytest.MonkeyP
     large = {"model": ["smollm2-135m-instruct-q4"], "ratio": [0.2]} if study == "recovery" else {}
     checked = check(results_of(study), monkeypatch, **large)
     # One measured nothing but accuracy, after LoRA alone.
-    assert ({"learning"} if study == "headline" else {"accuracy", "effects", "answer"}) <= checked
+    assert ({"learning"} if study == "headline" else {"effects", "answer"}) <= checked
 
 
 @pytest.mark.thorough
@@ -44,7 +44,7 @@ def test_large_letters_of_a_users_style(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "mine.mplstyle").write_text("font.size: 11\nfont.family: serif\n")
     over = read_style(tmp_path / "mine.mplstyle")
     data = Results(results_of("methods"), PAPER)
-    for name in ("accuracy", "effects", "calibration", "claims"):
+    for name in ("answer", "effects", "calibration", "claims"):
         with theme(over):
             assert misplaced(made_figure(name, data), monkeypatch) == [], name
     figure = Figure(figsize=(2, 1))
