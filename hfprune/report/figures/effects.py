@@ -63,10 +63,10 @@ class EffectsFigure(FigurePublication):
         return rows if len(beside) else rows[:0]
 
     def draw(self, values: pd.DataFrame, data: Results) -> Figure:
-        """Draw one row of panels per outcome, with a panel per model, calibration and ratio."""
+        """Draw a row of panels per outcome, models side by side; of one model, a row per calibration and ratio."""
         draws = values[values["draw"].notna()]
         beside = values[values["draw"].isna() & (values["method"] != values["reference"])]
-        outcomes = data.declared.first_outcomes()
+        several, outcomes = beside["model"].nunique() > 1, data.declared.first_outcomes()
         rows: dict[str, list[Chart | str]] = {}
         for (model, calibrated, ratio), block in beside.groupby(GROUP, sort=False):
             where = ", ".join(filter(None, [model, calibrated, share_removed(ratio)]))
@@ -77,23 +77,21 @@ class EffectsFigure(FigurePublication):
                 part, alike = (some[some["outcome"] == name] for some in (block, beside))
                 title = "Overlap" if name == OVERLAP else outcomes[name].heading
                 cell: Chart | str = f"{title}, {where}: not measured"
-                if name == OVERLAP and len(part):
-                    cell = _overlaps(part, own, looks_of(data), methods, where)
+                if len(part) and name == OVERLAP:
+                    cell = _overlaps(part, own, looks_of(data), methods)
                 elif len(part):
-                    cell = replace(
-                        forest(part, alike, outcomes[name], looks_of(data), methods), heading=where
-                    )
-                rows.setdefault(name, []).append(cell)
+                    cell = forest(part, alike, outcomes[name], looks_of(data), methods)
+                if isinstance(cell, Chart) and several:
+                    cell = replace(cell, heading=where)
+                rows.setdefault(name if several else where, []).append(cell)
         references = {looks_of(data)[name].label for name in beside["reference"]}
         against = f"from {references.pop()}" if len(references) == 1 else "from the reference"
         band = ". Grey band: the reference's overlap with itself on other samples" * bool(len(draws))
         title = f"Differences {against}. {BARS}. Shaded: the better side. {MARKS}{band}"
-        return sheet([("", cells) for cells in rows.values()], title)
+        return sheet([("" if several else name, cells) for name, cells in rows.items()], title)
 
 
-def _overlaps(
-    rows: pd.DataFrame, draws: pd.DataFrame, looks: dict[str, Look], methods: list[str], heading: str
-) -> Chart:
+def _overlaps(rows: pd.DataFrame, draws: pd.DataFrame, looks: dict[str, Look], methods: list[str]) -> Chart:
     rows = _placed(rows, methods).assign(hollow=True)
     if len(draws):
         ends = {"low": draws["value"].min(), "high": draws["value"].max()}
@@ -101,7 +99,7 @@ def _overlaps(
         rows = pd.concat([rows, band])
     names = [looks[method].label for method in methods]
     reach = min(0, rows["value"].min() - 0.1), 1.05
-    return Chart(rows, looks, "Overlap", names=names, heading=heading, ends=reach)
+    return Chart(rows, looks, "Overlap", names=names, ends=reach)
 
 
 def _placed(rows: pd.DataFrame, methods: list[str]) -> pd.DataFrame:
