@@ -75,14 +75,16 @@ class EffectsFigure(FigurePublication):
             own = draws[(draws[GROUP] == [model, calibrated, ratio]).all(axis=1)]
             for name in [name for name in (OVERLAP, *outcomes) if name in {*beside["outcome"]}]:
                 part, alike = (some[some["outcome"] == name] for some in (block, beside))
+                # Panels of other models have names of their own, so none needs lines of what it lacks.
+                shown = [method for method in methods if not several or method in {*part["method"]}]
                 title = "Overlap" if name == OVERLAP else outcomes[name].heading
                 cell: Chart | str = f"{title}, {where}: not measured"
                 if len(part) and name == OVERLAP:
-                    cell = _overlaps(part, own, looks_of(data), methods)
+                    cell = _overlaps(part, own, looks_of(data), shown)
                 elif len(part):
-                    cell = forest(part, alike, outcomes[name], looks_of(data), methods)
+                    cell = forest(part, alike, outcomes[name], looks_of(data), shown)
                 if isinstance(cell, Chart) and several:
-                    cell = replace(cell, heading=where)
+                    cell = replace(cell, heading=where, tall=0.85)
                 rows.setdefault(name if several else where, []).append(cell)
         references = {looks_of(data)[name].label for name in beside["reference"]}
         against = f"from {references.pop()}" if len(references) == 1 else "from the reference"
