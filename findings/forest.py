@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isnan
 from typing import Any
 
 from matplotlib import style
@@ -23,6 +24,7 @@ LOOK: dict[str, Any] = {
 }
 SHOWN, NOT_SHOWN = "#0072B2", "#666666"
 ROW, BETWEEN = 0.16, 3.5  # inches of a row, rows between panels
+LEGEND = "Bars: 95 % intervals. Filled: significant; families are corrected by Holm's method"
 QUOTIENTS = 0.3, 0.4, 0.5, 0.7, 1, 1.4, 2, 4, 8, 16
 
 
@@ -34,7 +36,7 @@ class Panel:
     effects: Mapping[str, Effect]
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     hollow: Collection[str] = ()
-    """Effects that show nothing, whatever their interval."""
+    """Effects that show nothing, whatever their p-value."""
 
     @property
     def neutral(self) -> float:
@@ -45,18 +47,18 @@ class Panel:
 def drawn(panels: Sequence[Panel]) -> str:
     """Return panels below each other as SVG.
 
-    The mark of an effect is full and blue where its interval leaves no effect out, unless it is among the hollow
-    ones; a range is an orange bar.
+    A mark is filled where its effect is significant, unless it is among the hollow ones; a range is an orange bar.
     """
     heights = [len(panel.effects) for panel in panels]
-    lines = sum(heights) + BETWEEN * len(panels)
-    grid = {"left": 0.38, "right": 0.74, "top": 1 - 1.7 / lines, "bottom": 1.8 / lines}
+    lines = sum(heights) + BETWEEN * len(panels) + 1  # of the legend
+    grid = {"left": 0.38, "right": 0.74, "top": 1 - 1.7 / lines, "bottom": 2.8 / lines}
     grid |= {"hspace": BETWEEN * len(panels) / sum(heights)}
     with style.context(["default", LOOK]):
         figure = Figure(figsize=(7.4, ROW * lines))
         axes = figure.subplots(len(panels), height_ratios=heights, squeeze=False, gridspec_kw=grid)
         for axis, panel in zip(axes[:, 0], panels, strict=True):
             _draw(axis, panel)
+        figure.text(0.01, 0.4 / lines, LEGEND, fontsize=7)
         return short_svg(figure)
 
 
@@ -67,7 +69,7 @@ def short_svg(figure: Figure) -> str:
 
 
 def mark(axis: Axes, rows: Iterable[tuple[str, Effect, bool]], neutral: float = 0.0) -> None:
-    """Set effects with their intervals below each other, beside their names; those shown are full and blue."""
+    """Set effects with their intervals below each other, beside their names; those shown are filled and blue."""
     axis.axvline(neutral, color="#aaaaaa", linewidth=0.8)
     names = []
     for place, (name, effect, shown) in enumerate(rows):
@@ -80,10 +82,15 @@ def mark(axis: Axes, rows: Iterable[tuple[str, Effect, bool]], neutral: float = 
     axis.tick_params("y", length=0)
 
 
+def significant(effect: Effect) -> bool:
+    """Tell whether an effect is significant: after Holm's correction or, without a family, by its interval."""
+    return effect.sure or (isnan(effect.holm) and bool(effect.side))
+
+
 def _draw(axis: Axes, panel: Panel) -> None:
     effects = panel.effects
     rows = [
-        (name, effect, bool(effect.side) and name not in panel.hollow) for name, effect in effects.items()
+        (name, effect, significant(effect) and name not in panel.hollow) for name, effect in effects.items()
     ]
     mark(axis, rows, panel.neutral)
     for place, effect in enumerate(effects.values()):

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from findings.cited import Cited
 from findings.claims import Decided
-from findings.forest import LOOK, mark, short_svg
+from findings.forest import LEGEND, LOOK, mark, short_svg
 from hfprune.effects.condition import VERDICTS
 from hfprune.report.style import VERDICT_LOOKS
 
@@ -30,6 +30,7 @@ def summary(decided: Decided, beside: Mapping[str, Sequence[Cited]]) -> tuple[st
         _counted(counts, Counter(row.verdict for row in decided.all))
         for axis, (claim, words) in zip(outputs, OUTPUTS.items(), strict=True):
             _effects(axis, [*decided.rows[claim], *beside.get(claim, [])], *words)
+        figure.supxlabel(LEGEND, fontsize=8)
         svg = short_svg(figure)
     said = (
         "Verdicts on the paper's claims, counted, and entropy against cross-entropy in the outputs, by model"
@@ -47,7 +48,7 @@ def _counted(axis: Axes, counts: Counter[str]) -> None:
     axis.tick_params("y", length=0)
     axis.xaxis.set_visible(False)
     axis.spines["bottom"].set_visible(False)
-    axis.set_title("Verdicts, one a claim, model and ratio", loc="left", fontweight="bold")
+    axis.set_title("Verdicts, one per claim, model and ratio", loc="left", fontweight="bold")
 
 
 def _effects(axis: Axes, rows: list[Cited], title: str, below: str, above: str) -> None:

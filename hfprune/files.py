@@ -77,7 +77,7 @@ def require_only(folder: Path, names: Collection[str]) -> None:
         HfpruneError: it does, or it is the current folder, which cannot be replaced.
     """
     if not folder.name:
-        raise HfpruneError(f"{folder}: give a folder of its own, by its name")
+        raise HfpruneError(f"{folder}: name a folder of its own")
     if folder.exists() and not folder.is_dir():
         strange = [folder.name]
     else:

@@ -1,4 +1,4 @@
-"""The contract of a measure. Every file in `hfprune/measures/` is a measure, found by being there; no torch."""
+"""The contract of a measure: every file in `hfprune/measures/` is one. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Metric:
     scale: float = 1
     """Factor of printed values: 100 for percent."""
     one_right: bool = False
-    """Whether of tasks only those have it where one choice of a question is right."""
+    """Whether only tasks whose questions have exactly one right choice have it."""
     repeatable: bool = True
     """Whether another run gives the same number; times and memory are of one process on one machine."""
 
@@ -95,16 +95,16 @@ class Measure(Strict, ABC):
     pruned. `dense`: the dense model alone. `criterion`: the dense model and a method's criterion, before any
     plan."""
     recovered: ClassVar[bool] = True
-    """Whether recovered models are measured, too; False if an adapter cannot change the result."""
+    """Whether recovered models are measured too; False if an adapter cannot change the result."""
     exclusive: ClassVar[bool] = False
     """Whether nothing else may run on the machine meanwhile, as for a measure of time."""
     resampled: ClassVar[bool] = False
-    """Whether plans of resampled calibrations are measured, too, so that intervals cover the draw: for a measure
-    that takes a fraction of the time of scoring."""
+    """Whether plans of resampled calibrations are measured too, so that intervals cover the draw; for measures
+    that are much faster than scoring."""
     capability: ClassVar[str] = "Other"
-    """The heading under which the page lists its numbers; those of tasks stand under the tasks' own."""
+    """The heading of its numbers on the page; numbers of tasks have the headings of their tasks."""
     units: ClassVar[str] = "items"
-    """What its outcomes are of, in the plural, for readers."""
+    """What its items are called, in the plural, such as `documents`."""
     per_task: ClassVar[bool] = False
     """Whether the results are a folder with one file per task, so that a new task is measured alone."""
 
@@ -128,7 +128,7 @@ class Measure(Strict, ABC):
     def tokens(self) -> float:
         """Return the tokens that a model reads, all tasks together; a measure of scoring, the sequences.
 
-        `hfprune cost` predicts time from it. A measure that does not say is not free.
+        `hfprune cost` predicts time from it. The default is that of a small measure, not zero.
         """
         return 4096
 

@@ -117,6 +117,11 @@ class ModelAsset(Asset):
     """A dense model; arrives as a plain safetensors folder that `from_pretrained` loads."""
 
     format: Literal["transformers", "gguf"] = "transformers"
+    label: str | None = Field(
+        default=None,
+        exclude=True,  # a word on the model, not another one to fetch
+        description="its name for readers, in figures",
+    )
 
     @property
     def base(self) -> "ModelAsset":

@@ -1,4 +1,4 @@
-"""Gather a study's results into its tables."""
+"""Gather the measurements of a study into one set of files."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -19,7 +19,7 @@ class Collect(Command):
     study: StudyFile
     results: ResultsFolder
     partial: bool = Field(
-        default=False, description="collect the results that exist; by default a missing one is an error"
+        default=False, description="collect the results that exist; without this, a missing one is an error"
     )
     out: Path | None = Field(default=None, description="folder of the tables (the results folder)")
     catalogue: CatalogueFile = Path("config/assets.yaml")

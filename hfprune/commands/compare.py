@@ -1,9 +1,8 @@
-"""Compare two models on the same questions: output folders of lm-eval with --log_samples, or two checkpoints.
+"""Compare two models on the same questions: two outputs of lm-eval with --log_samples, or two checkpoints.
 
-Checkpoints are measured on --tasks as by `hfprune measure zeroshot`; their answers, with a manifest of who gave
-them, stay in the folder that --out names without its ending, or else in one named after the pair in `compared`. Of
-lm-eval's output, --tasks compares these alone. With --margin, the exit code is 1 unless the low end of the 95 %
-interval of B - A, of the mean over tasks, lies above minus the margin (non-inferiority).
+Checkpoints are measured on --tasks. Their answers are kept in the folder named as --out without its ending, or
+in `compared/A--B`. Of lm-eval's outputs, --tasks chooses the tasks to compare. With --margin, the exit code is 1
+unless the 95 % interval of B - A, averaged over tasks, lies above minus the margin (non-inferiority).
 """
 
 import json
@@ -43,15 +42,17 @@ class CompareTwo(Command, Computing):
 
     example: ClassVar = "hfprune compare output-of-a output-of-b --margin 1"
 
-    a: Annotated[Path, Positional("A")] = Field(description="output folder of lm-eval, or a model as --model")
-    b: Annotated[Path, Positional("B")] = Field(description="the same of the other model")
+    a: Annotated[Path, Positional("A")] = Field(
+        description="output folder of lm-eval, or a model: a name, a folder, a .gguf file or a hub id"
+    )
+    b: Annotated[Path, Positional("B")] = Field(description="the same for the other model")
     questions: Annotated[Questions | None, Inline()] = None
     margin: PositiveFloat | None = Field(default=None, description="points by which B may be worse than A")
     resources: Resources = Field(default_factory=resources_folder)
     out: Annotated[Path, AfterValidator(_ending)] | None = Field(
         default=None,
-        description="file for the comparison, .md or .json; answers that are measured lie in the folder of its "
-        "name without the ending (compared/A--B)",
+        description="file of the comparison, .md or .json; measured answers are kept in the folder of "
+        "the same name without the ending (compared/A--B)",
     )
 
     def run(self) -> None:

@@ -1,7 +1,6 @@
-"""Say what a study will cost on a device, and what it can decide.
+"""Predict the hours and memory of a study on a device, and the claims that it can decide.
 
-Predictions are counts of operations and memory from the models' sizes (`hfprune.cost`), and a device's peak from a
-table. Nothing need be fetched.
+Predictions come from counts of operations and the device's peak. Nothing need be fetched.
 """
 
 from pathlib import Path
@@ -29,10 +28,12 @@ class PrintCost(Command):
     study: StudyFile
     like: Path | None = Field(
         default=None,
-        description="say which claims this study can decide, by the spread in an earlier study that has the "
-        f"outcomes of its items: its name or results folder (default: {LIKE}, where it is there)",
+        description="name or results folder of an earlier study with outcomes of items, whose spread "
+        f"tells which claims this study can decide (default: {LIKE}, if it is there)",
     )
-    device: str | None = Field(default=None, description="a device of the table (that of this machine)")
+    device: str | None = Field(
+        default=None, description="a device of hfprune/devices/devices.yaml (this machine's)"
+    )
     catalogue: CatalogueFile = Path("config/assets.yaml")
     resources: Resources = Field(default_factory=resources_folder)
 

@@ -1,4 +1,4 @@
-"""List every criterion and measure that a study may name; broken ones show their error."""
+"""List the criteria and measures that a study may name; broken ones show their error."""
 
 import inspect
 from typing import Any, ClassVar

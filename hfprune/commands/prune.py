@@ -1,8 +1,8 @@
-"""Prune a model of your own: everything from its weights to a checkpoint, and what was lost, in one call.
+"""Prune a model of your own: write a checkpoint, and a report of what was lost.
 
-DIR/model is the pruned model with its card, DIR/report.html the comparison with the dense model, and DIR/work
-what they were made from; with --max-loss, DIR/loss.svg is loss against size. Called again, after a kill or with
-other settings, the command makes what is missing.
+OUT/model is the pruned model with its card, OUT/report.html the comparison with the dense model, OUT/work
+the intermediate files and, with --max-loss, OUT/loss.svg loss against size. The same command resumes after a
+kill; with other settings, it makes only what is missing.
 """
 
 from typing import ClassVar

@@ -37,8 +37,8 @@ class Criterion(Strict, ABC):
     """The kinds of unit that the criterion can score: `neurons`, `key_value_groups`, `layers`."""
     version: ClassVar[int] = 1
     nested: ClassVar[bool] = True
-    """Whether what goes at a ratio also goes at any higher one. Where it does not, the scores of n layers are
-    [n, n], and row m - 1 holds for the removal of m of them."""
+    """Whether a unit removed at one ratio is also removed at every higher one. If not, the scores of n layers are
+    [n, n], and row m - 1 is for the removal of m layers."""
 
     def scorable(self) -> tuple[str, ...]:
         """Return the kinds of unit that the criterion can score with its options; by default `kinds`."""
@@ -71,13 +71,13 @@ class SweepCriterion(Criterion):
     def combine(self, parts: Tensor) -> Tensor:
         """Combine the statistics of n disjoint sets of sequences [n, ...], n ≥ 1, into one [...].
 
-        By default it returns their sum. Any other function must be associative, such as a maximum, and return
-        a single statistic unchanged: a set may be a sequence, a batch or half of the calibration.
+        The default is their sum. Any other function must be associative, such as a maximum, and return a single
+        statistic unchanged: a set may be a sequence, a batch or half of the calibration.
         """
         return parts.sum(0)
 
     def finish(self, units: Any, statistic: Tensor) -> Tensor:
-        """Return the scores [units] from the statistic of all sequences; by default the same.
+        """Return the scores [units] from the statistic of all sequences; by default, return the statistic.
 
         Args:
             units: the `Neurons` of a layer, its `KeyValueGroups`, or all `Layers`, for a statistic [layers, ...].
@@ -121,23 +121,23 @@ class LayerCriterion(SweepCriterion):
     def together(self, shares: Tensor) -> Tensor:
         """Return the statistic of each sequence from the shares of all layers [sequences, layers, ...].
 
-        By default the same; a criterion that compares layers does it here, before sequences are combined.
+        By default, return `shares`. A criterion that compares layers does so here, before sequences are combined.
         """
         return shares
 
 
 class SearchCriterion(Criterion):
-    """A criterion that removes units one after another, each by what is left without those before it.
+    """A criterion that removes units one after another, each given those removed before.
 
-    It runs the model itself, as often as that takes, without gradients. Its scores rank the units in the order in
-    which they go, so that one search serves every ratio.
+    It runs the model itself, without gradients. Its scores rank the units in the order of removal, so that one
+    search serves every ratio.
     """
 
     needs = "model"
 
     @property
     def resampled(self) -> bool:
-        """Never: each resample would be a search of its own."""
+        """Never: each resample would need its own search."""
         return False
 
     @abstractmethod
@@ -220,7 +220,7 @@ class GradientCriterion(SweepCriterion):
             return torch.autograd.grad(self.objective(logits, positions).sum(), logits)[0]
 
     def scorable(self) -> tuple[str, ...]:
-        """Return `kinds`; for a weight form those with weights of their own, and SDMPrune's is an MLP's."""
+        """Return `kinds`, or for a weight form the kinds that have weights (for `joint`, neurons only)."""
         by_weights = ("neurons",) if self.aggregation == "joint" else ("neurons", "key_value_groups")
         return by_weights if self.aggregation in get_args(WeightForm) else self.kinds
 

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 class AngularDistance(LayerCriterion):
     """arccos(cos(x_in, x_out)) / π of the last token over a run of m layers (Gromov et al., arXiv 2403.17887).
 
-    The run of m layers with the smallest distance goes, and that of m + 1 may be elsewhere. So row m - 1 of the
-    scores has, for each layer, the smallest distance of a run of m that holds it: the m lowest are the best run.
+    The run of m layers with the smallest distance is removed; the best run of m + 1 may lie elsewhere. Row m - 1
+    of the scores therefore has, for each layer, the smallest distance of a run of m that contains it: the m lowest
+    are the best run.
     """
 
     nested = False

@@ -1,4 +1,4 @@
-"""Optimal brain surgeon on the columns of `down_proj`: neurons go one by one, and the others make up for it."""
+"""Optimal brain surgeon on the columns of `down_proj`: removes neurons one by one and updates the others."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ BLOCK = 64
 
 
 class BrainSurgeon(SearchCriterion):
-    """The share of a layer's squared output that is lost once a neuron goes, the one that costs least each time.
+    """The share of a layer's squared output that is lost by the time a neuron is removed.
 
-    The weights that stay are reconstructed after each removal, so neurons stay for what the others cannot give:
-    with H = Σ h·hᵀ + λ·mean(diag)·I, the next one is argmin_i ‖d_i‖² / (H⁻¹)_ii. Columns are removed so in ZipLM
-    (2302.04089), OSSCAR (2403.12983) and SlimGPT (2412.18110); here one by one, and on the dense layer's inputs.
+    Each step removes the neuron that costs least, argmin_i ‖d_i‖² / (H⁻¹)_ii with H = Σ h·hᵀ + λ·mean(diag)·I, and
+    reconstructs the remaining weights. ZipLM (2302.04089), OSSCAR (2403.12983) and SlimGPT (2412.18110) remove
+    columns in this way; here they are removed one by one, on the dense layer's inputs.
     """
 
     ridge: PositiveFloat = 0.01

@@ -1,4 +1,4 @@
-"""SLEB: decoder layers go one after another, each where it is missed least."""
+"""SLEB: removes decoder layers one after another, each the one that is missed least."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 class Sleb(SearchCriterion):
-    """The order in which layers go, each the one without which perplexity is lowest (SLEB, 2402.09025).
+    """The order of removal: each step removes the layer without which perplexity is lowest (SLEB, 2402.09025).
 
-    The score is the number of layers that went before.
+    The score is the number of layers removed before.
     """
 
     kinds = ("layers",)

@@ -45,7 +45,7 @@ def require_replaceable(out: Path, source: Path) -> None:
         HfpruneError: it is none of these, or it is the current folder or that of the dense model.
     """
     if not out.name:
-        raise HfpruneError(f"{out}: give a folder of its own, by its name")
+        raise HfpruneError(f"{out}: name a folder of its own")
     if not out.exists() or (out.is_dir() and not any(out.iterdir()) and out.resolve() != source.resolve()):
         return
     reason = "is the dense model" if out.resolve() == source.resolve() else _difference(out)

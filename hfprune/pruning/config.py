@@ -86,23 +86,29 @@ class Pruning(Strict):
     model: str = Field(description=f"the model: a name in config/assets.yaml, {FORMS['models'].ways()}")
     ratio: Annotated[Removed | None, Auto, BeforeValidator(_share)] = Field(
         default=None,
-        description="share of all parameters to remove, as 20% or 0.2; auto: by one of the next three",
+        description="share of all parameters to remove, such as 20% or 0.2; auto: as one of the next three says",
     )
     max_loss: Annotated[float, BeforeValidator(_loss)] | None = Field(
         default=None,
         description="the largest of several cuts whose rise of perplexity on held-out text, before any training, "
-        "has the high end of its 95% interval below this, e.g. 20%",
+        "has a 95% interval that ends below this, such as 20%",
     )
-    params: Count | None = Field(default=None, description="the largest model within, e.g. 110M")
-    size: Size | None = Field(default=None, description="the largest model within, e.g. 450MB of weights")
+    params: Count | None = Field(
+        default=None, description="the largest model with at most this many parameters, such as 110M"
+    )
+    size: Size | None = Field(
+        default=None, description="the largest model with at most this size of weights, such as 450MB"
+    )
     out: Path = Field(description="folder to write: model, report.html and work")
     recipe: RecipeName = Field(
         default="best",
-        description="what the flags below do not say. best: Fisher's scores ranked over all layers, or with "
-        "--plain or --align within each, and least-squares reconstruction; paper: entropy, layer by layer",
+        description="defaults of the flags below. best: Fisher's scores ranked over all layers (within "
+        "each layer with --plain or --align), then least-squares reconstruction; paper: "
+        "entropy, layer by layer",
     )
     criterion: str | None = Field(
-        default=None, description="one that `hfprune methods` lists; layer by layer, if not the recipe's"
+        default=None,
+        description="a criterion that `hfprune methods` lists; any but the recipe's ranks within each layer",
     )
     options: dict[str, Any] | None = Field(
         default=None, description="options of the criterion as JSON (the recipe's)"
@@ -114,17 +120,18 @@ class Pruning(Strict):
     )
     align: PositiveInt | None = Field(
         default=None,
-        description="widths are multiples of this, at the same size, e.g. 32 for quantisers, which need --plain",
+        description="make widths multiples of this at the same size, such as 32 for quantisers, which "
+        "also need --plain",
     )
     plain: bool = Field(
         default=False,
-        description="for other engines: rank within each layer, unless --allocation says otherwise, and pad with "
-        "zeros what is unequal (docs/exports.md)",
+        description="for other engines (docs/exports.md): rank within each layer, unless --allocation "
+        "says otherwise, and pad layers of unequal widths with zeros",
     )
     recover: Annotated[str | None, Alone("coqa")] = Field(
         default=None,
-        description="train a LoRA adapter for a few steps, and merge it; alone: on coqa; or on your own pairs: a "
-        f"name in config/assets.yaml, {FORMS['instructions'].ways()}",
+        description="train a LoRA adapter for a few steps, and merge it. Without a value: on coqa; or on "
+        f"your own pairs: a name in config/assets.yaml, {FORMS['instructions'].ways()}",
     )
     linear: bool | None = Field(
         default=None,
@@ -135,20 +142,20 @@ class Pruning(Strict):
         default=True,
         description="measure the pruned model beside the dense one",
     )
-    quick: bool = Field(default=False, description="compare on text alone, without capabilities and speed")
+    quick: bool = Field(default=False, description="compare on text only, without capabilities and speed")
     eval_text: str | None = Field(
         default=None,
-        description="compare on this text, too, which then decides whether a step is taken: a name in "
+        description="compare on this text too, which then decides whether a step is kept: a name in "
         f"config/assets.yaml, {FORMS['corpora'].ways()}",
     )
     tasks: Annotated[list[str], BeforeValidator(_words)] = Field(
         default=[],
-        description="compare on 50 questions of each of these tasks of lm-eval, too: names in "
-        "config/assets.yaml, such as arc_easy,boolq",
+        description="compare on 50 questions of each of these lm-eval tasks too: names in "
+        "config/assets.yaml, such as arc_easy boolq",
     )
     keep_recovery: bool = Field(
         default=False,
-        description="export the model of the last step, even where reconstruction or recovery made it worse",
+        description="export the last step even if reconstruction or recovery raised perplexity",
     )
     text: str = Field(
         default="c4-sample",
@@ -156,14 +163,15 @@ class Pruning(Strict):
     )
     sequences: PositiveInt | None = Field(
         default=None,
-        description="blocks of the text to score on, and to solve weights, which takes more where it needs more; "
-        "null: 32 to score, and 64 to solve",
+        description="blocks of the text to score on and to reconstruct weights from, which reads more if "
+        "it must; null: 32 to score and 64 to reconstruct",
     )
     length: int = Field(default=256, gt=1, description="tokens per block")
     dtype: Literal[Dtype, "auto"] = Field(
         default="auto",
-        description="precision to compute in; auto: bfloat16 on a GPU, or where a second's test on a layer of the "
-        "model finds it 1.2 times as fast, else float32; and an export in the precision of the dense model",
+        description="precision to compute in. auto: bfloat16 on a GPU, or if a test of one layer finds "
+        "it at least 1.2 times as fast, else float32; the export then has the precision of "
+        "the dense model",
     )
     seed: Seed = 0
     resources: Resources = Field(default_factory=resources_folder)
@@ -182,7 +190,7 @@ class Pruning(Strict):
         given = [name for name in ("ratio", *LIMITS) if getattr(self, name) is not None]
         flags = [f"--{name.replace('_', '-')}" for name in given]
         if len(flags) > 1:
-            raise ValueError(f"{' and '.join(flags)}: each alone says how much is removed; keep one of them")
+            raise ValueError(f"{' and '.join(flags)}: these exclude each other; keep one")
         if not flags:
             auto = (
                 "--ratio auto: the limit is missing: add" if "ratio" in self.model_fields_set else _NO_AMOUNT

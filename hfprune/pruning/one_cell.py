@@ -93,7 +93,7 @@ def ratio_within(asked: Pruning, recipe: PruningRecipe, source: Path) -> float:
             "--size: --plain pads layers of unequal widths on disk; give --params, or no --plain"
         )
     if most >= total:
-        raise HfpruneError(f"{flag}: the model has {total:,} parameters, so that nothing has to go")
+        raise HfpruneError(f"{flag}: the model has {total:,} parameters, so nothing has to be removed")
     # Units of all layers go together, and their number is the nearest one: the next lies half of them further. In
     # the ranking `joint` scores decide whether half a neuron more or less goes.
     joint = recipe.allocation.rule == "joint"

@@ -75,17 +75,17 @@ def shown(tried: Sequence[Tried], most: float, out: Path) -> dict[str, Any]:
         for one in tried
     ]
     said = (
-        f"Loss is the rise of perplexity against the dense model, on the same {least.documents} crops of "
-        f"{CROPS['length']} tokens, each from another document of {CROPS['corpus']}, before any training, "
-        "but with reconstruction where the recipe has it. The "
-        f"largest cut is exported up to which each has the high end of its 95 % interval below {limit}."
+        f"Loss is the rise of perplexity relative to the dense model, on {least.documents} crops of "
+        f"{CROPS['length']} tokens, one per document of {CROPS['corpus']}, after reconstruction if the recipe "
+        "has it and before any training. The exported cut is the largest up to which every 95 % interval "
+        f"ends below {limit}."
     )
     print(tabulate(rows, headers, disable_numparse=True, colalign=["right"] * 3), f"\n{said}\n", sep="\n")
     _draw(tried, best, most, out / SWEPT)
     if not best:
         raise HfpruneError(
-            f"--max-loss: no cut has the high end of its interval below {limit}, and nothing is exported: the "
-            f"smallest, {rows[0][0]} of the parameters, loses {least.loss}"
+            f"--max-loss: no cut has an interval that ends below {limit}, so nothing is exported: the smallest, "
+            f"{rows[0][0]} of the parameters, loses {least.loss}"
         )
     data = base64.b64encode((out / SWEPT).read_bytes()).decode()
     found = {"ratio": best.ratio, "files": best.files}

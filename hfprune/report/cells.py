@@ -34,7 +34,7 @@ def with_intervals(
     form: str | Sequence[str],
     neutral: float | Sequence[float] = nan,
     ratio: bool | Sequence[bool] = False,
-    between: str = "[{}, {}]",
+    between: str = "{} to {}",
 ) -> tuple[list[str], list[str]]:
     """Return values and their 95 % intervals as text, by `rounded_interval`; what is missing is `MISSING`.
 
@@ -52,11 +52,9 @@ def with_intervals(
 
 
 def together(values: Iterable[str], intervals: Iterable[str]) -> list[str]:
-    """Return each value followed by its interval, without those that are `MISSING`."""
-    return [
-        " ".join(part for part in pair if part != MISSING) or MISSING
-        for pair in zip(values, intervals, strict=True)
-    ]
+    """Return each value followed by its interval in brackets, without what is `MISSING`."""
+    pairs = zip(values, intervals, strict=True)
+    return [value if interval == MISSING else f"{value} ({interval})" for value, interval in pairs]
 
 
 def counts(values: Iterable[float]) -> list[str]:

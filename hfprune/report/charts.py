@@ -17,6 +17,10 @@ from hfprune.rounding import DIGITS, percent
 FOCUS = 0.2  # charts of a single ratio show this one or the nearest; the paper's first
 OUTCOME = ["measure", "metric", "task"]
 THOUSANDS = 1e4  # from here on, a number at the edge of an axis is in thousands
+# What marks mean in every figure of effects.
+MARKS = "Filled: significant after Holm's correction; hollow: not significant, or not tested"
+ARROWS = {"higher": "↑", "lower": "↓"}
+BARS = "Bars: 95 % intervals"
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,9 @@ class Chart:
 
     rows: pd.DataFrame
     """`group` (a key of `looks`), `place`, `value`, and `low` and `high`, the ends of its interval (missing if not
-    known). A row without a place is a level at all places. Optional: `hollow` tells which points are; `neutral` is
-    the value between better and worse of a row with a name."""
+    known). A row without a place is a level at all places. Optional: `hollow` tells which effects are not
+    significant, `published` which numbers are the paper's; `neutral` is the value between better and worse of a
+    row with a name."""
     looks: Mapping[str, Look]
     value: str
     """Title of the values' axis."""
@@ -96,6 +101,11 @@ def focus(values: pd.DataFrame) -> float:
     return min(ratios(values), key=lambda ratio: abs(ratio - FOCUS))
 
 
+def directed(label: str, better: str) -> str:
+    """Return the label of an axis with an arrow that says which way is better: `higher`, `lower` or neither."""
+    return "\N{NO-BREAK SPACE}".join(filter(None, [label, ARROWS.get(better, "")]))
+
+
 def share_removed(ratio: float) -> str:
     """Return the part of a heading that says the ratio, as `20 % removed`."""
     return f"{percent(ratio)} removed"
@@ -122,15 +132,13 @@ def outcomes(
 ) -> list[tuple[str, list[Chart | str]]]:
     """Describe outcomes against the ratio, or, where a facet has one ratio, by method, the best on top.
 
-    An outcome that is compared by ratios has a logarithmic axis where it spans a decade within a model. The
-    facets of a model that are of one kind have the same axis, so that recoveries can be compared by eye.
+    The facets of a model that are of one kind have the same axis, so that recoveries can be compared by eye.
 
     The first of `labels` decides the order of methods. Each facet has a chart for each, or a sentence.
     """
     metrics = {key: declared.find(*key[:2]).metric for key in labels}
     found: list[tuple[str, list[Chart | str]]] = []
     of_model: dict[tuple[Any, ...], list[Chart]] = {}
-    whole = dict([*values.groupby(["model", *OUTCOME])["value"]])
     for name, facet in facets(values).items():
         cut = facet[facet["method"] != DENSE]
         single = cut["ratio"].nunique() == 1
@@ -149,14 +157,13 @@ def outcomes(
             if key not in parts:
                 row.append(f"{label}\nnot measured")
                 continue
-            rows, model = parts[key].assign(hollow=False), facet["model"].iloc[0]
+            rows, model = parts[key].assign(published=False), facet["model"].iloc[0]
             if printed is not None:
                 beside = printed.merge(facet[["model", "recovery"]].drop_duplicates())
-                rows = pd.concat([rows, beside.assign(hollow=True)], ignore_index=True)
+                rows = pd.concat([rows, beside.assign(published=True)], ignore_index=True)
                 order |= dict.fromkeys(pruned(beside, looks))
-            low, high = whole[model, *key].agg(["min", "max"])
-            log = metrics[key].effect == "ratio" and bool(low > 0 and high > 10 * low)
-            chart = _against_ratio(rows, looks, label, [*order] if single else [], log)
+            title = directed(label, metrics[key].better)
+            chart = _against_ratio(rows, looks, title, [*order] if single else [])
             of_model.setdefault((model, key, single), []).append(chart)
             row.append(chart)
         found.append((f"{name}, {share_removed(ratios(facet)[0])}" if single else name, row))
@@ -167,20 +174,18 @@ def outcomes(
     ]
 
 
-def _against_ratio(
-    rows: pd.DataFrame, looks: Mapping[str, Look], title: str, order: Sequence[str], log: bool
-) -> Chart:
+def _against_ratio(rows: pd.DataFrame, looks: Mapping[str, Look], title: str, order: Sequence[str]) -> Chart:
     rows = rows.rename(columns={"method": "group"})
     if order:
         place = rows["group"].map({method: i for i, method in enumerate(order)}).astype(float)
         names = [looks[method].label for method in order]
-        return Chart(rows.assign(place=place), looks, title, names=names, log=log)
+        return Chart(rows.assign(place=place), looks, title, names=names)
     methods, removed = pruned(rows.assign(method=rows["group"]), looks), ratios(rows)
     aside = dodge(len(methods), min(0.7, 0.1 * len(methods)))
     place = rows["ratio"].map({ratio: i for i, ratio in enumerate(removed)})
     place += rows["group"].map(dict(zip(methods, aside, strict=True)))
     rows, ticks = rows.assign(place=place).sort_values("place"), [f"{100 * ratio:.3g}" for ratio in removed]
-    return Chart(rows, looks, title, "Parameters removed (%)", log=log, ticks=ticks)
+    return Chart(rows, looks, title, "Parameters removed (%)", ticks=ticks)
 
 
 def dodge(count: int, width: float) -> np.ndarray:
@@ -219,7 +224,7 @@ def span(rows: pd.DataFrame, middle: float, log: bool, near: bool = True) -> tup
 def at_edge(row: Any, chart: Chart) -> str:
     """Return the value of a row that lies beyond its chart's axis, with its interval if that is known, as text."""
     text, low, high = map(_short, (row.value, row.low, row.high))
-    text += f" [{low}, {high}]" * bool(row.low <= row.high)
+    text += f" ({low} to {high})" * bool(row.low <= row.high)
     return f"{text} →" if chart.ends and row.value > chart.ends[1] else f"← {text}"
 
 

@@ -25,12 +25,12 @@ class Publication(Strict, ABC):
     """A table or a figure in a file of its own, whose docstring is the caption."""
 
     order: ClassVar[int]
-    """Its place among those of its kind, in lists and on the page; where two have the same, names decide."""
+    """Its position in lists and on the page; names break ties."""
     reads: ClassVar[tuple[str, ...]] = ()
-    """The files of the results folder that it needs beside the tidy table, such as `claims.csv`."""
+    """The files of the results folder that it needs besides `results.csv`, such as `claims.csv`."""
     shows: ClassVar[str] = ""
-    """Kinds of measure, of recovery and of calibration (in `sizes`, or `whole`), apart by blanks, one of which it
-    needs; a study without leaves it out."""
+    """Kinds of measure, recovery and calibration (`sizes` or `whole`), separated by blanks. A study with none of
+    them leaves it out."""
 
 
 class TablePublication(Publication):
@@ -48,11 +48,11 @@ class FigurePublication(Publication):
     """A figure in `hfprune/report/figures/`, or in another package by an entry point `hfprune.report.figures`."""
 
     empty: ClassVar[str] = "Not measured"
-    """The sentence that takes the place of a figure without values."""
+    """The sentence that replaces a figure without values."""
 
     @abstractmethod
     def values(self, data: Results) -> pd.DataFrame:
-        """Return what the figure draws, which the page shows below it as a table; empty if there is nothing."""
+        """Return what the figure draws; the page shows it as a table. It is empty if there is nothing to draw."""
 
     @abstractmethod
     def draw(self, values: pd.DataFrame, data: Results) -> Figure:

@@ -123,7 +123,7 @@ def with_blanks(ours: pd.DataFrame, blanks: pd.DataFrame, keys: Collection[str])
 def source_notes(columns: list[Column], cells: pd.DataFrame, names: dict[str, str]) -> list[str]:
     """Return notes on where rows come from and what ours lack, then those of `mark_notes`."""
     ours = cells[cells["source"] == OURS]
-    legend = ["Source: paper, as printed there; ours, measured in this study. Never mixed."]
+    legend = ["Source: paper, as printed there; ours, measured in this study."]
     present = set(ours["model"])
     legend += [f"{model} is {name} in this study." for name, model in names.items() if model in present]
     if ours.empty:
@@ -147,8 +147,8 @@ def mark_notes(columns: list[Column], ours: pd.DataFrame) -> list[str]:
         legend.append(f"±: {over}; for single tasks, see the CSV.")
     if "**" in text:
         legend.append(
-            "Bold: best pruned method with the same source, calibration, ratio and recovery, where its 95 % "
-            "interval does not overlap that of any other."
+            "Bold: best pruned method with the same source, calibration, ratio and recovery, if its 95 % interval "
+            "does not overlap any other."
         )
     if MISSING in text:
         legend.append(f"{MISSING}: not printed in the paper, not measured, or not applicable.")
@@ -164,16 +164,16 @@ def averages(ours: pd.DataFrame, theirs: pd.DataFrame, published: Paper, zerosho
         pruned = scores[scores["method"] != DENSE]
         if len(pruned) and not (pruned["draws"] > 1).any():
             notes.append(
-                "Ours are of one draw of the calibration, too few to compare methods. What each changes "
-                "from the dense model on the same items is in the table `lost`."
+                "Ours are from one calibration draw, too few to compare methods. The table `lost` has paired "
+                "differences from the dense model."
             )
         # A table that prints no tasks averages the tasks of the other tables.
         tables = [{*rows["task"]} - {"", AVERAGE} for rows in (theirs, published.numbers)]
         printed = next(filter(None, tables))
         if {*scores["task"]} != printed:
             notes.append(
-                f"Averages are over other tasks, {scores['task'].nunique()} in ours and {len(printed)} in the "
-                "paper's, and cannot be compared across sources."
+                f"Averages are not comparable across sources: over {scores['task'].nunique()} tasks in ours and "
+                f"{len(printed)} in the paper's."
             )
     if CROWS in {*ours["metric"], *theirs["metric"]}:
         notes.append(

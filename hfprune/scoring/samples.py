@@ -224,7 +224,7 @@ class Scorer:
         totals, self._totals = self._totals, []
         if silent := self.units.keys() - {key for _, key, _ in totals}:
             raise HfpruneError(
-                f"text alone does not run {min(silent)}, so that it has no scores; try another model"
+                f"text does not run {min(silent)}, which therefore has no scores; try another model"
             )
         for (first, key, _), number in zip(totals, _on_host(total for _, _, total in totals), strict=True):
             if not math.isfinite(number):

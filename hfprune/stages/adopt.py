@@ -1,4 +1,4 @@
-"""Check a plan or checkpoint that another tool made: does it fit the model and the budget?"""
+"""Check that a plan or checkpoint of another tool fits the model and the budget."""
 
 from typing import Annotated, ClassVar
 
@@ -21,14 +21,14 @@ class Adopt(Stage, Cut):
     )
     work: ClassVar = "device"
 
-    ratio: float = Field(description="fraction of all parameters that the tool had to remove")
+    ratio: float = Field(description="fraction of all parameters that the tool was to remove")
     cell: CellName = None
-    out: Annotated[Json, Output()] = Field(description="size of the pruned model")
+    out: Annotated[Json, Output()] = Field(description="file of the pruned model's size")
 
     @model_validator(mode="after")
     def _pruned(self) -> "Adopt":
         if self.linear:
-            raise ValueError("--linear solves weights here; another tool's plan has none")
+            raise ValueError("--linear is for plans of hfprune; leave it out for another tool's")
         if not self.cut_inputs():
             raise ValueError("give the other tool's --plan or --checkpoint")
         return self

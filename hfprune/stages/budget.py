@@ -1,4 +1,4 @@
-"""Print how many units each ratio leaves; fail if a ratio cannot be reached."""
+"""Print how many units remain at each ratio; fail if a ratio cannot be reached."""
 
 from contextlib import suppress
 from itertools import zip_longest
@@ -37,7 +37,7 @@ class Budget(Stage):
         description="kinds of unit, or lists or shares of kinds as JSON; each gets its own budget",
     )
     spare: list[NonNegativeInt] = Field(
-        default=[], description="for each of --units, how many layers are spared; none: no layers"
+        default=[], description="number of layers that stay whole, one for each of --units (0)"
     )
     out: Annotated[Path | None, Output()] = Field(
         default=None, description="JSON file of the budgets (none: print only)"

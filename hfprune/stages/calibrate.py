@@ -30,7 +30,7 @@ class Calibrate(Stage, Placement):
     corpus: Corpus
     blocks: Annotated[Blocks, Inline()]
     continued_after: ContinuedAfter = None
-    dtype: Dtype = Field(default="float32", description="precision in which the model writes blocks on")
+    dtype: Dtype = Field(default="float32", description="precision in which the model continues blocks")
     seed: Seed = 0
     out: Annotated[Safetensors, Output()]
 

@@ -1,4 +1,4 @@
-"""Compare a study's numbers with those that git holds of it, or with anybody's."""
+"""Compare a study's numbers with the committed ones, or with another folder's."""
 
 import subprocess
 from io import BytesIO
@@ -23,10 +23,10 @@ class CheckResults(Stage):
     results: CollectedFolder
     against: Path | None = Field(
         default=None,
-        description="folder that `collect` wrote to (what the last commit holds of the same study)",
+        description="folder to compare with (the same study in the last commit)",
     )
     out: Path | None = Field(
-        default=None, description="Markdown file of the answer, in place of an exit code"
+        default=None, description="write the answer to this Markdown file, and exit with 0 whatever it is"
     )
 
     def run(self) -> None:
@@ -61,7 +61,7 @@ class CheckResults(Stage):
         print(text)
         if not (same or self.out):
             raise HfpruneError(
-                f"{self.results}: not the numbers of {self.against or 'the last commit'}, or not in agreement "
+                f"{self.results}: not the numbers of {self.against or 'the last commit'}, or not consistent "
                 "with each other; see the rows above"
             )
 

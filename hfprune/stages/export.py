@@ -1,4 +1,4 @@
-"""Write a pruned or recovered model as a folder of safetensors, compact where its layers differ in size."""
+"""Write a pruned or recovered model as a folder of safetensors that other programs load."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -27,11 +27,11 @@ class Export(Stage, Pruned):
     )
     plain: bool = Field(
         default=False,
-        description="pad layers of unequal widths with zeros to the widest, for other engines (docs/exports.md)",
+        description="for other engines (docs/exports.md): pad layers of unequal widths with zeros to the widest",
     )
     command: str | None = Field(
         default=None,
-        description="for the card of a repaired model: the command that makes it again (none)",
+        description="command that makes the model again, for its card (none)",
     )
     out: Path = Field(description="folder to write: the model, its card, its provenance and the plan")
 

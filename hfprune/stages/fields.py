@@ -79,7 +79,7 @@ CellName = Annotated[
 ]
 # Paths that the package has where the working folder has none; a default needs `validate_default`.
 Shipped = Annotated[Path, AfterValidator(shipped)]
-PaperFolder = Annotated[Shipped, Field(description="published tables", validate_default=True)]
+PaperFolder = Annotated[Shipped, Field(description="folder of the published tables", validate_default=True)]
 CatalogueFile = Annotated[
     Shipped, Field(description="the catalogue of assets and their sources", validate_default=True)
 ]
@@ -87,8 +87,8 @@ Resources = Annotated[Path, Field(description="folder of the fetched assets")]
 StudyPath = Annotated[Path, AfterValidator(_study)]
 StudyFile = Annotated[StudyPath, Field(description="the study: its file, or its name in config/studies")]
 ResultsFolder = Annotated[Path, Field(description="the study's results folder")]
-CollectedFolder = Annotated[Path, Field(description="folder that `collect` wrote to")]
-OutFolder = Annotated[Path | None, Field(description="folder of the tables (that of `collect`)")]
+CollectedFolder = Annotated[Path, Field(description="results folder, as `collect` wrote it")]
+OutFolder = Annotated[Path | None, Field(description="folder to write (the results folder)")]
 
 
 class Computing(Strict):

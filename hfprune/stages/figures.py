@@ -1,4 +1,4 @@
-"""Draw the figures from the tables of `collect`, all or some, as PDF, SVG and PNG."""
+"""Draw the figures of a study as PDF, SVG and PNG."""
 
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ class DrawFigures(Stage):
     """Figures of a study."""
 
     example: ClassVar = (
-        "hfprune figures --results results/methods --only fidelity --style mine.mplstyle --format pdf"
+        "hfprune figures --results results/methods --only accuracy --style mine.mplstyle --format pdf"
     )
 
     results: CollectedFolder
@@ -36,18 +36,17 @@ class DrawFigures(Stage):
     ratios: list[float] | None = Field(default=None, description="the ratios to draw (all)")
     style: Path | None = Field(
         default=None,
-        description="a style file of matplotlib, over that of these figures; its figure.figsize is the "
-        "width of a wide figure and the greatest height of all",
+        description="a style file of matplotlib, applied over the suite's own; its figure.figsize is the "
+        "width of a wide figure and the largest height",
     )
     width: float | None = Field(
         default=None,
         ge=3,
-        description="inches across of a wide figure, as 3.3 of a page with two columns (6.9, or the style's)",
+        description="width of a wide figure in inches, such as 3.3 for one of two columns (6.9, or the style's)",
     )
     complete: bool = Field(
         default=False,
-        description="write a sentence in place of each figure without data, for the workflow, which lists its "
-        "files before it runs",
+        description="write a sentence in place of each figure without data; for the workflow",
     )
 
     def run(self) -> None:

@@ -1,6 +1,6 @@
-"""Solve the weights that read the kept units again, so that a pruned model's layers give what the dense ones give.
+"""Reconstruct the weights that read the kept units, so that pruned layers give nearly what the dense ones give.
 
-No training: least squares on the calibration, one pass over it for all plans of a model (docs/recovery.md).
+Least squares on the calibration, without training: one pass serves all plans of a model (docs/recovery.md).
 """
 
 import shutil
@@ -54,9 +54,13 @@ class SolveLinear(Stage, Computing, Placement):
 
     model: DenseModel
     blocks: ExistingPath = Field(description="calibration blocks")
-    plan: PlanFile | None = Field(default=None, description="the plan")
-    out: SolvedOut | None = Field(default=None, description="folder of the solved weights and their errors")
-    cells: list[ToSolve] = Field(default=[], description="in place of --plan and --out: several, as JSON")
+    plan: PlanFile | None = Field(default=None, description="plan of the pruned model")
+    out: SolvedOut | None = Field(
+        default=None, description="folder of the reconstructed weights and their errors"
+    )
+    cells: list[ToSolve] = Field(
+        default=[], description="instead of --plan and --out: several of both, as JSON"
+    )
     linear: Annotated[Linear, Inline()] = Linear()
     batch_tokens: BatchTokens = None
 

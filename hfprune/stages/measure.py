@@ -77,7 +77,7 @@ class MeasureCells(Stage, Computing, Placement):
     @model_validator(mode="after")
     def _folders_differ(self) -> "MeasureCells":
         if len({cell.out for cell in self.cells}) < len(self.cells):
-            raise ValueError("two cells have the same `out`, so that one would replace the other")
+            raise ValueError("two cells have the same `out`, and one would replace the other")
         return self
 
     @property
@@ -125,7 +125,7 @@ class MeasureCells(Stage, Computing, Placement):
         """
         for name, measure in self.made.items():
             if len(self.made) > 1 and measure.needs == "criterion":
-                raise HfpruneError(f"{name} is taken alone, not with other measures")
+                raise HfpruneError(f"{name} must be measured alone")
             for cell in self.cells:
                 self._check(name, measure, cell)
         if any(cell.resampled for cell in self.cells) and not any(m.resampled for m in self.made.values()):

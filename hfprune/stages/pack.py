@@ -1,4 +1,4 @@
-"""Tokenize instruction pairs for a model and pack them into sequences, once for all its recoveries."""
+"""Tokenize instruction pairs and pack them into sequences, once for all recoveries of a model."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar

@@ -1,4 +1,4 @@
-"""Write the page of a study, or of several side by side, as one HTML file that needs no network."""
+"""Write the page of one or several studies as one HTML file that needs no network."""
 
 from pathlib import Path
 from typing import ClassVar

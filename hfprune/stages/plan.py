@@ -37,11 +37,12 @@ class MakePlan(Stage):
     )
     other: Annotated[Path | None, _SCORES] = Field(
         default=None,
-        description="scores of another method: of what the plans of both dispute, a random choice stays, as many",
+        description="scores of another method: of the units that only one of both plans keeps, keep a "
+        "random choice",
     )
     layers: list[NonNegativeInt] | None = Field(
         default=None,
-        description="in place of a random choice: these layers keep what the plan by the other scores keeps",
+        description="instead of a random choice, these layers keep the units of the other plan",
     )
     seed: Seed = 0
     ratio: float = Field(description="fraction of all parameters to remove")
@@ -49,8 +50,8 @@ class MakePlan(Stage):
         default=1.0,
         gt=0,
         le=1,
-        description="part of the way to the ratio, for a step of several; the next step scores what this one has "
-        "left (`hfprune score --plan`)",
+        description="part of the way to the ratio, for pruning in steps; the next step scores the remaining units "
+        "(`hfprune score --plan`)",
     )
     units: Units = Field(default={"neurons": None})
     allocation: Allocation = Field(

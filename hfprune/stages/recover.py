@@ -36,7 +36,7 @@ class Recover(Stage, Cut, Computing):
 
     instructions: Instructions[Path | None] = None
     packed: ExistingPath | None = Field(
-        default=None, description="pairs that `hfprune pack` has tokenized, in place of --instructions"
+        default=None, description="instead of --instructions, pairs tokenized by `hfprune pack`"
     )
     options: Lora = Field(
         default=Lora(), description="settings of a study's recovery section, as JSON (the official script's)"

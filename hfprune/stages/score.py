@@ -55,8 +55,9 @@ class Score(Stage, ScoredMethods, Computing, Placement):
     batch_tokens: BatchTokens = None
     cell: CellName = None
     out: Safetensors = Field(
-        description="scores; agreement and cost go to .json beside them, those of resampled calibrations to "
-        ".resampled.safetensors; for several, with {method}, {sequences} or {draw} in the name"
+        description="file of the scores. Agreement and cost go to .json beside it, scores of resampled "
+        "calibrations to .resampled.safetensors. For several results, use {method}, "
+        "{sequences} or {draw} in the name"
     )
 
     def outputs(self) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Write the tables, the paper's with our rows beside the published ones, as CSV, Markdown and LaTeX."""
+"""Write the tables of a study as CSV, Markdown and LaTeX; the paper's have our rows beside the published ones."""
 
 from functools import partial
 from pathlib import Path

@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 # A plan has the size of the pruned model beside it.
 PlanToApply = Annotated[
-    Path | None, Input(("", ".json")), Field(description="plan to apply (none: the dense model)")
+    Path | None, Input(("", ".json")), Field(description="plan of the pruned model (none: the dense model)")
 ]
-Checkpoint = Annotated[Path | None, Input(), Field(description="folder of a model that another tool pruned")]
+Checkpoint = Annotated[Path | None, Input(), Field(description="folder of a model pruned by another tool")]
 SolvedFolder = Annotated[
     Path | None,
     Input((SOLVED,)),
-    Field(description="folder of `hfprune linear`: weights reconstructed for the plan"),
+    Field(description="folder of weights reconstructed for the plan, by `hfprune linear`"),
 ]
 AdapterFolder = Annotated[
-    Path | None, Input((ADAPTER,)), Field(description="folder of `hfprune recover`, added to the weights")
+    Path | None, Input((ADAPTER,)), Field(description="folder of an adapter to merge, by `hfprune recover`")
 ]
 
 

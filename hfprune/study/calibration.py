@@ -25,15 +25,15 @@ Resamples = Annotated[
     NonNegativeInt,
     AfterValidator(_enough_for_a_spread),
     Field(
-        description="number of plans, beside the method's own, that another calibration sample might have "
-        "given; fidelity and perplexity are measured on each, so that intervals cover the sample"
+        description="number of further plans, from resampled calibrations; fidelity and perplexity are measured "
+        "on each, so that intervals cover the calibration sample"
     ),
 ]
 
 ContinuedAfter = Annotated[
     PositiveInt | None,
     Field(
-        description="the model writes each block on after so many of its tokens, each drawn from its own "
+        description="the model continues each block after this many of its tokens, with tokens drawn from its "
         "next-token distribution at temperature 1; null: the text as it is"
     ),
 ]

@@ -70,7 +70,7 @@ def test_a_value_altered_at_any_link_is_found(moved: Path, capsys, file, query, 
     else:
         text = (moved / file).read_text()
         (moved / file).write_text(re.sub(r"0\.3(\d)", lambda x: f"0.3{9 - int(x[1])}", text, count=1))
-    assert "not in agreement" in failure("check", "--results", moved)
+    assert "not consistent" in failure("check", "--results", moved)
     assert re.search(rf"^- {said}", capsys.readouterr().out, re.M)
 
 

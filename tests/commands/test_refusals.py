@@ -27,7 +27,7 @@ adopt --model mine --ratio 0.2 --out OUT/x.json
 adopt --model mine --checkpoint corpora --ratio 0.2 --out OUT/x.json
     corpora: not a model folder, as `hfprune fetch` makes it: it has no config.json
 adopt --model mine --plan plan.safetensors --linear adapter --ratio 0.2 --out OUT/x.json
-    --linear solves weights here; another tool's plan has none
+    --linear is for plans of hfprune; leave it out for another tool's
 budget --model mine --ratios 0.2 --spare 1 2
     --spare has more numbers than --units has kinds: give one for each of --units
 budget --model mine --ratios 0.1 0.99
@@ -54,7 +54,7 @@ fetch tasks/pika --catalogue assets.yaml
     did you mean 'tasks/piqa'
 measure fidelty --model mine --out OUT
     unknown measure 'fidelty'; did you mean 'fidelity'?
-figures --results older --only fidelity --out OUT/f
+figures --results older --only overlap --out OUT/f
     older/layers.parquet: has no column 'method_a': another version or another program wrote it; run
 measure perplexity --model mine --checkpoint mine --plan plan.safetensors TEXT --out OUT
     give --plan or --checkpoint, not both
@@ -81,7 +81,7 @@ measure cost --model mine --plan plan.safetensors --criterion entropy --blocks b
 measure --model mine --settings '{"measures": {"cost": {"sequences": 2}}, "cells": [{"out": "OUT"}]}'
     cost: a measure of scoring, and no other, takes --criterion
 measure --model mine --settings '{"measures": {"cost": {}, "fidelity": TEXT}, "cells": [{"out": "OUT"}]}'
-    cost is taken alone
+    cost must be measured alone
 measure --model mine --settings '{"measures": {"fidelity": TEXT}, "cells": [{"out": "OUT"}]}'
     this would be the dense model
 measure --model mine --settings '{"measures": {"perplexity": TEXT}, "cells": [{"plam": 1, "out": "OUT"}]}'

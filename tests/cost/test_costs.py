@@ -163,7 +163,7 @@ def test_what_does_not_fit_or_is_locked_is_said() -> None:
     on_gpu = "too large: .* of qwen2.5-7b, .* GB of memory, but rtx-4090 has 25 GB"
     too_large = "too large: .* GB of main memory, but the profile's `mem_mb` allows"
     assert re.search(on_gpu, fits) and re.search(too_large, fits_not) and not re.search(too_large, fits)
-    kept = "reads locked documents: wikipedia-heldout (kept for `table7`; nothing was chosen on them)"
+    kept = "reads locked documents: wikipedia-heldout (read by `table7` and `recipe`, not used for selection)"
     assert kept in summary(costs("recipe", "cpu"))
     assert not any("locked" in line for line in summary(costs("demo", "cpu")))
 

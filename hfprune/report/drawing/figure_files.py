@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from hfprune.errors import REASON, HfpruneError, explained, nearest, reading
 from hfprune.files import atomic_file
 from hfprune.report.drawing.panels import sheet, theme
+from hfprune.report.looks import with_model_labels
 from hfprune.report.publication import FIGURES, absent, publication_names
 from hfprune.results.reader import Results
 
@@ -68,7 +69,7 @@ def made_figure(name: str, data: Results) -> Figure | str:
     """Return a figure in the style that is in force, or the sentence that takes its place without values."""
     publication = FIGURES.load(name)()
     values = publication.values(data)
-    return publication.empty if values.empty else publication.draw(values, data)
+    return publication.empty if values.empty else publication.draw(with_model_labels(values), data)
 
 
 def embedded_svg(name: str, data: Results) -> tuple[str, pd.DataFrame] | None:
@@ -78,7 +79,7 @@ def embedded_svg(name: str, data: Results) -> tuple[str, pd.DataFrame] | None:
     if values.empty:
         return None
     with theme():
-        figure = publication.draw(values, data)
+        figure = publication.draw(with_model_labels(values), data)
         fix_layout(figure)
         svg = svg_text(figure, "Date", "Creator", "Format", "Type")
     return re.sub(

@@ -34,6 +34,7 @@ class LineStyle(TypedDict, total=False):
 EDGE: LineStyle = {"markeredgecolor": "white", "markeredgewidth": 0.3}
 DENSE_LINE: LineStyle = {"color": BLACK, "linewidth": 0.8, "linestyle": "--"}  # the dense model
 MARKED: LineStyle = {"color": GREY, "linewidth": 0.8, "linestyle": "-."}
+KINDS = ["hollow", "published"]  # columns of a chart's rows that tell marks apart
 LONG = 1e5  # from here on, a number at a tick is a power of ten
 AT_EDGE = 0.75  # letters of a value beyond the edge, relative to the others
 
@@ -41,21 +42,16 @@ AT_EDGE = 0.75  # letters of a value beyond the edge, relative to the others
 def draw(ax: Axes, chart: Chart, room: float = 3.0) -> None:
     """Draw a chart, and label its axes, of which that across has so many inches."""
     across, rows = bool(chart.names), chart.rows
-    rows = rows.assign(**{name: False for name in ("hollow",) if name not in rows})
+    rows = rows.assign(**{name: False for name in KINDS if name not in rows})
     _levels(ax, rows[rows["place"].isna()], across, chart.looks)
     far = beyond(chart)[rows["place"].notna()]
     rows = rows[rows["place"].notna()]
-    for (group, hollow), own in rows[~far].groupby(["group", "hollow"], sort=False):
+    for (group, *kinds), own in rows[~far].groupby(["group", *KINDS], sort=False):
         x, y = (own["value"], own["place"]) if across else (own["place"], own["value"])
-        options: dict[str, Any] = {"linestyle": ""} if across or hollow else {}
-        options |= (
-            {"markerfacecolor": "white", "markeredgecolor": chart.looks[group].colour} if hollow else {}
-        )
+        options = mark(chart.looks[group], *kinds) | ({"linestyle": ""} if across else {})
         if own["low"].notna().any():
             options["xerr" if across else "yerr"] = [own["value"] - own["low"], own["high"] - own["value"]]
-        look = chart.looks[group]
-        style = {"color": look.colour, "marker": look.marker, "linestyle": look.line, **EDGE}
-        ax.errorbar(x, y, **(style | {"elinewidth": 0.7, "capthick": 0.7} | options))
+        ax.errorbar(x, y, **({"elinewidth": 0.7, "capthick": 0.7} | options))
     for row in rows[far].itertuples():
         _far(ax, row, chart)
     values, places = (ax.xaxis, ax.yaxis) if across else (ax.yaxis, ax.xaxis)
@@ -86,12 +82,22 @@ def draw(ax: Axes, chart: Chart, room: float = 3.0) -> None:
         _sides(ax, rows, chart.better)
 
 
+def mark(look: Look, hollow: bool = False, published: bool = False) -> dict[str, Any]:
+    """Return how the points of a group are drawn: filled, hollow, or as a cross if they are published."""
+    style: dict[str, Any] = {"color": look.colour, "marker": look.marker, "linestyle": look.line, **EDGE}
+    if hollow:
+        style |= {"linestyle": "", "markerfacecolor": "white", "markeredgecolor": look.colour}
+    if published:
+        style |= {"linestyle": "", "marker": "x", "markeredgecolor": look.colour, "markeredgewidth": 1.0}
+    return style
+
+
 def _far(ax: Axes, row: Any, chart: Chart) -> None:
     """Set the point of a value beyond the axis on its edge, and the number and its interval beside it."""
     low, high = chart.ends or (-np.inf, np.inf)
     edge, side, inwards = (high, "right", -5) if row.value > high else (low, "left", 5)
     at, look = (edge, row.place) if chart.names else (row.place, edge), chart.looks[row.group]
-    ax.plot(*at, color=look.colour, marker=look.marker, clip_on=False, **EDGE)
+    ax.plot(*at, clip_on=False, **mark(look, row.hollow, row.published))
     ax.annotate(
         at_edge(row, chart),
         at,
@@ -114,7 +120,7 @@ def _levels(ax: Axes, rows: pd.DataFrame, across: bool, looks: Mapping[str, Look
             colour, style = look.colour, look.line
             if row.group == DENSE:
                 colour, style = DENSE_LINE["color"], DENSE_LINE["linestyle"]
-            if row.hollow:
+            if row.published:
                 style = ":"
             line(row.value, color=colour, linewidth=DENSE_LINE["linewidth"], linestyle=style)
 

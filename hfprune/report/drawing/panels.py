@@ -19,8 +19,18 @@ from matplotlib.lines import Line2D
 from matplotlib.textpath import TextPath
 
 from hfprune.cells import DENSE
-from hfprune.report.charts import Chart, at_edge, beyond
-from hfprune.report.drawing.marks import AT_EDGE, DENSE_LINE, EDGE, GREY, draw, headline, inches, points_of
+from hfprune.report.charts import ARROWS, Chart, at_edge, beyond
+from hfprune.report.drawing.marks import (
+    AT_EDGE,
+    DENSE_LINE,
+    GREY,
+    KINDS,
+    draw,
+    headline,
+    inches,
+    mark,
+    points_of,
+)
 from hfprune.report.style import Look
 
 THEME = Path(__file__).with_name("theme.mplstyle")
@@ -104,7 +114,11 @@ def sheet(
                 ax.set_title(cell.heading, loc="left", fontsize="small")
         if name:
             headline(line_axes[0], name)
-    legend(figure, [*_entries(drawn), *entries], title, legible)
+    axis_labels = "".join(chart.value + chart.place for chart in drawn)
+    arrows = ", ".join(
+        f"{arrow} {better} is better" for better, arrow in ARROWS.items() if arrow in axis_labels
+    )
+    legend(figure, [*_entries(drawn), *entries], ". ".join(filter(None, [title, arrows])), legible)
     return figure
 
 
@@ -145,39 +159,38 @@ def handles(
     methods: Iterable[str],
     looks: Mapping[str, Look],
     marked: Iterable[str] = (),
-    hollow: Collection[str] = (),
+    kinds: Mapping[str, Collection[str]] = {},
 ) -> list[Artist]:
-    """Return the legend's entries of methods in the order of `looks`; the dense model is a line unless marked."""
+    """Return the legend's entries of methods in the order of `looks`; the dense model is a line unless marked.
+
+    `kinds` has, by name of a kind of mark, the methods that have no other.
+    """
     present = set(methods)
     return [
         Line2D([], [], label=look.label, **DENSE_LINE)
         if method == DENSE and method not in marked
-        else _sample(look, method in hollow)
+        else Line2D(
+            [], [], label=look.label, **mark(look, *(method in kinds.get(kind, ()) for kind in KINDS))
+        )
         for method, look in looks.items()
         if method in present
     ]
-
-
-def _sample(look: Look, hollow: bool) -> Line2D:
-    style: dict[str, Any] = {"color": look.colour, "marker": look.marker, "linestyle": look.line, **EDGE}
-    if hollow:
-        style |= {"linestyle": "", "markerfacecolor": "white", "markeredgecolor": look.colour}
-    return Line2D([], [], label=look.label, **style)
 
 
 def _entries(charts: Iterable[Chart]) -> list[Artist]:
     levels: set[str] = set()
     groups: set[str] = set()
     looks: dict[str, Look] = {}
-    filled: set[str] = set()
+    other: dict[str, set[str]] = {kind: set() for kind in KINDS}
     for chart in charts:
         level, marked = (chart.rows[chart.rows["place"].isna() == at] for at in (True, False))
-        filled |= {*(marked[~marked["hollow"].astype(bool)] if "hollow" in marked else marked)["group"]}
+        for kind, groups_of in other.items():
+            groups_of |= {*(marked[~marked[kind].astype(bool)] if kind in marked else marked)["group"]}
         levels |= {*level.dropna(subset="value")["group"]}
         own = {*marked["group"]}
         groups |= own if not {chart.looks[group].label for group in own} <= {*chart.names} else set()
         looks |= chart.looks
-    return handles(levels | groups, looks, groups - levels, groups - filled)
+    return handles(levels | groups, looks, groups - levels, {kind: groups - of for kind, of in other.items()})
 
 
 def legend(figure: Figure, handles: Sequence[Artist], title: str = "", least: float = 0.0) -> None:

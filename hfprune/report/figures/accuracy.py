@@ -1,20 +1,20 @@
-"""Average zero-shot accuracy against the share of parameters removed, or by method where all have one share,
-with 95 % intervals; hollow points are published. Grey is right without reading the questions: by a guess, and
-in BoolQ by its commoner answer. In facets of recovered models the dense model is recovered too.
+"""Average zero-shot accuracy against the share of parameters removed, or by method at a single share, with 95 %
+intervals; crosses are published. Grey lines are answers given without reading the questions: a guess, and in
+BoolQ the commoner answer. The dense model has the recovery of the pruned models beside it.
 """
 
 from dataclasses import replace
-from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from hfprune.report import charts
-from hfprune.report.drawing.marks import GREY
+from hfprune.report.drawing.marks import GREY, mark
 from hfprune.report.drawing.panels import sheet
 from hfprune.report.looks import looks_of
 from hfprune.report.publication import FigurePublication
+from hfprune.report.style import Look
 from hfprune.report.unread import GUESS, LOOKS, unread
 from hfprune.report.values import all_values, scaled
 from hfprune.results.averages import AVERAGE, MEAN, primary_values
@@ -50,8 +50,8 @@ class Accuracy(FigurePublication):
         bars = charts.meaning(ours)
         if bars and (ours["draws"] == 1).all():
             bars += ", too few to compare methods"
-        hollow: dict[str, Any] = {"color": GREY, "linestyle": "", "marker": "o", "markerfacecolor": "white"}
-        entries = [Line2D([], [], label="Published, 10 tasks", **hollow)] if len(printed) else []
+        cross = mark(Look("Published, 10 tasks", GREY, "x"), published=True)
+        entries = [Line2D([], [], label="Published, 10 tasks", **cross)] if len(printed) else []
         return sheet(rows, bars, 4.6, 2.1, entries)
 
 
@@ -60,5 +60,5 @@ def _with_lines(chart: charts.Chart | str, lines: pd.DataFrame) -> charts.Chart 
         return chart
     own = lines[lines["model"].isin(chart.rows["model"])].rename(columns={"method": "group"})
     known = [*(chart.ends or ()), *(own["value"] - 1), *(own["value"] + 1)]
-    rows = pd.concat([chart.rows, own.assign(hollow=False)], ignore_index=True)
+    rows = pd.concat([chart.rows, own.assign(published=False)], ignore_index=True)
     return replace(chart, rows=rows, looks={**chart.looks, **LOOKS}, ends=(min(known), max(known)))

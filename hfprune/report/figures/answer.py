@@ -1,5 +1,5 @@
-"""The primary outcome of every method beside its reference's, the best first, with 95 % intervals of the
-difference; the shaded side is the better one. A number with an arrow lies beyond the axis.
+"""The difference of every method from its reference in the primary outcome, the best first, with 95 % intervals;
+the shaded side is better. A number with an arrow lies beyond the axis.
 """
 
 from dataclasses import replace
@@ -7,7 +7,7 @@ from dataclasses import replace
 import pandas as pd
 from matplotlib.figure import Figure
 
-from hfprune.report.charts import focus, share_removed
+from hfprune.report.charts import BARS, MARKS, focus, share_removed
 from hfprune.report.drawing.marks import GREY
 from hfprune.report.drawing.panels import sheet
 from hfprune.report.effects import GROUP, beside_reference, effects_of, ranking
@@ -21,7 +21,7 @@ from hfprune.study import paths
 
 LOOKS = {
     BETTER: Look("Better", "#0072B2", "o"),
-    ALIKE: Look("Not significant after Holm's correction", GREY, "D"),
+    ALIKE: Look("Not significant", GREY, "D"),
     WORSE: Look("Worse", "#D55E00", ">"),
     "": Look("No interval", GREY, "P"),
 }
@@ -74,4 +74,4 @@ class Answer(FigurePublication):
                 chart = replace(chart, names=[f"{name}\n− {other}" for name, other in beside], tall=2)
             parts = [model, calibrated, share_removed(focus(part)), f"against {against}"]
             rows.append((", ".join(filter(None, parts)), [chart]))
-        return sheet(rows, "Bars: 95 % intervals. Shaded: the better side", 3.7)
+        return sheet(rows, f"{BARS}. Shaded: the better side. {MARKS}", 3.7)

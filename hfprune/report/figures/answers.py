@@ -1,6 +1,6 @@
-"""How often, in percent, a model gives its commonest answer to a task's questions; an answer is the place of a
-choice, and a star marks what the study's `constant` calls a constant answer. The first row is the accuracy of
-always giving the commonest right answer, without reading the question; blank where items do not number it.
+"""The share of questions, in percent, to which a model gives its commonest answer (the position of a choice); a
+star marks a constant answer, above the study's `constant`. The first row is the share of the commonest right
+answer; blank if the items do not number it.
 """
 
 import pandas as pd

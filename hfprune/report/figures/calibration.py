@@ -1,4 +1,4 @@
-"""The agreement of two halves of the calibration sequences on the neurons to keep, against their number."""
+"""The share of kept neurons on which two halves of the calibration sequences agree, against their number."""
 
 import pandas as pd
 from matplotlib.figure import Figure

@@ -1,5 +1,5 @@
-"""Three next-token distributions of the dense model, with low, medium and high entropy, and the gradients of
-cross-entropy and entropy.
+"""Three next-token distributions of the dense model, with low, medium and high entropy: probabilities, and the
+gradients of cross-entropy and entropy.
 """
 
 import numpy as np

@@ -1,5 +1,5 @@
-"""What more calibration tokens do: to the primary outcome of each method, to its effect against the reference,
-and to its kept neurons; the vertical line is the paper's calibration.
+"""How the number of calibration tokens changes the primary outcome of each method, its difference from the
+reference, and its kept neurons; the vertical line is the paper's calibration.
 """
 
 import pandas as pd
@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 
 from hfprune.effects.questions import REFERENCE
 from hfprune.paper.printed import DOSE
-from hfprune.report.charts import Chart, dodge, share_removed
+from hfprune.report.charts import BARS, Chart, directed, dodge, share_removed
 from hfprune.report.drawing.marks import BLACK, MARKED
 from hfprune.report.drawing.panels import sheet
 from hfprune.report.effects import ranking
@@ -55,17 +55,18 @@ class Dose(FigurePublication):
     def draw(self, values: pd.DataFrame, data: Results) -> Figure:
         declared = data.declared.outcomes()[values["outcome"].iloc[0]]
         looks = looks_of(data) | {NO_EFFECT: Look("No effect", BLACK, "", ":")}
-        titles = {OWN: declared.label, EFFECT: declared.heading, OVERLAP: "Neurons in common"}
+        better = declared.metric.better
+        titles = {OWN: directed(declared.label, better), EFFECT: directed(declared.heading, better)}
+        titles[OVERLAP] = "Neurons in common"
         methods = [method for method in looks if method in {*values["method"]}]
         aside = dict(zip(methods, dodge(len(methods), 0.05 * len(methods)), strict=True))
-        points = values.assign(
-            group=values["method"],
-            place=values["tokens"] * 10 ** values["method"].map(aside),
-            hollow=(values["shown"] == OVERLAP) & (values["against"] != ""),
-        )
-        neutral = pd.DataFrame(
-            [{"shown": EFFECT, "group": NO_EFFECT, "value": declared.neutral, "hollow": False}]
-        )
+        group = values["method"].copy()
+        for method, against in _pairs(values):
+            label = f"{looks[method].label} and {looks[against].label}"
+            looks[f"{method} {against}"] = looks[method]._replace(label=label, line=":")
+            group[_kept_by_both(values) & (values["method"] == method)] = f"{method} {against}"
+        points = values.assign(group=group, place=values["tokens"] * 10 ** values["method"].map(aside))
+        neutral = pd.DataFrame([{"shown": EFFECT, "group": NO_EFFECT, "value": declared.neutral}])
         rows = []
         for (model, calibration, ratio), part in points.groupby(["model", "calibration", "ratio"]):
             cells: list[Chart | str] = []
@@ -78,10 +79,19 @@ class Dose(FigurePublication):
             parts = [model, calibration_label(data.study, calibration, 0), share_removed(ratio)]
             rows.append((", ".join(filter(None, parts)), cells))
         title = (
-            "Bars: 95 % intervals, left over samples of the size, of effects over samples and documents. Neurons "
-            "in common with those of another sample of the size; hollow: with the reference's of the same sample"
+            f"{BARS}, of outcomes over samples, of differences over samples and documents. Neurons in common: of "
+            "a method on two samples of the size; dotted: of two methods on the same sample"
         )
         return sheet(rows, title, entries=[Line2D([], [], label="The paper's calibration", **MARKED)])
+
+
+def _kept_by_both(values: pd.DataFrame) -> pd.Series:
+    return (values["shown"] == OVERLAP) & (values["against"] != "")
+
+
+def _pairs(values: pd.DataFrame) -> list[tuple[str, str]]:
+    both = values.loc[_kept_by_both(values), ["method", "against"]].drop_duplicates()
+    return [*both.itertuples(index=False, name=None)]
 
 
 def _sizes(study: Study) -> dict[str, int]:

@@ -1,5 +1,5 @@
-"""Learning curves of recovery: the loss on held-out pairs against the tokens that were trained on; hollow is
-before training. Where the learning rate decays, a flat end does not say that more data would bring nothing.
+"""Learning curves of recovery: the loss on held-out pairs (lower is better) against the tokens trained on. The
+first point of a curve is before training. A flat end may be the decay of the learning rate.
 """
 
 import numpy as np
@@ -28,9 +28,9 @@ class LearningFigure(FigurePublication):
 
     def draw(self, values: pd.DataFrame, data: Results) -> Figure:
         curves = values.rename(columns={"method": "group", "tokens": "place", "loss": "value"})
-        curves = curves.assign(hollow=curves["step"] == 0, low=np.nan, high=np.nan)
-        before = curves[~curves["hollow"]].groupby("model")["place"].min() / 2
-        curves["place"] = curves["place"].where(~curves["hollow"], curves["model"].map(before))
+        curves, trained = curves.assign(low=np.nan, high=np.nan), curves["step"] > 0
+        before = curves[trained].groupby("model")["place"].min() / 2
+        curves["place"] = curves["place"].where(trained, curves["model"].map(before))
         cells = []
         for model, part in curves.groupby("model", sort=False):
             for ratio in charts.ratios(part):
@@ -43,7 +43,7 @@ class LearningFigure(FigurePublication):
                 )
                 shown = pd.concat([shown, gaps]).sort_index(kind="stable")
                 heading = f"{model}, {charts.share_removed(ratio)}"
-                titles = "Held-out loss (nats/token)", "Trained tokens"
+                titles = charts.directed("Held-out loss (nats/token)", "lower"), "Trained tokens"
                 cells.append(charts.Chart(shown, looks_of(data), *titles, heading=heading, log_place=True))
-        said = "Hollow: before training. Before the end the schedule is unfinished"
+        said = "First point: before training. Before the end of a curve, the learning-rate schedule is unfinished"
         return sheet([("", cells)], said, 4.6 if len(cells) == 1 else None, 2.2)

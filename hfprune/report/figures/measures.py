@@ -1,5 +1,5 @@
-"""Every measure that the paper lacks, against the share of parameters removed, or by method, the best first,
-where all have one share, with 95 % intervals.
+"""Every measure that the paper lacks, against the share of parameters removed, or by method at a single share,
+the best first, with 95 % intervals.
 """
 
 import pandas as pd

@@ -1,6 +1,4 @@
-"""The overlap of each method's kept neurons with entropy's, layer by layer; the dashed line is the overlap of
-a random choice.
-"""
+"""The overlap of each method's kept neurons with entropy's, by layer; the dashed line is a random choice."""
 
 import pandas as pd
 from matplotlib.figure import Figure

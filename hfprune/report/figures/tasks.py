@@ -1,4 +1,4 @@
-"""Accuracy per task, with 95 % intervals; black is the dense model, the grey line chance."""
+"""Accuracy by task, with 95 % intervals; black is the dense model, and the grey line a guess."""
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,8 @@ from hfprune.report.unread import GUESS, LOOKS
 from hfprune.report.values import all_values, scaled
 from hfprune.results.averages import AVERAGE, AVERAGE_WITHOUT_CROWS, MEAN
 from hfprune.results.reader import Results
+
+ACCURACY = charts.directed("Accuracy (%)", "higher")
 
 
 class Tasks(FigurePublication):
@@ -46,9 +48,7 @@ class Tasks(FigurePublication):
             for ratio in charts.ratios(facet):
                 heading = f"{name}, {charts.share_removed(ratio)}"
                 shown = facet[facet["ratio"].isin([0.0, ratio])]
-                cells.append(
-                    charts.Chart(shown, looks_of(data), "Accuracy (%)", "", names, heading, tall=tall)
-                )
+                cells.append(charts.Chart(shown, looks_of(data), ACCURACY, "", names, heading, tall=tall))
             rows.append(("", cells))
         guess = [Line2D([], [], color=GREY, linewidth=0.8, label=LOOKS[GUESS].label)]
         return sheet(rows, charts.meaning(values[values["method"] != DENSE]), entries=guess)

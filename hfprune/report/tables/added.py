@@ -1,6 +1,7 @@
 """Effects that the study asks for beside those of every study."""
 
 from hfprune.report.cells import calibration_columns, present, ratio_column, texts, words
+from hfprune.report.effects import effects_of
 from hfprune.report.looks import looks_of
 from hfprune.report.publication import TablePublication
 from hfprune.report.style import method_label
@@ -47,7 +48,7 @@ class Added(TablePublication):
                 words=True,
             ),
             Column("Of", [task.replace("_", " ") or MISSING for task in rows["task"]], words=True),
-            Column("Effect", [str(row.effect) for row in effects]),
+            Column("Effect", [str(effect) for effect in effects_of(rows)]),
             Column("Unit", [unit or MISSING for unit in words(rows["unit"])], words=True),
             Column("No effect", texts(rows["neutral"], "{:g}")),
             Column("Covers", [covers or MISSING for covers in rows["covers"]], words=True),

@@ -28,21 +28,21 @@ class ClaimsTable(TablePublication):
         verdicts = pd.crosstab(rows["claim"], rows["verdict"])
         verdicts = verdicts.reindex(index=claims.index, columns=[*VERDICTS], fill_value=0)
         follows = claims["basis"] == ARITHMETIC
-        follow = follows.map({True: " (Follows from the budget by arithmetic.)", False: ""})
+        follow = follows.map({True: " (Follows from the parameter budget.)", False: ""})
         columns = [
             Column("Claim", (claims["sentence"] + follow).tolist(), words=True),
             *(Column(verdict.capitalize(), texts(verdicts[verdict], "{}")) for verdict in VERDICTS),
         ]
         notes = [
             "Reproduced: the whole 95 % interval of our effect is on the claimed side, also after Holm's "
-            "correction for all claims of the study; contradicted: on the other; leaning towards, against: so, "
-            "but before the correction alone; equivalent: within the margin of the claim; inconclusive: none of "
-            "these; one draw: calibrated once, without resampled calibrations, so that another draw might "
-            "overturn any verdict; not testable: an accuracy is not significantly above that of a guess or a "
-            "constant answer; not comparable: the two sides were measured on different draws or items; not "
-            "applicable: a method could not cut the units that it names; true by arithmetic: follows from the "
-            "budget, and is no evidence. Published effects are shown beside ours; they affect a verdict only "
-            "where the claim is about them."
+            "correction for all claims of the study. Contradicted: the same on the other side. Leaning "
+            "towards, against: the interval is on that side, but the correction removes it. Equivalent: "
+            "the interval is within the margin of the claim. Inconclusive: none of these. One draw: one "
+            "calibration sample without resamples, so no interval. Not testable: an accuracy is not "
+            "significantly above a guess or a constant answer. Not comparable: the sides were measured "
+            "on different draws or items. Not applicable: a method could not cut the units that it "
+            "names. True by arithmetic: follows from the parameter budget, and is no evidence. The "
+            "published effect affects a verdict only if the claim is about it."
         ]
         more = {claim: _comparisons(part) for claim, part in rows.groupby("claim", sort=False)}
         # Arithmetic is no evidence, and stands apart.
@@ -81,11 +81,10 @@ def _notes(rows: pd.DataFrame) -> list[str]:
     run = rows[~rows["verdict"].isin([NOT_RUN, NOT_APPLICABLE, NOT_COMPARABLE])]
     if (run["n"] > 0).any():
         notes.append(
-            "Interval: Student's t of a two-way variance over draws of the calibration and items, paired, "
-            "lengthened by Hall's transformation on the side of a long tail of items; the "
-            f"variance over draws is that over samples, from {MIN_DRAWS} of them, pooled with that over resampled "
-            "calibrations where there are any. Minimum detectable effect: the smallest distance from the "
-            "threshold that this study would have shown in 80 % of repetitions"
+            "Interval: 95 %, paired, over calibration draws and items (Student's t, lengthened by Hall's "
+            "transformation on the side of a long tail). The variance over draws comes from at least "
+            f"{MIN_DRAWS} samples, from resamples, or from both. Minimum detectable effect: the smallest distance "
+            "from the threshold that this study shows in 80 % of repetitions"
             + (", as a factor." if {*rows["neutral"]} == {1} else ".")
         )
     anomalies = sorted({id_ for ids in words(rows["anomalies"]) for id_ in ids.split(", ") if id_})

@@ -1,4 +1,4 @@
-"""What ten times as many calibration sequences change."""
+"""The change of each outcome per tenfold of the calibration sequences."""
 
 from hfprune.effects.questions import OWN_SLOPE, SLOPE
 from hfprune.report.cells import calibration_columns, counts, differences, present, ratio_column
@@ -33,9 +33,10 @@ class Dose(TablePublication):
             Column("Resamples", counts(rows["resamples"])),
         ]
         notes = [
-            "Per tenfold: slope over the logarithm of the number of sequences, by least squares through the mean "
-            "of each size; of a ratio, the factor. A minus: paired differences. In brackets: 95 % interval over "
-            "samples (disjoint ones of a size; resamples, where a size has fewer than three) and items. *: no "
-            "change is excluded also by Holm's correction for all models, methods and ratios of the study."
+            "Per tenfold: least-squares slope over log10 of the number of sequences, through the mean of "
+            "each size; of a ratio, the factor. Rows with a minus: paired differences. In brackets: 95 % "
+            "interval over items and disjoint samples, or resamples for sizes with fewer than three "
+            "samples. *: significant after Holm's correction for all models, methods and ratios of the "
+            "study."
         ]
         return Table(numbers, present(columns), notes)

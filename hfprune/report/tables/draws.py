@@ -1,4 +1,4 @@
-"""Variation between calibration samples."""
+"""The spread of each outcome over calibration samples."""
 
 import pandas as pd
 
@@ -45,10 +45,10 @@ class Draws(TablePublication):
             Column("Ratio of SDs", together(*shown)),
         ]
         notes = [
-            "SD over draws: standard deviation of the mean over items of another sample of the "
-            "calibration. SD over resamples: the same when the folds of one calibration are drawn with "
-            "replacement, corrected for their number; root mean square over the draws. Ratio of SDs: the first "
-            "divided by the second, with its 95 % interval; a resampling that tells the variation between "
-            "calibration samples has 1 inside. A minus: paired differences."
+            "SD over draws: standard deviation of the mean over items between calibration samples. SD "
+            "over resamples: the same between sets of folds drawn with replacement from one sample, "
+            "corrected for their number. Ratio of SDs: the first divided by the second, with its 95 % "
+            "interval, which contains 1 if resampling estimates the variation between samples. Rows with "
+            "a minus: paired differences."
         ]
         return Table(rows, present(columns), notes)

@@ -1,4 +1,4 @@
-"""Every method beside the reference."""
+"""Paired differences of every method from the reference."""
 
 from collections.abc import Iterator
 
@@ -91,28 +91,27 @@ def _text(effect: Effect) -> str:
 def _notes(data: Results, references: list[str], headings: list[str]) -> Iterator[str]:
     outcomes = data.declared.first_outcomes()
     yield (
-        f"Reference: {' or '.join(dict.fromkeys(references))}, draw by draw on the same items; without recovery."
+        f"Reference: {' or '.join(dict.fromkeys(references))}, on the same draws and items; without recovery."
     )
     yield (
-        "Differs in: the settings that differ from the reference's; options that only one of two criteria has do "
-        "not count."
+        "Differs in: the settings that differ from the reference's, without options that only one of the criteria "
+        "has."
     )
     yield (
-        "Overlap: Jaccard index of the kept neurons. Rank corr.: Spearman's of the scores. Near the cut: share of "
-        "the neurons kept by only one of the two that lie within a tenth of the layer's width from both cuts. All "
-        "are means over layers."
+        "Means over layers: Overlap is the Jaccard index of the kept neurons, Rank corr. Spearman's "
+        "correlation of the scores, and Near the cut the share of neurons kept by only one of the two "
+        "that lie within a tenth of the layer's width from both cuts."
     )
     yield (
-        "In brackets: 95 % interval over draws of the calibration and items together, Student's t of a two-way "
-        "variance, lengthened by Hall's transformation on the side of a long tail of items; none for a single "
-        "draw without resampled calibrations. Intervals stand for themselves: of a hundred without an effect, "
-        "five would show one. *: no effect is excluded also by Holm's correction for all models, methods, ratios "
-        f"and recoveries of the study (p < {ALPHA:g}). Bold: so, and better."
+        "In brackets: 95 % interval over calibration draws and items (Student's t, lengthened by Hall's "
+        "transformation on the side of a long tail); none for a single draw without resamples. *: significant "
+        f"after Holm's correction for all models, methods, ratios and recoveries of the study (p < {ALPHA:g}). "
+        "Bold: significant, and better than the reference."
     )
     for name, declared in outcomes.items():
         if declared.measure == data.study.primary and name:
             yield (
-                f"Primary outcome, chosen before the study was run: {declared.heading}. The others are secondary."
+                f"Primary outcome, declared before the study ran: {declared.heading}. The others are secondary."
             )
     if "points" in outcomes and outcomes["points"].heading in headings:
         yield "Accuracy: the paper's average over tasks, which counts CrowS-Pairs, if present, as an accuracy."

@@ -1,4 +1,4 @@
-"""Learning curves of recovery: the loss on held-out pairs, and what the last doubling of the data brought."""
+"""Learning curves of recovery: the loss on held-out pairs, and its decrease over the last doubling of the data."""
 
 import pandas as pd
 
@@ -40,11 +40,10 @@ class LearningTable(TablePublication):
             Column("n", texts(rows["n"], "{:,.0f}")),
         ]
         notes = [
-            "Loss: nats per response token, on pairs that no recovery of the model is trained on; ±: standard "
-            "error over their sequences. Tokens: of the sequences that were read, prompts and padding included.",
-            "Last doubling: the loss at the end minus that after half of the steps, rounded up, in pairs on "
-            "the same sequences. The interval holds for this training, not for other draws of the calibration "
-            "or another order of the pairs.",
-            "Where the learning rate decays, a flat end does not say that more data would bring nothing.",
+            "Loss: nats per response token, on pairs that are never trained on; ±: standard error over sequences. "
+            "Tokens: all that were read, including prompts and padding.",
+            "Last doubling: loss at the end minus loss after half of the steps, paired by sequence. The interval "
+            "covers sequences only, not other draws of the calibration or orders of the pairs.",
+            "A flat end may be the decay of the learning rate.",
         ]
         return Table(rows, columns, notes)

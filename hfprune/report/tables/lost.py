@@ -1,4 +1,4 @@
-"""What pruning costs, task by task."""
+"""The loss of each pruned model, task by task."""
 
 from hfprune.effects.questions import TO_DENSE
 from hfprune.report.cells import head_columns, in_order, texts, words
@@ -38,8 +38,8 @@ class Lost(TablePublication):
             Column("n", texts(rows["n"], "{:,.0f}")),
         ]
         notes = [
-            "Change: the pruned model's outcome minus the dense model's, in pairs on the same items, or, with "
-            "×, divided by it. An interval that covers items alone holds for these plans, not for other draws "
-            "of the calibration."
+            "Change: the pruned model's outcome minus the dense model's on the same items or, with ×, "
+            "divided by it. An interval that covers items alone does not cover other draws of the "
+            "calibration."
         ]
         return Table(rows, columns, notes, groups=("model", "calibrated", "ratio", "method"))

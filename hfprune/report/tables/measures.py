@@ -1,4 +1,4 @@
-"""All measures that no table of the paper shows."""
+"""All measures that the paper lacks."""
 
 import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Every method beside its reference, and each of the two beside itself on another calibration sample."""
+"""The effect of the criterion beside the effect of another calibration sample."""
 
 import pandas as pd
 
@@ -56,11 +56,12 @@ class Noise(TablePublication):
             Column("Second, other sample, overlap", texts(rows["against_overlap"], "{:.3f}")),
         ]
         notes = [
-            "Effect: of the first method less the second on the same samples; its interval and * as in the table "
-            "`effects`. Other sample: the effect of a method against itself on another calibration sample, whose "
-            "mean is zero; its standard deviation, of a ratio as a factor. An effect that is smaller changes a "
-            "pruned model less than the choice of its sample does. Overlap: Jaccard index of the kept neurons, of "
-            "the two methods on one sample, and of each with itself on another; means over layers and samples."
+            "Effect: the first method minus the second on the same samples; interval and * as in the "
+            "table `effects`. Other sample: standard deviation of the same method's difference between "
+            "two calibration samples (of a ratio, as a factor). A smaller effect changes a pruned model "
+            "less than the choice of its sample does. Overlap: Jaccard index of the kept neurons, a mean "
+            "over layers and samples: of the two methods on one sample, and of each method on two "
+            "samples."
         ]
         kept = [*PAIR, "value", "low", "high", "holm"]
         kept += ["method_again", "against_again", "overlap", "method_overlap", "against_overlap"]

@@ -13,7 +13,7 @@ class Table4(PaperTable):
         *("decode_throughput", "decode_gain", "prefill_flops", "flops_saved"),
     )
     notes = (
-        "Speed-up, gain and FLOPs saved: against the dense model; ours are timed in turns with it. Where the "
-        "study's `latency` has `align`, times are of widths that are filled up to its multiples; parameters and "
-        "FLOPs are of the widths that were kept.",
+        "Speed-up, gain and FLOPs saved: relative to the dense model, which ours are timed in turns "
+        "with. If the study's `latency` has `align`, times are of widths padded to its multiples, and "
+        "parameters and FLOPs of the widths that were kept.",
     )

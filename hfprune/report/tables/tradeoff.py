@@ -1,4 +1,4 @@
-"""Quality against speed and size: what pruning costs, and what a user gains."""
+"""Loss of quality against gain in speed and size."""
 
 import pandas as pd
 
@@ -39,12 +39,12 @@ class TradeoffTable(TablePublication):
                 columns.append(_with_interval(label(gain, data.declared), rows, gain, "{:.2f}"))
                 columns.append(Column(_THEORY_LABELS[theory], texts(rows[theory], "{:.2f}")))
         notes = [
-            "Speed-ups: measured, in turns with the dense model. By FLOPs, by parameters: what they would be "
-            "if a prefill took time in proportion to its operations, and a decoding step to the weights that it "
-            "reads.",
-            "Memory: the weights, and the KV cache of the prompts whose decoding is timed.",
-            "In brackets: 95 % interval over documents and, with several draws, draws. Speed-ups have one over "
-            "draws alone, since repeats in one process say nothing of another.",
+            "Speed-ups: measured in turns with the dense model. By FLOPs, by parameters: the speed-up if "
+            "the time of a prefill were proportional to its operations, and that of a decoding step to "
+            "the weights.",
+            "Memory: the weights, and the KV cache of the timed prompts.",
+            "In brackets: 95 % interval over documents and, if there are several, draws; of speed-ups over draws "
+            "alone, because repeats in one process do not show how processes differ.",
         ]
         return Table(rows, present(columns), notes)
 
