@@ -39,7 +39,8 @@ model = load("THIS_FOLDER")
 tokenizer = transformers.AutoTokenizer.from_pretrained("THIS_FOLDER")
 ```
 
-For other engines, export with `--gguf` (llama.cpp) or `--plain`."""
+vLLM serves LLaMA, Mistral, Qwen2, Qwen3 and Gemma 3 with such layers where hfprune is installed beside it. For
+other engines, export with `--gguf` (llama.cpp) or `--plain`."""
 
 
 def save_card(
