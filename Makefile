@@ -64,11 +64,12 @@ test-cluster: setup-dev
 	nice $(BIN)/python -m pytest tests/cluster/on_slurm.py
 
 # Exports read by other engines, each in an environment over this one, into docs/exports.md. What does not install is a
-# refusal there; vLLM goes without the torchaudio and torchcodec that it asks for.
+# refusal there; vLLM goes with this package, and without the torchaudio and torchcodec that it asks for.
 ENGINES := transformers4 mlx vllm llama convert
 test-engines: $(ENGINES:%=build/engines/%/.done)
 	$(BIN)/hfprune fetch models/smollm2-135m-instruct-q4 models/qwen2.5-coder-0.5b-instruct-q4 corpora/c4-sample
 	PYTHONPATH=tests $(BIN)/python tests/engines/matrix.py
+	$(BIN)/python -m pytest tests/engines/on_vllm.py
 
 build/engines/%/.done: tests/engines/%.txt | setup-dev
 	$(BIN)/python -m venv --clear $(@D)

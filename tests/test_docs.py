@@ -142,7 +142,7 @@ def test_documented_commands_are_accepted(
         if flag in ("--plan", "--scores", "--blocks"):
             (tmp_path / path).touch()
         if flag in ("--checkpoint", "--adapter", "--linear"):
-            (tmp_path / path).mkdir()
+            (tmp_path / path).mkdir(parents=True)
     monkeypatch.setattr(flags, "located", lambda config: config)
     home = next(home for home in ("commands", "stages") if find_spec(f"hfprune.{home}.{command[1]}"))
     module = vars(import_module(f"hfprune.{home}.{command[1]}")).values()

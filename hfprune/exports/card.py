@@ -38,7 +38,8 @@ model = load("THIS_FOLDER")
 tokenizer = transformers.AutoTokenizer.from_pretrained("THIS_FOLDER")
 ```
 
-Other engines take a padded export (`hfprune export --plain`)."""
+vLLM serves LLaMA, Mistral, Qwen2, Qwen3 and Gemma 3 with such layers where hfprune is installed beside it. For
+other engines, export with `--gguf` (llama.cpp) or `--plain`."""
 
 
 def save_card(folder: Path, source: Path, about: Provenance, comparison: BeforeAfter | None = None) -> None:
@@ -144,7 +145,7 @@ def _reproduce(model: str, folder: Path, about: Provenance) -> str:
     if (folder / PLAN).is_file() and not {"linear", "adapter"} & about.get("inputs", {}).keys():
         flags = {key: settings.get(key) for key in ("align", "dtype")}
         more = "".join(f" --{key} {value}" for key, value in flags.items() if value not in (None, 1))
-        more += " --plain" * bool(settings.get("plain"))
+        more += "".join(f" --{flag}" for flag in ("plain", "gguf") if settings.get(flag))
         command = f"hfprune export --model {model} --plan {PLAN}{more} --out pruned"
     elif command:
         said += " This command makes it again; where another dtype is faster, a few other units may stay:"

@@ -48,6 +48,7 @@ def export(
     *,
     align: int = 1,
     plain: bool = False,
+    gguf: bool = False,
     plan: Path | None = None,
 ) -> int:
     """Write a pruned model and the tokenizer of `source` as a folder of safetensors.
@@ -67,6 +68,7 @@ def export(
             in a row.
         plain: give all layers the width of the widest and the heads of the largest, for programs that know no
             others.
+        gguf: write `model.gguf` for llama.cpp, too.
         plan: file of the plan that made the model, to be kept beside it; by default the plan that was applied.
 
     Returns:
@@ -86,6 +88,10 @@ def export(
         list_sizes(folder / "config.json", sizes)
         _check_config(folder, twin, model)
         copy_files(source, folder)
+        if gguf:
+            from hfprune.exports.gguf_file import save_gguf
+
+            save_gguf(folder / "model.gguf", model, twin, sizes, folder)
         applied = vars(model).get("kept_units")
         if plan or applied:
             (folder / PLAN).parent.mkdir()

@@ -10,6 +10,7 @@ import yaml
 from hfprune.files import read_json
 from hfprune.pruning.config import Pruning
 from hfprune.rounding import percent
+from hfprune.settings.allocation import Allocation
 
 
 @cache
@@ -49,6 +50,17 @@ def _within(most: float, loss: dict[float, list[float]]) -> str:
     small = [*takewhile(lambda ratio: loss[ratio][2] < most, loss)]
     removed = percent(small[-1]) if small else f"less than {percent(min(loss))}"
     return f"{removed} of the parameters could be removed for a rise of perplexity within {percent(most)}"
+
+
+def loaded_by(plain: bool, allocation: Allocation) -> str:
+    """Return what will load a model that is pruned by this allocation, and padded if `plain`."""
+    if plain or allocation == Allocation():
+        return "what will load the result: `from_pretrained`, and the engines of docs/exports.md"
+    return (
+        "what will load the result: `hfprune.load`, the code in its card and, for some families, vLLM beside this "
+        "package and llama.cpp by `hfprune export --gguf`; with --plain, `from_pretrained` and every engine "
+        "(docs/exports.md)"
+    )
 
 
 def of_which_precision(asked: Pruning, model: Path) -> list[str]:

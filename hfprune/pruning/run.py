@@ -108,12 +108,12 @@ def _at_its_ratio(
 ) -> tuple[Pruning, dict[str, Any] | None]:
     """Return the call with the ratio that its limit allows, and what was tried to find it.
 
-    What to expect of the model is said before anything is tried.
+    What to expect of the model, and what will load it, is said before anything is tried.
     """
     from hfprune.models.load import load_skeleton
     from hfprune.models.units import count_parameters
     from hfprune.pruning.beside_dense import CROPS, LIMIT
-    from hfprune.pruning.expectation import expected
+    from hfprune.pruning.expectation import expected, loaded_by
     from hfprune.pruning.one_cell import fewest_blocks, jobs_of, one_cell, ratio_within, swept_jobs
 
     model = folders["models"]
@@ -121,6 +121,7 @@ def _at_its_ratio(
         asked = asked.model_copy(update={"ratio": ratio_within(asked, recipe, model)})
     if line := expected(asked, count_parameters(load_skeleton(model))):
         print(line, file=sys.stderr)
+    print(loaded_by(asked.plain, recipe.allocation), file=sys.stderr)
     if not asked.max_loss:
         return asked, None
 

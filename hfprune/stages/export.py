@@ -29,6 +29,10 @@ class Export(Stage, Pruned):
         default=False,
         description="for other engines (docs/exports.md): pad layers of unequal widths with zeros to the widest",
     )
+    gguf: bool = Field(
+        default=False,
+        description="write model.gguf, too: layers of unequal widths as they are, for llama.cpp (docs/exports.md)",
+    )
     command: str | None = Field(
         default=None,
         description="command that makes the model again, for its card (none)",
@@ -46,14 +50,14 @@ class Export(Stage, Pruned):
         require_replaceable(self.out, self.model)
         inputs = {"model": self.model} | self.change_inputs()
         chosen = {"dtype": self.dtype, "align": self.align, "plain": self.plain}
+        chosen |= {"gguf": True} if self.gguf else {}
         made = stable(origin(inputs, chosen | ({"command": self.command} if self.command else {})))
         record = self.out / PROVENANCE
         if record.is_file() and read_json(record) | made == read_json(record):
             return False
         model = self.load()
-        written = export(
-            model, self.model, self.out, made, align=self.align, plain=self.plain, plan=self.plan
-        )
+        shape = {"plain": self.plain, "gguf": self.gguf}
+        written = export(model, self.model, self.out, made, align=self.align, plan=self.plan, **shape)
         left = count_parameters(model)
         padding = f", {written - left:,} of them zeros that pad narrower layers" if written > left else ""
         compact = own_sizes(read_json(self.out / "config.json"))

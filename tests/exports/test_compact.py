@@ -156,6 +156,14 @@ def test_plainly_once_transformers_builds_each_layer_by_its_own_config(
     assert torch.equal(loaded(TOKENS).logits, model(TOKENS).logits)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_family_is_built_by_its_own_config_yet(family: str, dense, tmp_path: Path) -> None:
+    """Fails on the day that transformers builds one: then its card can say `from_pretrained` (exports/card.py)."""
+    export(cut(build(family), WIDTHS["unequal"]), dense(family), tmp_path / "out")
+    with pytest.raises(RuntimeError, match=AMBIGUOUS):
+        AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+
+
 def test_what_does_not_fit_is_refused(unequal: Path) -> None:
     """By this package in one line, and by the card's function."""
     config, weights = unequal / "config.json", unequal / "model.safetensors"

@@ -22,8 +22,8 @@ from hfprune.measurement import DECODED
 from hfprune.models.shape import known_shapes
 from hfprune.pruning import expectation
 from hfprune.pruning.config import Pruning
-from hfprune.pruning.expectation import expected, known_losses, of_which_precision
-from hfprune.pruning.recipe import RECIPES
+from hfprune.pruning.expectation import expected, known_losses, loaded_by, of_which_precision
+from hfprune.pruning.recipe import RECIPES, chosen
 from hfprune.pruning.sample import STEPS
 from hfprune.results.effect_rows import read_effects
 from hfprune.settings import load
@@ -89,6 +89,19 @@ def test_nothing_is_expected_of_other_models(model: str) -> None:
     assert expected(asked, known_losses()[SMOL]["parameters"]) == ""
     renamed = Pruning(model=f"mine/{SMOL}", out=Path("x"), ratio=0.2)
     assert expected(renamed, 1_000_000) == "", "another model of the same name"
+
+
+@pytest.mark.parametrize(
+    ("flags", "plainly"),
+    [({}, False), ({"plain": True}, True), ({"criterion": "magnitude"}, True), ({"align": 32}, False)],
+)
+def test_what_will_load_the_result_is_said(flags: dict, plainly: bool) -> None:
+    asked = Pruning.model_validate({"model": "m", "out": "x", "ratio": 0.2} | flags)
+    said = loaded_by(asked.plain, chosen(asked).allocation)
+    assert (
+        ("--plain" not in said) == plainly == said.startswith("what will load the result: `from_pretrained`")
+    )
+    assert "\n" not in said
 
 
 def test_a_gguf_file_is_named_where_sizes_are_of_float32(tmp_path: Path) -> None:

@@ -166,6 +166,7 @@ def test_checkpoint_card_page_and_table(undisturbed: tuple[Path, str, str], proj
     )
     assert "continuing texts: 100%" in progress
     assert "what to expect" not in progress, "no such model was measured"
+    assert progress.count("what will load the result: ") == 1
     assert "| length | `32` |" in card
     assert "| sampling | `pack` |" in card
     assert "http" not in page.replace("https://", "http")[page.index("<body>") :], "no network"
