@@ -73,8 +73,11 @@ def read_sides(results: Mapping[Path, dict[str, Any]]) -> Sides:
 LEGEND = (
     "Intervals are over n documents or questions, in pairs with the dense model on the same ones; they hold for "
     "this plan, not for another calibration. A star (*) is a change of a capability or task that holds after "
-    "Holm's correction for their number. JS distance is the root of the Jensen-Shannon divergence between "
-    "next-token distributions."
+    "Holm's correction for their number. Perplexity (lower is better) is the number of tokens between which the "
+    "model wavers. JS distance (lower is closer to the dense model) is the root of the Jensen-Shannon divergence "
+    "between next-token distributions. Entropy says how unsure the model is of the next token: what is near the "
+    "dense model's is better, neither lower nor higher. Bits per byte (lower is better) are what right answers "
+    "take to predict. Repeated 4-grams (lower is better) are runs of four tokens that stood in the text before."
 )
 
 
@@ -169,7 +172,7 @@ def _quality(sides: Sides, exported: str, key: tuple[str, str], measure: str, me
     else:  # a distance to the dense model is itself the difference
         effect = difference(now - (before or 0), found, about.shown, scale=about.scale, better=better)
     kind = Kind.STEREOTYPES if metric == CROWS else KINDS.get(measure, Kind.TEXT)
-    kind = Kind.LIMIT if key[0].startswith(ASKED) else kind
+    kind = Kind.LIMIT if key[0].startswith(ASKED) and kind is Kind.TEXT else kind
     if kind in (Kind.TEXT, Kind.LIMIT):
         alone = MEASURES.load(measure).needs == "beside"
         name = f"{declared.noun} on {task}" + f", {about.unit}" * bool(about.unit)

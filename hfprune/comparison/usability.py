@@ -1,31 +1,30 @@
-"""Whether a pruned model can be used, and which of the steps after pruning are worth taking."""
+"""Whether a pruned model can be used: what it kept, and what it lost."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from hfprune.cells import DENSE
-from hfprune.comparison.before_after import OWN, Sides, spelt
-from hfprune.comparison.rows import Kind, Row, paired, share
-from hfprune.effects.effect import BETTER, WORSE
+from hfprune.comparison.rows import SHARE, Kind, Row
+from hfprune.effects.effect import BETTER, WORSE, Effect
 from hfprune.rounding import percent
 from hfprune.statistics.estimates import multiples_to_decide
 from hfprune.statistics.spread import MIN_DOCUMENTS
 
 
 class Bounds(NamedTuple):
-    """Two bounds of a loss: a share of perplexity, or points of repeated 4-grams."""
+    """Two bounds of a loss: a share of perplexity or of a capability's number, or points of repeated 4-grams."""
 
     usable: float
     """A model is usable where the high end of the 95 % interval of its loss is below this."""
     lost: float
-    """It is not usable where the loss itself is beyond this."""
+    """It is not usable where the loss itself is beyond this, and its whole interval beyond the other."""
 
 
-# Perplexity, as a share of the dense model's. By the scaling law of Kaplan et al. (2020), in which the loss is as
-# N^-0.076 for N parameters, at 3.4 nats a dense model of 70 % of the size loses 10 %, and one of 23 % of it 50 %:
-# the first is about what a ratio of 0.3 saves, and after the second a small dense model is better.
+# Perplexity and capabilities, as a share of the dense model's. By the scaling law of Kaplan et al. (2020), in
+# which the loss is as N^-0.076 for N parameters, at 3.4 nats a dense model of 70 % of the size loses 10 %, and one
+# of 23 % of it 50 %: the first is about what a ratio of 0.3 saves, and after the second a small dense model is
+# better.
 LOSS = Bounds(0.1, 0.5)
 # Points of repeated 4-grams. Welleck et al. (2020, Table 2) count 0.6 % in human text and 44 % in greedy text of a
 # model: as many more than the dense model's are too many, and half of them are still usable.
@@ -33,23 +32,35 @@ REPETITION = Bounds(22, 44)
 # No model that has learnt a language has so high a perplexity on ordinary text.
 BROKEN = 1000.0
 USABLE, UNCLEAR, LOST = "usable", "not shown usable", "not usable"
+VERDICTS = USABLE, UNCLEAR, LOST
+# What calibrates on more text of a capability's kind.
+MORE_TEXT = {"code": "--text code", "mathematics": "--mix with math"}
 
 
-def standing(row: Row, bounds: Bounds) -> str:
-    """Return whether a model is usable by a row: by the high end of its loss, which must be known."""
-    if row.change.value > bounds.lost:
+def standing(loss: Effect, bounds: Bounds) -> str:
+    """Return whether a model is usable by a loss: neither where its interval is too wide to tell."""
+    if loss.value > bounds.lost and loss.low > bounds.usable:
         return LOST
-    return USABLE if row.change.high < bounds.usable else UNCLEAR
+    return USABLE if loss.high < bounds.usable else UNCLEAR
 
 
-def conclusions(rows: Sequence[Row], vocabulary: int, repaired: bool, most: float | None = None) -> list[str]:
-    """Return in plain sentences whether the model can be used and what was lost; nothing if it was not measured.
+def conclusions(
+    rows: Sequence[Row],
+    vocabulary: int,
+    repaired: bool,
+    most: float | None = None,
+    keep: Collection[str] = (),
+    calibrated_on: str = "",
+) -> list[str]:
+    """Return in plain sentences what was kept and what was lost, the worst first; nothing if nothing was measured.
 
     Args:
         vocabulary: tokens that the model knows; a blind guess has this perplexity.
         repaired: whether training was tried, so that it is no advice.
-        most: the rise of perplexity that the user allows, which alone is judged then; None: by `LOSS` and
-            `REPETITION`.
+        most: the rise of perplexity that the user allows, by which the model is judged then; None: by `LOSS` and
+            `REPETITION`. What else was lost is said in either case.
+        keep: capabilities that this limit is of, too.
+        calibrated_on: the text that chose what stays; "" where none did.
     """
     texts = [row for row in rows if row.measure == "perplexity"]
     repetitions = [row for row in rows if row.kind is Kind.REPETITION]
@@ -60,113 +71,147 @@ def conclusions(rows: Sequence[Row], vocabulary: int, repaired: bool, most: floa
                 f"{row.before:,.0f}): the comparison says nothing of pruning. Look at its weights, tokenizer and "
                 "dtype."
             ]
-    said = _by_limit(texts, most) if most else _by_bounds([*texts, *repetitions], repaired)
+    capabilities = [row for row in rows if row.kind in (Kind.CAPABILITY, Kind.TASK)]
+    lost = sorted((row for row in capabilities if row.change.standing == WORSE), key=_fall, reverse=True)
+    kept = {name.replace("_", " ") for name in keep}
+    if most:
+        said = _by_limit(texts, capabilities, lost, most, kept)
+    else:
+        said = _by_bounds([*texts, *repetitions], capabilities, lost)
+    if not said:
+        return []
     said += [
         f"Its greedy text is degenerate: {row.after:.0f} % of its 4-grams stood in it before, against "
         f"{row.before:.0f} % in the dense model's."
         for row in repetitions
         if row.change.value > REPETITION.usable and row.change.side == 1
     ]
-    return said + _lost(rows)
+    if gained := [_ends(row) for row in capabilities if row.change.standing == BETTER]:
+        said.append(f"Measurably better than in the dense model: {', '.join(gained)}.")
+    helps = [*_calibration(texts, lost, calibrated_on)]
+    if not most:
+        helps += _other_helps([*texts, *repetitions], lost, repaired)
+    elif others := [row.task for row in lost if row.kind is Kind.CAPABILITY and row.task not in kept]:
+        helps.append(f"--keep {','.join(others).replace(' ', '_')}, which limits the cut by these, too")
+    return said + [f"What may help: {'; '.join(helps)}."] * bool(helps)
 
 
-def _by_bounds(yardsticks: Sequence[Row], repaired: bool) -> list[str]:
-    """Return whether the model can be used, by the yardstick that it does worst by, and what would help."""
-    if not yardsticks:
+def _fall(row: Row) -> float:
+    """Return what a capability or task has lost, as a share of the dense model's number."""
+    return -row.change.better * row.change.value / row.before if row.before else np.inf
+
+
+def _share_lost(row: Row) -> Effect:
+    """Return the rise of a capability's bits per byte as a share of the dense model's."""
+    change, dense = row.change, row.before or np.nan
+    return Effect(change.value / dense, change.low / dense, change.high / dense, form=SHARE, better=-1)
+
+
+def _summary(capabilities: Sequence[Row], lost: Sequence[Row], *, is_good: bool) -> str:
+    """Return what was lost, the worst first, and what was not, as the end of the first sentence."""
+    if not capabilities:
+        return ", by text alone: right answers were not measured"
+    unknown = [row.task for row in capabilities if not row.change.known]
+    kept = [row.task for row in capabilities if row.change.known and row.change.standing != WORSE]
+    parts = [f"lost {', '.join(map(_ends, lost))}"] * bool(lost)
+    parts += [f"no measurable loss of {', '.join(kept)}"] * bool(kept)
+    parts += [f"too few questions to tell of {', '.join(unknown)}"] * bool(unknown)
+    return f"{', but ' if is_good and lost else ': '}{'; '.join(parts)}"
+
+
+def _by_bounds(yardsticks: Sequence[Row], capabilities: Sequence[Row], lost: Sequence[Row]) -> list[str]:
+    """Return whether the model can be used, by all that was measured: by what it does worst by."""
+    verdicts = {row.name: standing(row.change, _bounds(row)) for row in yardsticks}
+    # What is measurably lost is no longer kept, however little it is.
+    verdicts |= {row.name: LOST if _fall(row) > LOSS.lost else UNCLEAR for row in lost}
+    if not verdicts:
         return []
-    bounds = {Kind.TEXT: LOSS, Kind.REPETITION: REPETITION}
-    row = min(yardsticks, key=lambda row: [LOST, UNCLEAR, USABLE].index(standing(row, bounds[row.kind])))
-    found = standing(row, bounds[row.kind])
-    usable, lost = (_bound(row.kind, bound) for bound in bounds[row.kind])
-    said = [
-        f"Conclusion: {found}, by the {_changed(row)} against the dense model's. A model is "
-        f"usable if its interval ends below {usable}, and not usable if its change is beyond {lost}."
-    ]
-    if found != USABLE:
-        more = _more(row, found, bounds[row.kind])
-        helps = "would show it" if more else "may help"
-        said.append(f"What {helps}: {more}a lower --ratio{'' if repaired else ' or recovery (--recover)'}.")
+    verdict = max(verdicts.values(), key=VERDICTS.index)
+    said = [f"Conclusion: {verdict}{_summary(capabilities, lost, is_good=False)}."]
+    if yardsticks:
+        row = max(yardsticks, key=lambda row: VERDICTS.index(verdicts[row.name]))
+        usable, beyond = (_bound(row.kind, bound) for bound in _bounds(row))
+        said.append(
+            f"{verdicts[row.name].capitalize()} by {_changed(row)} against the dense model's: a model is usable "
+            f"if the interval ends below {usable}, and not usable if the change is beyond {beyond} and the "
+            f"interval begins above {usable}."
+        )
     return said
 
 
-def _by_limit(texts: Sequence[Row], most: float) -> list[str]:
-    """Return whether the model is within the limit that was asked for, and how it does on other texts."""
-    said = []
-    for row in texts:
-        if row.kind is Kind.LIMIT:
-            place = {USABLE: "within", UNCLEAR: "not shown to be within", LOST: "beyond"}
-            found = place[standing(row, Bounds(most, most))]
-            said.append(
-                f"Conclusion: {found} --max-loss {percent(most)}, by the {_changed(row)} against the dense "
-                f"model's. A model is within if its interval ends below {_bound(row.kind, most)}."
-            )
+def _by_limit(
+    texts: Sequence[Row], capabilities: Sequence[Row], lost: Sequence[Row], most: float, keep: Collection[str]
+) -> list[str]:
+    """Return whether the model is within the limit of the user's, what else it lost, and how it does elsewhere."""
+    judged = [(row, row.change) for row in texts if row.kind is Kind.LIMIT]
+    judged += [(row, _share_lost(row)) for row in capabilities if row.task in keep]
+    if not judged:
+        return []
+    place = {USABLE: "within", UNCLEAR: "not shown to be within", LOST: "beyond"}
+    verdict = max((standing(loss, Bounds(most, most)) for _, loss in judged), key=VERDICTS.index)
+    limit = f"--max-loss {percent(most)}" + f" for perplexity, {', '.join(sorted(keep))}" * bool(keep)
+    changes = "; ".join(f"{row.name}: {loss} ({_basis(row)})" for row, loss in judged)
     others = [_changed(row) for row in texts if row.kind is not Kind.LIMIT]
-    return said + [f"On text that did not choose the cut: {'; '.join(others)}."] * bool(others and said)
+    return [
+        f"Conclusion: {place[verdict]} {limit}{_summary(capabilities, lost, is_good=verdict == USABLE)}.",
+        f"Against the dense model's, {changes}. A model is within if "
+        f"{'every' if keep else 'its'} interval ends below +{percent(most)}.",
+        *[f"On text that did not choose the cut: {'; '.join(others)}."] * bool(others),
+    ]
+
+
+def _bounds(row: Row) -> Bounds:
+    return REPETITION if row.kind is Kind.REPETITION else LOSS
+
+
+def _basis(row: Row) -> str:
+    return f"95 % interval, n = {row.n}" if row.change.known else f"no interval, n = {row.n}"
 
 
 def _changed(row: Row) -> str:
-    basis = f"95 % interval, n = {row.n}" if row.change.known else f"no interval, n = {row.n}"
-    return f"{row.name}: {row.change} ({basis})"
+    return f"{row.name}: {row.change} ({_basis(row)})"
 
 
 def _bound(kind: Kind, bound: float) -> str:
     return f"+{bound:.0f} points" if kind is Kind.REPETITION else f"+{percent(bound)}"
 
 
-def _more(row: Row, found: str, bounds: Bounds) -> str:
-    """Return how much more text would show that the model is usable, or "" where none would."""
-    if row.kind is Kind.REPETITION:  # of the suite's own text
-        return ""
-    limit = float(np.log1p(bounds.usable))
+def _calibration(texts: Sequence[Row], lost: Sequence[Row], calibrated_on: str) -> Iterator[str]:
+    """Yield the advice to calibrate on other text, where a capability fell by more than perplexity on text did."""
+    rise = max((row.change.value for row in texts), default=np.inf)
+    if calibrated_on and (fallen := [row.task for row in lost if _fall(row) > rise]):
+        flags = [MORE_TEXT[task] for task in fallen if task in MORE_TEXT] or ["--text, --mix"]
+        yield (
+            f"calibration on more text like {', '.join(fallen)}, which fell by more than perplexity did "
+            f"({', '.join(flags)}; this was {calibrated_on})"
+        )
+
+
+def _other_helps(yardsticks: Sequence[Row], lost: Sequence[Row], repaired: bool) -> Iterator[str]:
+    """Yield what else may make a model usable, or show that it is."""
+    unsure = [row for row in yardsticks if standing(row.change, _bounds(row)) != USABLE]
+    # The first that more text of the user's would decide; what repeats itself is the suite's.
+    yield from [more for row in unsure if row.kind is not Kind.REPETITION and (more := _more(row))][:1]
+    if unsure or lost:
+        yield "a lower --ratio"
+        if not repaired:
+            yield "recovery (--recover)"
+
+
+def _more(row: Row) -> str:
+    """Return how much more text would tell whether the model is usable, or "" where none would."""
     if row.found is None:
-        text = f"text of {MIN_DOCUMENTS} documents or more, for an interval"
-        return f"{text} (--eval-text) or " if found == UNCLEAR else ""
-    if row.found.value >= limit:
-        return ""
-    times = multiples_to_decide(row.found, lambda more: more.high < limit)
-    return f"{max(times) if times else 'over 100'} times the text (--eval-text) or "
+        return f"text of {MIN_DOCUMENTS} documents or more, for an interval (--eval-text)"
+    limit = float(np.log1p(LOSS.usable))
+    if row.found.value < limit:
+        times = multiples_to_decide(row.found, lambda more: more.high < limit)
+        return f"{max(times) if times else 'over 100'} times the text, which would show it (--eval-text)"
+    # Too wide an interval to say that it is lost, or that it is not.
+    return "more text, since the interval allows for both (--eval-text)" if row.found.low < limit else ""
 
 
-def _lost(rows: Sequence[Row]) -> list[str]:
-    """Return sentences on the capabilities and tasks that changed, after Holm's correction for their number."""
-    said = []
-    kinds = (Kind.CAPABILITY, "capabilities", "bits per byte"), (Kind.TASK, "tasks", "% right")
-    for kind, word, unit in kinds:
-        own = [row for row in rows if row.kind is kind]
-        surely = [row for row in own if row.change.standing == WORSE]
-        surely.sort(key=lambda row: row.change.better * row.change.value)
-        if own:
-            most = f", most first: {', '.join(_ends(row, unit) for row in surely)}" if surely else ""
-            gained = ", ".join(_ends(row, unit) for row in own if row.change.standing == BETTER)
-            more = f"; gained measurably: {gained}" if gained else ""
-            said.append(f"{len(surely)} of {len(own)} {word} lost measurably{most}{more}.")
-    return said
-
-
-def _ends(row: Row, unit: str) -> str:
-    ends = (row.before or 0, row.after)
-    return f"{row.task} ({' → '.join(map(row.shown.format, ends))} {unit})"
-
-
-def worth_taking(sides: Sides, *, keep: bool) -> tuple[str, list[str]]:
-    """Return the step to export, and a sentence for each step after it that makes perplexity worse.
-
-    A step is not taken where the paired 95 % interval of its loss lies above none, on the user's own text if it
-    was measured, else on the suite's; without an interval, where the loss does. `keep` takes every step.
-    """
-    best, *later = [step for step in sides if step != DENSE]
-    said = []
-    for step in later:
-        key = min(key for key in sides[step] if key[0].removeprefix(OWN) == "perplexity")
-        before, after = (side[key] for side in (sides[best], sides[step]))
-        old, new = (side.values["perplexity"] for side in (before, after))
-        found = paired([after.items, before.items], "nll")
-        if worse := (found.low if found else new - old) > 0:
-            done = "kept (--keep-recovery)" if keep else f"not taken: the {best} one is exported"
-            shown = f"{old:,.2f} → {new:,.2f}, {share(old, new, found)}" + ", no interval" * (found is None)
-            said.append(
-                f"The {step} model is worse than the {best} one, and {done}. Perplexity on {spelt(key[1])}: "
-                f"{shown}{'' if keep else '; --keep-recovery exports it'}."
-            )
-        best = step if keep or not worse else best
-    return best, said
+def _ends(row: Row) -> str:
+    unit = "% right" if row.kind is Kind.TASK else "bits per byte"
+    before, after = (row.shown.format(end) for end in (row.before or 0, row.after))
+    change = f", {Effect(row.change.value / row.before, form=SHARE)}" if row.before else ""
+    return f"{row.task} ({before} → {after} {unit}{change})"

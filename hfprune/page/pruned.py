@@ -1,7 +1,11 @@
 """The page of one pruned model beside its dense model: one HTML file that needs no network."""
 
+import base64
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
+
+from pydantic import JsonValue
 
 import hfprune
 from hfprune.comparison.before_after import LEGEND, BeforeAfter
@@ -13,13 +17,27 @@ from hfprune.provenance import hardware
 from hfprune.settings import plain
 
 
+class Swept(NamedTuple):
+    """What was tried to find a ratio: a table, and the figure of it."""
+
+    headers: list[str]
+    rows: list[list[str]]
+    said: str
+    svg: bytes
+
+    @property
+    def figure(self) -> str:
+        """The figure in base64."""
+        return base64.b64encode(self.svg).decode()
+
+
 def write_pruned_page(
     path: Path,
     model: Path,
     outcome: BeforeAfter,
-    settings: dict[str, Any],
-    seconds: dict[str, float],
-    sweep: dict[str, Any] | None = None,
+    settings: Mapping[str, JsonValue],
+    seconds: Mapping[str, float],
+    sweep: Swept | None = None,
 ) -> None:
     """Write the page of one pruned model, atomically.
 
@@ -29,7 +47,7 @@ def write_pruned_page(
         outcome: the comparison, of which the page draws the capabilities as bars.
         settings: all settings of the call; those that are None or empty are left out.
         seconds: wall time of each job by its title.
-        sweep: what was tried to find the ratio, from `hfprune.pruning.sweep.shown`; None if it was given.
+        sweep: what was tried to find the ratio; None if it was given.
     """
     bars = [row for row in outcome.rows if row.kind is Kind.CAPABILITY]
     page = template("pruned.html.j2").render(

@@ -170,7 +170,7 @@ def test_a_text_is_foretold_to_be_read_once_by_each_model(
     monkeypatch.setattr(foretelling, "LOGIT", 0.0)
     monkeypatch.setattr(Speed, "peak", lambda *_: 1e9)
     run(f"{call} --quick --out {tmp_path}/out")
-    dense, tokens = speeds[0].shape, 32 * 128
+    dense, tokens = speeds[0].shape, 96 * 128
     cut, head = dense.pruned(0.15), 2 * tokens * dense.hidden * dense.vocabulary
     each = PACE["measure"] / (UTILISATION * 1e9)
     assert left["measure dense"] == pytest.approx(each * (dense.forward(tokens, CONTEXT) + head))
