@@ -130,12 +130,13 @@ class Pruning(Strict):
         description="the largest of several cuts whose rise of perplexity on held-out text, before any training, "
         "has the high end of its 95% interval below this, e.g. 20%",
     )
-    keep: Annotated[list[str], BeforeValidator(_words)] = Field(
-        default=[],
-        description="capabilities whose bits per byte of right answers --max-loss limits, too, e.g. code,reading",
-    )
     params: Count | None = Field(default=None, description="the largest model within, e.g. 110M")
     size: Size | None = Field(default=None, description="the largest model within, e.g. 450MB of weights")
+    keep: Annotated[list[str], BeforeValidator(_words)] = Field(
+        default=[],
+        description="with --max-loss: capabilities whose bits per byte of right answers may rise by no more, as "
+        "code,reading, of knowledge, reading, mathematics, code, language, science and common_sense",
+    )
     out: Path = Field(description="folder to write: model, report.html and work")
     recipe: RecipeName = Field(
         default="best",

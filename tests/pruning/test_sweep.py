@@ -18,8 +18,10 @@ from hfprune.cells import Cell, Value, write_result
 from hfprune.cells.recovery import Recovery
 from hfprune.effects.effect import Effect
 from hfprune.errors import HfpruneError
+from hfprune.measures.gold_bpb import SHORT
 from hfprune.models.load import load_model
 from hfprune.models.units import count_parameters, gated_mlps
+from hfprune.pruning.config import Pruning
 from hfprune.pruning.one_cell import RATIOS
 from hfprune.pruning.sweep import Tried, choice, losses, shown
 
@@ -98,6 +100,7 @@ def test_what_is_to_be_kept_is_judged_by_its_interval_at_every_cut(tmp_path: Pat
 
 
 def test_kept_capabilities_are_measured_at_every_ratio_in_one_job(call: str, tmp_path: Path, capsys) -> None:
+    assert all(name in (Pruning.model_fields["keep"].description or "") for name in SHORT)
     call = f"{call.replace('--ratio 0.15', '--max-loss 90%')} --keep code,reading --out {tmp_path}/out"
     run(f"{call} --no-compare")
     printed = capsys.readouterr()
