@@ -16,8 +16,8 @@ def worth_taking(sides: Sides, *, keep: bool, most: float | None = None) -> tupl
 
     A step is not taken where the paired 95 % interval of its loss of perplexity lies above none, on the user's own
     text if it was measured, else on the suite's; without an interval, where the loss does. Nor is it where a
-    capability is significantly worse after it, unless the model is only with it within the limit `most`. `keep`
-    takes every step.
+    capability is significantly worse after it, and worse than the dense model's, unless the model is only with it
+    within the limit `most`. `keep` takes every step.
     """
     best, *later = [step for step in sides if step != DENSE]
     said = []
@@ -47,15 +47,20 @@ def worth_taking(sides: Sides, *, keep: bool, most: float | None = None) -> tupl
 
 
 def _fallen(sides: Sides, best: str, step: str) -> list[str]:
-    """Return the capabilities that are worse after a step, by Holm's correction, with their numbers."""
-    keys = [key for key in sides[step] if key[0].removeprefix(ASKED) == "gold_bpb" and key in sides[best]]
+    """Return the capabilities that a step costs, by Holm's correction, with their numbers.
+
+    One that is no worse than in the dense model is none: calibration may have raised it.
+    """
+    keys = [key for key in sides[step] if key[0].removeprefix(ASKED) == "gold_bpb"]
     changes = {key: paired([sides[step][key].items, sides[best][key].items], "bpb") for key in keys}
     known = {key: change for key, change in changes.items() if change}
     corrected = holm([change.p_value() for change in known.values()])
     worse = [
         key
         for (key, change), p_value in zip(known.items(), corrected, strict=True)
-        if change.value > 0 and p_value < ALPHA
+        if change.value > 0
+        and p_value < ALPHA
+        and sides[step][key].values["bpb"] > sides[DENSE][key].values["bpb"]
     ]
     ends = {key: [sides[at][key].values["bpb"] for at in (best, step)] for key in worse}
     return [

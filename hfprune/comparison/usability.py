@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hfprune.comparison.rows import SHARE, Kind, Row
-from hfprune.effects.effect import BETTER, WORSE, Effect
+from hfprune.effects.effect import ALIKE, BETTER, WORSE, Effect
 from hfprune.rounding import percent
 from hfprune.statistics.estimates import multiples_to_decide
 from hfprune.statistics.spread import MIN_DOCUMENTS
@@ -86,8 +86,6 @@ def conclusions(
         for row in repetitions
         if row.change.value > REPETITION.usable and row.change.side == 1
     ]
-    if gained := [_ends(row) for row in capabilities if row.change.standing == BETTER]:
-        said.append(f"Measurably better than in the dense model: {', '.join(gained)}.")
     helps = [*_calibration(texts, lost, calibrated_on)]
     if not most:
         helps += _other_helps([*texts, *repetitions], lost, repaired)
@@ -108,13 +106,15 @@ def _share_lost(row: Row) -> Effect:
 
 
 def _summary(capabilities: Sequence[Row], lost: Sequence[Row], *, is_good: bool) -> str:
-    """Return what was lost, the worst first, and what was not, as the end of the first sentence."""
+    """Return what was lost, the worst first, what was gained, and the rest, as the end of the first sentence."""
     if not capabilities:
         return ", by text alone: right answers were not measured"
     unknown = [row.task for row in capabilities if not row.change.known]
-    kept = [row.task for row in capabilities if row.change.known and row.change.standing != WORSE]
+    gained = [_ends(row) for row in capabilities if row.change.standing == BETTER]
+    kept = [row.task for row in capabilities if row.change.standing == ALIKE]
     parts = [f"lost {', '.join(map(_ends, lost))}"] * bool(lost)
-    parts += [f"no measurable loss of {', '.join(kept)}"] * bool(kept)
+    parts += [f"gained {', '.join(gained)}"] * bool(gained)
+    parts += [f"no loss shown in {', '.join(kept)}"] * bool(kept)
     parts += [f"too few questions to tell of {', '.join(unknown)}"] * bool(unknown)
     return f"{', but ' if is_good and lost else ': '}{'; '.join(parts)}"
 
