@@ -66,8 +66,8 @@ def _loss(given: Any) -> float:
 
 def _amount(given: Any, units: re.Pattern[str], example: str) -> Any:
     """Return an amount that pydantic can read as bytes, or raise `ValueError` with an example of a valid one."""
-    found = _AMOUNT.fullmatch(word := str(given))
-    if not found or not re.search("[1-9]", found[1]) or not units.fullmatch(found[2]):
+    amount = _AMOUNT.fullmatch(word := str(given))
+    if not amount or not re.search("[1-9]", amount[1]) or not units.fullmatch(amount[2]):
         raise ValueError(f"must be a number above 0, such as {example}, not {word!r}")
     return given
 
