@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from findings.sources import Column, Selection
-from hfprune.effects.effect import Effect
 from hfprune.errors import HfpruneError, nearest
 from hfprune.results.declarations import Declarations, declare
+from hfprune.results.effect import Effect
 from hfprune.results.effect_rows import read_claims, read_effects
 from hfprune.results.files import RECORDS, read_union
 from hfprune.rounding import percent

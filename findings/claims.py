@@ -10,12 +10,12 @@ import pandas as pd
 from findings.cited import Cited, Studies
 from findings.markdown import unpadded
 from hfprune.effects.condition import ARITHMETIC, NOT_RUN, NOT_TESTABLE, corrected
-from hfprune.effects.effect import Effect
 from hfprune.effects.questions import CLAIM
 from hfprune.errors import HfpruneError
 from hfprune.paper.claims import Claim
 from hfprune.paper.relations import Paper
 from hfprune.results.averages import AVERAGE_WITHOUT_CROWS
+from hfprune.results.effect import Effect
 from hfprune.rounding import percent
 from hfprune.statistics.estimates import holm
 

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from hfprune.effects.effect import Effect
 from hfprune.report.drawing.figure_files import svg_text
+from hfprune.results.effect import Effect
 
 # After matplotlib's defaults, so that a user's matplotlibrc has no part.
 LOOK: dict[str, Any] = {

@@ -17,8 +17,8 @@ from findings.sources import FigureOf, PanelOf, Selection, Sources
 from findings.summary import OUTPUTS, summary
 from findings.text import Text
 from hfprune.effects.condition import NOT_TESTABLE
-from hfprune.effects.effect import Effect
 from hfprune.errors import REASON, HfpruneError, explained, nearest
+from hfprune.results.effect import Effect
 from hfprune.results.evidence import Evidence
 from hfprune.rounding import percent
 

@@ -31,6 +31,12 @@ def token_items(losses: Sequence[float], tokens: Sequence[int]) -> "pd.DataFrame
     )
 
 
+def by_item(items: "pd.DataFrame", column: str) -> "pd.Series":
+    """Return a column of items, indexed by the item and, where all have one, by its document."""
+    index = [name for name in ("document", "item") if name in items and items[name].notna().all()]
+    return items.set_index(index)[column]
+
+
 def mean_value(metric: str, items: "pd.DataFrame", column: str | None = None) -> Value:
     """Return the mean of a column of items (by default named after the metric), with its standard error.
 

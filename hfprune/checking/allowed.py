@@ -13,7 +13,7 @@ from hfprune.results.declarations import Declarations
 # What follows from outcomes, beside their `value`, in any table: numbers, and words with numbers.
 FOLLOWING = (
     *("stderr", "sd", "low", "high", "base", "p", "holm", "detectable", "needs", "note"),
-    *("draws_sd", "resamples_sd", "quotient", "quotient_low", "quotient_high", "again", "share", "balanced"),
+    *("draws_sd", "resamples_sd", "again", "share", "balanced"),
     *("overlap", "rank_correlation", "near_cut", "jaccard", "expected"),
 )
 # These differ from each other where they are near zero, and have a common rounding.

@@ -57,7 +57,7 @@ class CompareTwo(Command, Computing):
     def run(self) -> None:
         """Print the comparison as Markdown; the exit code is 1 where B is not shown to be within the margin."""
         from hfprune.comparison.answered import read_logged
-        from hfprune.comparison.two_results import conclusions, effects, shown
+        from hfprune.comparison.two_results import as_json, commonest_answers, conclusions, effects, shown
 
         if self.out:
             require_writable(self.out)
@@ -68,15 +68,16 @@ class CompareTwo(Command, Computing):
             empty = self.b if a else self.a
             what = "no samples of lm-eval (--log_samples) there" if empty.is_dir() else "no such folder"
             raise HfpruneError(f"{empty}: {what}; two models take --tasks")
-        table = effects(a, b, [*self.questions.by_name()] if self.questions else [], self.margin)
-        said, within = conclusions(table, self.margin)
-        text = "\n\n".join([f"A: {self.a}, B: {self.b}", shown(table), *said]) + "\n"
+        rows = effects(a, b, [*self.questions.by_name()] if self.questions else [])
+        answers = commonest_answers(a, b, rows)
+        said, within = conclusions(rows, self.margin)
+        text = "\n\n".join([f"A: {self.a}, B: {self.b}", shown(rows, answers, self.margin), *said]) + "\n"
         print(text, end="")
         if self.out:
             about = {"a": str(self.a), "b": str(self.b), "margin": self.margin, "within_margin": within}
-            about["effects"] = table.astype(object).where(table.notna(), None).to_dict("records")
+            whole = about | as_json(rows, answers, self.margin) | {"conclusions": said}
             with atomic_file(self.out) as temporary:
-                temporary.write_text(json.dumps(about, indent=2) if self.out.suffix == ".json" else text)
+                temporary.write_text(json.dumps(whole, indent=2) if self.out.suffix == ".json" else text)
         if within is False:
             sys.exit(1)
 

@@ -42,7 +42,7 @@ class Prune(Command, Pruning):
         from hfprune.pruning.run import pruned
 
         outcome = pruned(self)
-        rows, headers = [row.words() for row in outcome.rows], outcome.headers()
+        rows, headers = outcome.lines(), outcome.headers()
         align = ("left", *["right"] * (len(headers) - 1))
         print(tabulate(rows, headers, disable_numparse=True, colalign=align))
         print("", *outcome.conclusions, *outcome.sampled(), sep="\n")

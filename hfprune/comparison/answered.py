@@ -21,7 +21,7 @@ Answers = dict[str, pd.DataFrame]
 
 def read_logged(folder: Path) -> Answers:
     """Return the answers in an output folder of lm-eval, of every task the newest; nothing if it is none."""
-    files = {file: found for file in folder.rglob("*.jsonl") if (found := _SAMPLES.fullmatch(file.name))}
+    files = {file: name for file in folder.rglob("*.jsonl") if (name := _SAMPLES.fullmatch(file.name))}
     if len(homes := sorted({file.parent for file in files})) > 1:
         raise HfpruneError(f"{folder}: results of {len(homes)} models; give the folder of one, as {homes[0]}")
     newest = {files[file]["task"]: file for file in sorted(files, key=lambda file: files[file]["time"])}
@@ -39,7 +39,7 @@ def _logged(task: str, file: Path, time: str) -> pd.DataFrame:
         # With another filter lm-eval counts every question again.
         table = pd.DataFrame([row for row in rows if row["filter"] == rows[0]["filter"]])
         # Of each choice the log-likelihood and whether it is greedy, as text; a generated answer is a text itself.
-        choices = [[float(x[0]) for x in found if isinstance(x, list)] for found in table["filtered_resps"]]
+        choices = [[float(x[0]) for x in answer if isinstance(x, list)] for answer in table["filtered_resps"]]
         table = table.rename(columns={"doc_id": "item", "prompt_hash": "prompt"})
         table = table.assign(loglikelihood=choices, shots=read_json(results[0])["n-shot"][task])
         return _kept(task, table, rows[0]["metrics"])
@@ -47,9 +47,9 @@ def _logged(task: str, file: Path, time: str) -> pd.DataFrame:
 
 def read_measured(folder: Path, tasks: Iterable[str]) -> Answers:
     """Return the answers in a folder of results of the measure zeroshot."""
-    found = {task: pd.read_parquet(folder / f"{task}.parquet") for task in tasks}
+    tables = {task: pd.read_parquet(folder / f"{task}.parquet") for task in tasks}
     same = {"doc_hash": "", "prompt": "", "shots": 0}
-    return {task: _kept(task, table.assign(**same), [*table]) for task, table in found.items()}
+    return {task: _kept(task, table.assign(**same), [*table]) for task, table in tables.items()}
 
 
 def _kept(task: str, table: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:

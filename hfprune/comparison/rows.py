@@ -1,73 +1,64 @@
-"""A row of the comparison of a pruned model with its dense one: one measure, before and after."""
+"""The rows of a comparison of two models: those of the table of effects, from outcomes in pairs."""
 
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from hfprune.effects.effect import Effect
+from hfprune.assets.known_tasks import CROWS, PRIMARY
+from hfprune.assets.models import WEIGHTS
+from hfprune.cells import DENSE
+from hfprune.cells.items import by_item, commonest
+from hfprune.comparison.before_after import (
+    CAPABILITY,
+    LEARNING,
+    PRUNED,
+    RECOVERED,
+    REPEATS,
+    SIZE,
+    SPEED,
+    TASK,
+    Sides,
+    class_of,
+    spelt,
+    timed,
+)
+from hfprune.effects.questions import GAIN, TO_DENSE
+from hfprune.measurement import MEASURES, Metric
+from hfprune.results.declarations import Declaration, Declarations
+from hfprune.results.effect_rows import ITEMS_ALONE, EffectRow, corrected, estimated
 from hfprune.statistics.estimates import Estimate, estimate
 from hfprune.statistics.outcomes import NotComparableError, Outcomes, contrast
 
-# Formats of changes, as Python's `str.format` takes them.
-SHARE = "{:+.1%}"
+
+def _counted(measure: str, name: str, label: str, shown: str, **more: Any) -> Declaration:
+    return Declaration(measure, measure, False, Metric(name, label, shown=shown, **more))
 
 
-class Kind(StrEnum):
-    """What a row is of."""
-
-    TEXT = "text"
-    LIMIT = "limit"
-    """Text by which a limit of the user's is judged."""
-    REPETITION = "repetition"
-    STEREOTYPES = "stereotypes"
-    CAPABILITY = "capability"
-    TASK = "task"
-    RECOVERY = "recovery"
-    SIZE = "size"
-    SPEED = "speed"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One number of the dense model and of the pruned one, after each step, and its change."""
-
-    kind: Kind
-    task: str
-    """The text, capability or task that was measured; "" where there is none."""
-    name: str
-    before: float | None
-    """Of the dense model; `None` where it has none, as for the distance to itself."""
-    after: float
-    """Of the model that is exported."""
-    shown: str
-    steps: Mapping[str, float | None] = field(default_factory=dict)
-    """The number after each step that was taken, that of the export among them."""
-    effect: Effect | None = None
-    """The change: a share of `before` (0.5: half as much again) where logarithms are measured, or a difference."""
-    n: int | None = None
-    """Documents, questions, sequences or repeats; None for what is counted exactly."""
-    found: Estimate | None = None
-    """The change that the interval is of; of a ratio, its logarithm. None without an interval."""
-    measure: str = ""
-    """The measure that found it; "" for what is counted."""
-    metric: str = ""
-    """The metric of that measure."""
-
-    @property
-    def change(self) -> Effect:
-        """The change; unknown where there is none."""
-        return self.effect or Effect(math.nan)
-
-    def words(self) -> list[str]:
-        """Return the row as text: its name, the dense model's number, one of each step, n, and the change."""
-        numbers = [self.before, *self.steps.values()]
-        shown = ["" if number is None else self.shown.format(number) for number in numbers]
-        return [self.name, *shown, str(self.n or ""), "" if self.effect is None else str(self.effect)]
+PARAMETERS = _counted(SIZE, "parameters", "parameters", "{:,.0f}", effect="ratio")
+WEIGHTS_FILE = _counted(SIZE, "weights_file", "file size of the weights, MB", "{:,.1f}", effect="ratio")
+HELD_OUT = _counted(LEARNING, "loss", "held-out loss of recovery, from its start", "{:.3f}", better="lower")
+REPEATED = _counted(
+    REPEATS, "repeated", "repeated 4-grams of greedy text, %", "{:.1f}", unit="%", better="lower", scale=100
+)
+PREFILL = _counted(
+    SPEED,
+    "prefill_seconds",
+    "prefill of {} tokens, ms",
+    "{:,.1f}",
+    better="lower",
+    scale=1000,
+    effect="ratio",
+)
+DECODING = _counted(
+    SPEED, "decode_tokens_per_second", "decoding, tokens a second", "{:,.1f}", better="higher", effect="ratio"
+)
 
 
 def paired(tables: list[pd.DataFrame], column: str) -> Estimate | None:
@@ -82,38 +73,180 @@ def paired(tables: list[pd.DataFrame], column: str) -> Estimate | None:
     """
     if not all(column in table for table in tables):
         return None
-    try:
-        sides = [_outcomes(table, column) for table in tables]
-        found = estimate(contrast([*zip((1.0, -1.0), sides, strict=False)]))
-    except NotComparableError:
-        return None
-    return found if found.known else None
-
-
-def share(before: float, after: float, found: Estimate | None, better: int = 0) -> Effect:
-    """Return the change as a share of `before`; the interval is of the difference of logarithms."""
-    low, high = map(float, np.expm1(_ends(found)))
-    return Effect(after / before - 1, low, high, form=SHARE, better=better)
-
-
-def difference(
-    change: float, found: Estimate | None, shown: str, *, scale: float = 1, better: int = 0
-) -> Effect:
-    """Return a change as a difference, shown like the number itself; `found` is in units of `scale`."""
-    low, high = (scale * end for end in _ends(found))
-    return Effect(change, low, high, form=re.sub(r"\{:,?", "{:+,", shown), better=better)
-
-
-def _ends(found: Estimate | None) -> tuple[float, float]:
-    return (found.low, found.high) if found else (math.nan, math.nan)
+    sides = [_outcomes(table, column) for table in tables]
+    with suppress(NotComparableError):
+        difference = estimate(contrast([*zip((1.0, -1.0), sides, strict=False)]))
+        return difference if difference.known else None
+    return None
 
 
 def _outcomes(items: pd.DataFrame, column: str) -> Outcomes:
     tasks = items["source"] if "source" in items else np.zeros(len(items))
-    index = [name for name in ("document", "item") if name in items]
     return {
-        None: {
-            str(task): rows.set_index(index)[column].dropna().sort_index()
-            for task, rows in items.groupby(tasks)
-        }
+        None: {str(task): by_item(rows, column).dropna().sort_index() for task, rows in items.groupby(tasks)}
     }
+
+
+def effect_row(
+    declared: Declaration, left: str, numbers: tuple[float, float], difference: Estimate | None, **more: Any
+) -> EffectRow:
+    """Return the row of the model `left` beside another, the dense one where `more` names no other.
+
+    Given are the `numbers` of the other model, NaN where it has none, as for the distance to itself, and its own;
+    the `difference` of outcomes in pairs, of a ratio of their logarithms, which has the interval; and fields that
+    are not as `declared`.
+    """
+    metric, (base, own) = declared.metric, numbers
+    ratio = metric.effect == "ratio"
+    value = own / base if ratio else own - (0 if math.isnan(base) else base)
+    row = EffectRow(
+        question=TO_DENSE,
+        model="",
+        calibration="",
+        sequences=0,
+        ratio=None,
+        method=left,
+        recovery="",
+        against=DENSE,
+        against_recovery="",
+        outcome=declared.outcome,
+        measure=declared.measure,
+        metric=metric.name,
+        base=base,
+        **estimated(difference or Estimate(math.nan), declared.shown) | {"value": value},
+        p=difference.p_value() if difference else math.nan,
+        covers=ITEMS_ALONE if difference else "",
+        neutral=declared.neutral,
+        better=metric.better,
+        unit=declared.unit,
+        form=metric.shown if ratio else re.sub(r"\{:,?", "{:+,", metric.shown),
+        label=metric.label,
+    )
+    return row._replace(**more)
+
+
+def rows_of(
+    sides: Sides,
+    exported: str,
+    parameters: tuple[int, int],
+    weights: tuple[int, int],
+    repeated: Mapping[str, list[float]],
+) -> list[EffectRow]:
+    """Return the comparison of a pruned model, after each step that was taken, with its dense model.
+
+    Args:
+        sides: from the measures perplexity, fidelity, gold_bpb, zeroshot and latency, and of recovery.
+        exported: the step whose measures are compared.
+        parameters: of the dense and the pruned model.
+        weights: bytes of their files of weights.
+        repeated: shares of repeated 4-grams in texts by the dense (`before`) and the exported model (`after`), and
+            the `document` that each goes on with; empty if not measured.
+    """
+    taken = [step for step in sides if step != DENSE] or [exported]
+    qualities = [
+        compared(sides, step, DENSE, key)
+        for key in sides.get(exported, {})
+        for step in taken
+        if class_of(key[0]) not in (SPEED, LEARNING) and key in sides[step]
+    ]
+    # What no step after pruning changes, such as the size, is the same after each.
+    once = [*_sizes(exported, parameters, weights), *_speeds(sides, exported)]
+    whole = [row._replace(method=step) for row in once for step in taken]
+    return corrected([*qualities, *_repeating(repeated, exported), *_learning(sides), *whole])
+
+
+def compared(sides: Sides, left: str, right: str, key: tuple[str, str]) -> EffectRow:
+    """Return what the model after the step `left` has lost against that after `right`, or `DENSE`.
+
+    It is by the metric that represents the measure; `key` is the measure and the task.
+    """
+    (measure, task), own = key, sides[left][key]
+    kind, task, other = class_of(measure), spelt(task), sides.get(right, {}).get(key)
+    by_default = [row.metric.name for row in Declarations(()).by_default(kind)]
+    name = next(metric for metric in (*PRIMARY, *by_default) if metric in own.values)
+    declared = Declarations(()).find(kind, name)
+    if not other:  # a distance to the dense model, which has none
+        declared = replace(declared, metric=replace(declared.metric, effect="difference"))
+    metric, tables = declared.metric, [side.items for side in (own, other) if side]
+    base = metric.scale * other.values[name] if other else math.nan
+    difference = paired(tables, metric.items[0]) if metric.items else None
+    return effect_row(
+        declared,
+        left,
+        (base, metric.scale * own.values[name]),
+        difference,
+        against=right,
+        measure=measure,
+        task=task.replace("_", " ") if kind == CAPABILITY else task,
+        family=f"{left}: {kind}" if kind in (CAPABILITY, TASK) and name != CROWS else "",
+        n=own.n,
+        label=_label(declared, task, own.items),
+    )
+
+
+def _label(declared: Declaration, task: str, items: pd.DataFrame) -> str:
+    """Return the name of an outcome for readers."""
+    kind, noun, unit = declared.kind, declared.noun, declared.metric.unit
+    if kind == CAPABILITY:
+        return f"{noun}, {task.replace('_', ' ')}"
+    if kind != TASK:
+        beside = " (against the dense model)" * (MEASURES.load(kind).needs == "beside")
+        return f"{noun} on {task}" + f", {unit}" * bool(unit) + beside
+    if "loglikelihood" not in items:
+        return f"{noun}, {task}, {unit}"
+    guess, majority = (1 / items["loglikelihood"].map(len)).mean(), commonest(items["target"])
+    return f"{noun}, {task}, {unit} (a guess {100 * guess:.1f}, the majority {100 * majority:.1f})"
+
+
+def _repeating(repeated: Mapping[str, list[float]], exported: str) -> Iterator[EffectRow]:
+    """Yield how much of a continuation repeats itself."""
+    items = pd.DataFrame(repeated).rename_axis("item").reset_index()
+    if len(items):
+        before, after = (100 * float(items[side].mean()) for side in ("before", "after"))
+        more = paired([items.assign(more=items["after"] - items["before"])], "more")
+        yield effect_row(REPEATED, exported, (before, after), more, n=items["document"].nunique())
+
+
+def _sizes(exported: str, parameters: tuple[int, int], weights: tuple[int, int]) -> Iterator[EffectRow]:
+    """Yield the parameters, and the size of the files, which also another dtype, or padding, changes."""
+    yield effect_row(PARAMETERS, exported, parameters, None)
+    megabytes, label = (weights[0] / 1e6, weights[1] / 1e6), WEIGHTS_FILE.label
+    wide, narrow = (stored / count for stored, count in zip(weights, parameters, strict=True))
+    if abs(narrow / wide - 1) > 0.02:
+        label += f" ({wide:.1f} → {narrow:.1f} bytes a parameter)"
+    yield effect_row(WEIGHTS_FILE, exported, megabytes, None, label=label)
+
+
+def _learning(sides: Sides) -> Iterator[EffectRow]:
+    """Yield the loss of recovery on pairs that it did not train on, before and after the training."""
+    for (measure, _), side in sides.get(RECOVERED, {}).items():
+        losses = side.held_out
+        if measure != LEARNING or not losses:
+            continue
+        first, last = losses[min(losses)], losses[int(side.values.get("kept_step", max(losses)))]
+        start = next((step for step in reversed(sides) if step not in (DENSE, RECOVERED)), PRUNED)
+        numbers, n = (first["loss"].mean(), last["loss"].mean()), first["document"].nunique()
+        gain = paired([last, first], "loss")
+        yield effect_row(HELD_OUT, RECOVERED, numbers, gain, question=GAIN, against=start, n=n)
+
+
+def _speeds(sides: Sides, exported: str) -> Iterator[EffectRow]:
+    """Yield the speeds, whose repeats take turns with the dense model; each turn is a pair.
+
+    No later step changes a shape, so one is timed for all. Another process may find another ratio.
+    """
+    for side in timed(sides):
+        for declared, speedup, power in ((PREFILL, "prefill_speedup", -1), (DECODING, "decode_speedup", 1)):
+            if speedup not in side.values:
+                continue
+            turns = side.items.get(["item", speedup], pd.DataFrame())
+            logs = paired([turns.assign(log=power * np.log(turns[speedup]))], "log") if len(turns) else None
+            after = declared.metric.scale * side.values[declared.metric.name]
+            before = after / (float(np.exp(logs.value)) if logs else side.values[speedup] ** power)
+            label = declared.label.format(side.prompt_tokens)
+            yield effect_row(declared, exported, (before, after), logs, n=side.n, label=label)
+
+
+def weight_bytes(folder: Path) -> int:
+    """Return the bytes of a folder's weights, without a second copy of another format."""
+    return sum(file.stat().st_size for file in folder.glob(WEIGHTS))

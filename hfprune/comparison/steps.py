@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 
 from hfprune.cells import DENSE
-from hfprune.comparison.before_after import ASKED, OWN, Sides, spelt
-from hfprune.comparison.rows import SHARE, paired, share
-from hfprune.effects.effect import ALPHA, Effect
+from hfprune.comparison.before_after import ASKED, CAPABILITY, OWN, Sides, class_of
+from hfprune.comparison.rows import compared, paired
+from hfprune.results.effect import SHARE, WORSE, Effect
+from hfprune.results.effect_rows import corrected
 from hfprune.rounding import percent
-from hfprune.statistics.estimates import holm
 
 
 def worth_taking(sides: Sides, *, keep: bool, most: float | None = None) -> tuple[str, list[str]]:
@@ -23,12 +23,11 @@ def worth_taking(sides: Sides, *, keep: bool, most: float | None = None) -> tupl
     said = []
     for step in later:
         key = min(key for key in sides[step] if key[0].removeprefix(OWN) == "perplexity")
-        before, after = (side[key] for side in (sides[best], sides[step]))
-        old, new = (side.values["perplexity"] for side in (before, after))
-        change = paired([after.items, before.items], "nll")
-        shown = f"Perplexity on {spelt(key[1])}: {old:,.2f} → {new:,.2f}, {share(old, new, change)}"
+        row = compared(sides, step, best, key)
+        _, old, new, *_ = row.words()
+        shown = f"Perplexity on {row.task}: {old} → {new}, {row.effect.change}"
         fallen = _fallen(sides, best, step)
-        is_worse = (change.low if change else new - old) > 0
+        is_worse = (row.low if row.effect.known else row.value) > 1
         is_needed = not is_worse and most and _within(sides, step, most) and not _within(sides, best, most)
         if is_worse or fallen:
             done = f"not taken: the {best} one is exported"
@@ -39,7 +38,7 @@ def worth_taking(sides: Sides, *, keep: bool, most: float | None = None) -> tupl
                     else f"kept: only with it --max-loss {percent(most)} is held"
                 )
             where = f" in {', '.join(fallen)}" * bool(fallen and not is_worse)
-            shown += ", no interval" * (change is None)
+            shown += ", no interval" * (not row.effect.known)
             shown += "" if keep or is_needed else "; --keep-recovery exports it"
             said.append(f"The {step} model is worse than the {best} one{where}, and {done}. {shown}.")
         best = step if keep or is_needed or not (is_worse or fallen) else best
@@ -51,21 +50,12 @@ def _fallen(sides: Sides, best: str, step: str) -> list[str]:
 
     One that is no worse than in the dense model is none: calibration may have raised it.
     """
-    keys = [key for key in sides[step] if key[0].removeprefix(ASKED) == "gold_bpb"]
-    changes = {key: paired([sides[step][key].items, sides[best][key].items], "bpb") for key in keys}
-    known = {key: change for key, change in changes.items() if change}
-    corrected = holm([change.p_value() for change in known.values()])
-    worse = [
-        key
-        for (key, change), p_value in zip(known.items(), corrected, strict=True)
-        if change.value > 0
-        and p_value < ALPHA
-        and sides[step][key].values["bpb"] > sides[DENSE][key].values["bpb"]
-    ]
-    ends = {key: [sides[at][key].values["bpb"] for at in (best, step)] for key in worse}
+    keys = [key for key in sides[step] if class_of(key[0]) == CAPABILITY and key in sides[best]]
+    rows = corrected([compared(sides, step, best, key) for key in keys])
     return [
-        f"{task.replace('_', ' ')} ({before:.3f} → {after:.3f} bits per byte)"
-        for (_, task), (before, after) in ends.items()
+        f"{row.task} ({before} → {after} bits per byte)"
+        for row, key, (_, before, after, *_) in zip(rows, keys, (row.words() for row in rows), strict=True)
+        if row.effect.standing == WORSE and row.own > sides[DENSE][key].values["bpb"]
     ]
 
 

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,13 +9,18 @@ import pandas as pd
 from hfprune.assets.known_tasks import CROWS, PRIMARY
 from hfprune.cells.items import commonest
 from hfprune.comparison.answered import Answers
-from hfprune.effects.effect import ALPHA, Effect
+from hfprune.comparison.rows import effect_row
+from hfprune.effects.questions import PAIR
 from hfprune.errors import HfpruneError
 from hfprune.paper.printed import AVERAGE, AVERAGE_WITHOUT_CROWS
-from hfprune.statistics.estimates import estimate, holm
+from hfprune.results.declarations import Declarations
+from hfprune.results.effect import ALPHA
+from hfprune.results.effect_rows import EffectRow, corrected
+from hfprune.statistics.estimates import estimate
 from hfprune.statistics.outcomes import contrast
 from hfprune.statistics.spread import MIN_DOCUMENTS
 
+TASKS = "the tasks"  # the family of those that count
 # Columns in which the tables of two sides agree.
 ALIKE = {"item": "questions", "doc_hash": "questions", "shots": "numbers of few-shot examples"}
 ALIKE |= {"prompt": "prompts", "metric": "metrics"}
@@ -34,53 +38,53 @@ LEGEND = {
     "commonest A, commonest B, majority": "the share in percent of the commonest answer of each model, and of the "
     "commonest right one",
 }
+# What the rows in JSON have, which are those of the table of effects, and `needed`.
+OF_ROWS = {
+    "base": "the accuracy of A in percent",
+    "value, low, high": "B − A, the paired difference in points, and its 95 % interval",
+    "p, holm": LEGEND["p, Holm"],
+    "family": "empty for what has no part in that correction; the mean, which has none, has no task, either",
+} | {name: LEGEND[name] for name in ("metric", "n", "detectable", "needed")}
+# Task → the shares of its commonest answer by A, by B, and of the right ones where they are known, in percent.
+Commonest = dict[str, list[float | None]]
 
 
-def effects(a: Answers, b: Answers, tasks: Sequence[str], margin: float | None) -> pd.DataFrame:
+def effects(a: Answers, b: Answers, tasks: Sequence[str]) -> list[EffectRow]:
     """Return the effect on every task (none are named: all), and last that on their mean, in points.
 
-    CrowS-Pairs has no part in the mean, unless it is alone: its share of stereotypes is no accuracy. `detectable`
-    is the effect that as many questions show in four of five repetitions. `needed` is how many questions so show
-    that B is within the margin, or without one the effect itself, if it stays as large as it is; missing where
-    none would. Where there are choices, there are the shares of the commonest place of the likeliest one and of
-    the right one (`majority`). After the row by which a task `counts` follow those of its other metrics, which
-    have no part in the mean and in Holm's correction.
+    CrowS-Pairs has no part in the mean, unless it is alone: its share of stereotypes is no accuracy. After the row
+    by which a task counts follow those of its other metrics, which are of no family, and not in the mean.
+
+    Raises:
+        HfpruneError: a side lacks a task, or was asked otherwise.
     """
-    tasks = tasks or sorted({*a} | {*b})
-    counting = [_of_task(task, a, b, margin) for task in tasks]
-    averaged = [row["task"] for row in counting if row["metric"] != CROWS] or tasks
+    tasks, rows = tasks or sorted({*a} | {*b}), list[EffectRow]()
+    for task in tasks:
+        _require_alike(task, a, b)
+        metric = a[task]["metric"].iloc[0]
+        others = [name for name in PRIMARY if name in a[task] and name in b[task]]
+        rows.append(_effect([task], a, b, metric)._replace(family=TASKS))
+        rows += [_effect([task], a, b, name, name) for name in others]
+    averaged = [row.task for row in rows if row.family and row.metric != CROWS] or tasks
     name = AVERAGE if len(averaged) == len(tasks) else AVERAGE_WITHOUT_CROWS
-    mean = _effect(averaged, a, b, margin) | {"task": name, "metric": "", "Holm": math.nan, "counts": True}
-    rows: list[dict[str, Any]] = []
-    for row, corrected in zip(counting, holm([row["p"] for row in counting]), strict=True):
-        rows.append(row | {"Holm": corrected, "counts": True})
-        rows += _by_other_metrics(row["task"], a, b, margin)
-    table = pd.DataFrame([*rows, mean])
-    table.insert(table.columns.get_loc("p") + 1, "Holm", table.pop("Holm"))
-    return table.astype({"needed": "Int64"})
+    mean = _effect(averaged, a, b, AVERAGE)._replace(outcome=name, task="", tasks=len(averaged))
+    return corrected([*rows, mean])
 
 
-def shown(table: pd.DataFrame) -> str:
-    """Return the table of `effects` as Markdown, with a legend of its columns."""
-    rows = [
-        Effect(row["B - A"], row["low"], row["high"], "{:+.2f}", holm=row["Holm"])
-        for row in table.to_dict("records")
-    ]
-    place = table.columns.get_loc("B - A")
-    found = table.drop(columns=["B - A", "low", "high", "counts"])
-    found.insert(place, "B − A (95 % interval)", [*map(str, rows)])
-    blank = found.astype(object).where(found.notna(), None)
-    text = blank.to_markdown(index=False, tablefmt="github", floatfmt=".3g", missingval="")
-    heads = [*found.columns]
-    legend = [
-        f"- `{names}`: {said}."
-        for names, said in LEGEND.items()
-        if any(head.startswith(names.split(", ")[0]) for head in heads)
-    ]
-    return "\n".join([text, "", *legend])
+def _effect(tasks: Sequence[str], a: Answers, b: Answers, metric: str, column: str = "outcome") -> EffectRow:
+    """Return the effect by one metric, whose outcomes are in this column."""
+    sides = [{task: side[task][column] for task in tasks} for side in (a, b)]
+    levels = [100 * float(np.mean([outcomes.mean() for outcomes in side.values()])) for side in sides]
+    difference = estimate(contrast([(-1, {None: sides[0]}), (1, {None: sides[1]})]))
+    # Any other metric from 0 to 1 is shown as an accuracy, too.
+    declared = Declarations(()).find("zeroshot", metric if metric in PRIMARY else AVERAGE)
+    about = {"question": PAIR, "against": "A", "task": tasks[0], "metric": metric, "form": "{:+.2f}"}
+    known = difference if difference.known else None
+    return effect_row(declared, "B", (levels[0], levels[1]), known, n=difference.n, **about)
 
 
-def _of_task(task: str, a: Answers, b: Answers, margin: float | None) -> dict[str, Any]:
+def _require_alike(task: str, a: Answers, b: Answers) -> None:
+    """Refuse a task that both sides were not asked alike."""
     sides = {name: side[task].reset_index() for name, side in (("A", a), ("B", b)) if task in side}
     if len(sides) < 2:
         lacking = "neither A nor B has it" if not sides else f"{min({'A', 'B'} - {*sides})} lacks it"
@@ -92,65 +96,88 @@ def _of_task(task: str, a: Answers, b: Answers, margin: float | None) -> dict[st
     for column, what in ALIKE.items():
         if mine[column].tolist() != other[column].tolist():
             raise HfpruneError(f"task {task}: A and B had other {what}; evaluate both alike")
-    row = _effect([task], a, b, margin)
-    # Where one choice of several is right.
-    if mine["outcome"].isin([0, 1]).all() and mine["loglikelihood"].map(len).min() > 1:
-        likeliest = {name: side["loglikelihood"].map(np.argmax) for name, side in sides.items()}
-        row |= {f"commonest {name}": 100 * commonest(places) for name, places in likeliest.items()}
-        if mine["target"].astype(str).str.isdigit().all():
-            row["majority"] = 100 * commonest(mine["target"])
-    return row
 
 
-def _by_other_metrics(task: str, a: Answers, b: Answers, margin: float | None) -> list[dict[str, Any]]:
-    """Return the effects by the metrics that both sides have, but do not count."""
-    names = [name for name in PRIMARY if name in a[task] and name in b[task]]
-    return [
-        _effect([task], a, b, margin, name) | {"metric": name, "Holm": math.nan, "counts": False}
-        for name in names
+def commonest_answers(a: Answers, b: Answers, rows: Sequence[EffectRow]) -> Commonest:
+    """Return how common the commonest answers are, where one choice of several is right."""
+    shares: Commonest = {}
+    for task in (row.task for row in rows if row.family):
+        mine, other = a[task], b[task]
+        if mine["outcome"].isin([0, 1]).all() and mine["loglikelihood"].map(len).min() > 1:
+            given = [100 * commonest(side["loglikelihood"].map(np.argmax)) for side in (mine, other)]
+            numbered = mine["target"].astype(str).str.isdigit().all()
+            shares[task] = [*given, 100 * commonest(mine["target"]) if numbered else None]
+    return shares
+
+
+def needed(row: EffectRow, margin: float | None) -> int | None:
+    """Return how many questions so show that B is within the margin, or without one the effect itself.
+
+    That is in four of five repetitions, if the effect stays as large as it is; None where none would.
+    """
+    distance = abs(row.value) if margin is None else row.value + margin
+    questions = row.n * (row.detectable / distance) ** 2 if distance > 0 else math.nan
+    return None if math.isnan(questions) else math.ceil(questions)
+
+
+def shown(rows: Sequence[EffectRow], answers: Commonest, margin: float | None) -> str:
+    """Return the effects as a table in Markdown, with a legend of its columns."""
+    columns: dict[str, list[str | float | None]] = {
+        "task": [row.task or row.outcome for row in rows],
+        "metric": [row.metric if row.task else "" for row in rows],
+        "n": [row.n for row in rows],
+        "A": [row.base for row in rows],
+        "B": [row.own for row in rows],
+        "B − A (95 % interval)": [str(row.effect) for row in rows],
+        "p": [row.p for row in rows],
+        "Holm": [row.holm for row in rows],
+        "detectable": [row.detectable for row in rows],
+        "needed": [needed(row, margin) for row in rows],
+    }
+    shares = [answers.get(row.task if row.family else "", [None] * 3) for row in rows]
+    for place, name in enumerate(("commonest A", "commonest B", "majority")):
+        if any(of_row[place] for of_row in shares):
+            columns[name] = [of_row[place] for of_row in shares]
+    table = pd.DataFrame(columns, dtype=object)
+    table = table.where(table.notna(), None)
+    text = table.to_markdown(index=False, tablefmt="github", floatfmt=".3g", missingval="")
+    legend = [
+        f"- `{names}`: {said}."
+        for names, said in LEGEND.items()
+        if any(head.startswith(names.split(", ")[0]) for head in columns)
     ]
+    return "\n".join([text, "", *legend])
 
 
-def _effect(
-    tasks: Sequence[str], a: Answers, b: Answers, margin: float | None, column: str = "outcome"
-) -> dict[str, Any]:
-    sides = [{task: side[task][column] for task in tasks} for side in (a, b)]
-    found = estimate(contrast([(-1, {None: sides[0]}), (1, {None: sides[1]})]))
-    levels = [100 * np.mean([x.mean() for x in side.values()]) for side in sides]
-    value, low, high, least = (100 * x for x in (found.value, found.low, found.high, found.minimum()))
-    goal = abs(value) if margin is None else value + margin
-    row = {"task": tasks[0], "metric": a[tasks[0]]["metric"].iloc[0], "n": found.n}
-    row |= {"A": levels[0], "B": levels[1], "B - A": value, "low": low, "high": high, "p": found.p_value()}
-    needed = np.ceil(found.n * (least / goal) ** 2) if goal > 0 else math.nan
-    return row | {"detectable": least, "needed": needed}
+def as_json(rows: Sequence[EffectRow], answers: Commonest, margin: float | None) -> dict[str, object]:
+    """Return the effects, each with what is `needed`, a legend, and the commonest answers, as JSON has them."""
+    whole = [row._asdict() | {"needed": needed(row, margin)} for row in rows]
+    known = [{name: None if pd.isna(value) else value for name, value in row.items()} for row in whole]
+    return {"legend": OF_ROWS, "effects": known, "commonest": answers}
 
 
-def conclusions(table: pd.DataFrame, margin: float | None) -> tuple[list[str], bool | None]:
+def conclusions(rows: Sequence[EffectRow], margin: float | None) -> tuple[list[str], bool | None]:
     """Return what the effects say, and whether B is not inferior: the mean's `low` is above minus the margin.
 
     Without a margin that is not asked.
     """
-    *tasks, mean = table[table["counts"]].to_dict("records")
-    said = []
-    if not math.isnan(mean["p"]):
-        found = "significant" if mean["p"] < ALPHA else "no significant"
-        said.append(f"A and B have {'a ' * (mean['p'] < ALPHA)}{found} difference on the mean.")
-    if known := [row for row in tasks if not math.isnan(row["Holm"])]:
-        differ = [row["task"] for row in known if row["Holm"] < ALPHA]
-        where = (
-            f"They differ significantly on {', '.join(differ)}"
-            if differ
-            else "No task shows a significant difference"
-        )
+    *_, mean = rows
+    said, tasks = [], [row for row in rows if row.family]
+    if not math.isnan(mean.p):
+        difference = "a significant difference" if mean.p < ALPHA else "no significant difference"
+        said.append(f"A and B have {difference} on the mean.")
+    if known := [row for row in tasks if row.effect.known]:
+        differ = ", ".join(row.task for row in known if row.effect.sure)
+        where = f"They differ significantly on {differ}" if differ else "No single task is shown to differ"
         number = f"{len(known)} tasks" if len(known) > 1 else "one task"
         said.append(f"{where}, after Holm's correction for {number}.")
-    if few := [row["task"] for row in (*tasks, mean) if math.isnan(row["p"])]:
+    if few := [row.task or row.outcome for row in (*tasks, mean) if not row.effect.known]:
         said.append(f"Fewer than {MIN_DOCUMENTS} questions have no interval: {', '.join(few)}.")
     if margin is None:
         return said, None
-    within = bool(mean["low"] > -margin)
+    within = mean.low > -margin
     rule = f"the low end of the mean's interval must lie above −{margin:g} points"
     said.append(f"B is {'' if within else 'not '}shown to be within the margin of A: {rule}.")
-    if mean["B - A"] <= -margin:
+    if mean.value <= -margin:
         said.append("More questions would not show it, since the difference itself is not above it.")
     return said, within

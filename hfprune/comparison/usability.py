@@ -1,14 +1,14 @@
 """Whether a pruned model can be used: what it kept, and what it lost."""
 
+import math
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
-from hfprune.comparison.rows import SHARE, Kind, Row
-from hfprune.effects.effect import ALIKE, BETTER, WORSE, Effect
+from hfprune.assets.known_tasks import CROWS
+from hfprune.comparison.before_after import ASKED, CAPABILITY, REPEATS, TASK, class_of
+from hfprune.results.effect import ALIKE, BETTER, SHARE, WORSE, Effect
+from hfprune.results.effect_rows import EffectRow
 from hfprune.rounding import percent
-from hfprune.statistics.estimates import multiples_to_decide
 from hfprune.statistics.spread import MIN_DOCUMENTS
 
 
@@ -45,7 +45,7 @@ def standing(loss: Effect, bounds: Bounds) -> str:
 
 
 def conclusions(
-    rows: Sequence[Row],
+    rows: Sequence[EffectRow],
     vocabulary: int,
     repaired: bool,
     most: float | None = None,
@@ -62,17 +62,19 @@ def conclusions(
         keep: capabilities that this limit is of, too.
         calibrated_on: the text that chose what stays; "" where none did.
     """
-    texts = [row for row in rows if row.measure == "perplexity"]
-    repetitions = [row for row in rows if row.kind is Kind.REPETITION]
+    texts = [row for row in rows if class_of(row.measure) == "perplexity"]
+    repetitions = [row for row in rows if row.measure == REPEATS]
     for row in texts:
-        if (row.before or 0) > min(BROKEN, vocabulary / 4):
+        if row.base > min(BROKEN, vocabulary / 4):
             return [
-                f"Warning: the dense model itself is broken or cannot read this text ({row.name}: "
-                f"{row.before:,.0f}): the comparison says nothing of pruning. Look at its weights, tokenizer and "
+                f"Warning: the dense model itself is broken or cannot read this text ({row.label}: "
+                f"{row.base:,.0f}): the comparison says nothing of pruning. Look at its weights, tokenizer and "
                 "dtype."
             ]
-    capabilities = [row for row in rows if row.kind in (Kind.CAPABILITY, Kind.TASK)]
-    lost = sorted((row for row in capabilities if row.change.standing == WORSE), key=_fall, reverse=True)
+    capabilities = [
+        row for row in rows if class_of(row.measure) in (CAPABILITY, TASK) and row.metric != CROWS
+    ]
+    lost = sorted((row for row in capabilities if row.effect.standing == WORSE), key=_fall, reverse=True)
     kept = {name.replace("_", " ") for name in keep}
     if most:
         said = _by_limit(texts, capabilities, lost, most, kept)
@@ -81,37 +83,37 @@ def conclusions(
     if not said:
         return []
     said += [
-        f"Its greedy text is degenerate: {row.after:.0f} % of its 4-grams stood in it before, against "
-        f"{row.before:.0f} % in the dense model's."
+        f"Its greedy text is degenerate: {row.own:.0f} % of its 4-grams stood in it before, against "
+        f"{row.base:.0f} % in the dense model's."
         for row in repetitions
-        if row.change.value > REPETITION.usable and row.change.side == 1
+        if row.value > REPETITION.usable and row.effect.side == 1
     ]
     helps = [*_calibration(texts, lost, calibrated_on)]
     if not most:
         helps += _other_helps([*texts, *repetitions], lost, repaired)
-    elif others := [row.task for row in lost if row.kind is Kind.CAPABILITY and row.task not in kept]:
+    elif others := [row.task for row in lost if class_of(row.measure) == CAPABILITY and row.task not in kept]:
         helps.append(f"--keep {','.join(others).replace(' ', '_')}, which limits the cut by these, too")
     return said + [f"What may help: {'; '.join(helps)}."] * bool(helps)
 
 
-def _fall(row: Row) -> float:
+def _fall(row: EffectRow) -> float:
     """Return what a capability or task has lost, as a share of the dense model's number."""
-    return -row.change.better * row.change.value / row.before if row.before else np.inf
+    return -row.effect.better * row.value / row.base if row.base else math.inf
 
 
-def _share_lost(row: Row) -> Effect:
+def _share_lost(row: EffectRow) -> Effect:
     """Return the rise of a capability's bits per byte as a share of the dense model's."""
-    change, dense = row.change, row.before or np.nan
-    return Effect(change.value / dense, change.low / dense, change.high / dense, form=SHARE, better=-1)
+    dense = row.base or math.nan
+    return Effect(row.value / dense, row.low / dense, row.high / dense, form=SHARE, better=-1)
 
 
-def _summary(capabilities: Sequence[Row], lost: Sequence[Row], *, is_good: bool) -> str:
+def _summary(capabilities: Sequence[EffectRow], lost: Sequence[EffectRow], *, is_good: bool) -> str:
     """Return what was lost, the worst first, what was gained, and the rest, as the end of the first sentence."""
     if not capabilities:
         return ", by text alone: right answers were not measured"
-    unknown = [row.task for row in capabilities if not row.change.known]
-    gained = [_ends(row) for row in capabilities if row.change.standing == BETTER]
-    kept = [row.task for row in capabilities if row.change.standing == ALIKE]
+    unknown = [row.task for row in capabilities if not row.effect.known]
+    gained = [_ends(row) for row in capabilities if row.effect.standing == BETTER]
+    kept = [row.task for row in capabilities if row.effect.standing == ALIKE]
     parts = [f"lost {', '.join(map(_ends, lost))}"] * bool(lost)
     parts += [f"gained {', '.join(gained)}"] * bool(gained)
     parts += [f"no loss shown in {', '.join(kept)}"] * bool(kept)
@@ -119,20 +121,22 @@ def _summary(capabilities: Sequence[Row], lost: Sequence[Row], *, is_good: bool)
     return f"{', but ' if is_good and lost else ': '}{'; '.join(parts)}"
 
 
-def _by_bounds(yardsticks: Sequence[Row], capabilities: Sequence[Row], lost: Sequence[Row]) -> list[str]:
+def _by_bounds(
+    yardsticks: Sequence[EffectRow], capabilities: Sequence[EffectRow], lost: Sequence[EffectRow]
+) -> list[str]:
     """Return whether the model can be used, by all that was measured: by what it does worst by."""
-    verdicts = {row.name: standing(row.change, _bounds(row)) for row in yardsticks}
+    verdicts = {row.label: standing(row.effect.change, _bounds(row)) for row in yardsticks}
     # What is measurably lost is no longer kept, however little it is.
-    verdicts |= {row.name: LOST if _fall(row) > LOSS.lost else UNCLEAR for row in lost}
+    verdicts |= {row.label: LOST if _fall(row) > LOSS.lost else UNCLEAR for row in lost}
     if not verdicts:
         return []
     verdict = max(verdicts.values(), key=VERDICTS.index)
     said = [f"Conclusion: {verdict}{_summary(capabilities, lost, is_good=False)}."]
     if yardsticks:
-        row = max(yardsticks, key=lambda row: VERDICTS.index(verdicts[row.name]))
-        usable, beyond = (_bound(row.kind, bound) for bound in _bounds(row))
+        row = max(yardsticks, key=lambda row: VERDICTS.index(verdicts[row.label]))
+        usable, beyond = (_bound(row, bound) for bound in _bounds(row))
         said.append(
-            f"{verdicts[row.name].capitalize()} by {_changed(row)} against the dense model's: a model is usable "
+            f"{verdicts[row.label].capitalize()} by {_changed(row)} against the dense model's: a model is usable "
             f"if the interval ends below {usable}, and not usable if the change is beyond {beyond} and the "
             f"interval begins above {usable}."
         )
@@ -140,18 +144,22 @@ def _by_bounds(yardsticks: Sequence[Row], capabilities: Sequence[Row], lost: Seq
 
 
 def _by_limit(
-    texts: Sequence[Row], capabilities: Sequence[Row], lost: Sequence[Row], most: float, keep: Collection[str]
+    texts: Sequence[EffectRow],
+    capabilities: Sequence[EffectRow],
+    lost: Sequence[EffectRow],
+    most: float,
+    keep: Collection[str],
 ) -> list[str]:
     """Return whether the model is within the limit of the user's, what else it lost, and how it does elsewhere."""
-    judged = [(row, row.change) for row in texts if row.kind is Kind.LIMIT]
+    judged = [(row, row.effect.change) for row in texts if row.measure.startswith(ASKED)]
     judged += [(row, _share_lost(row)) for row in capabilities if row.task in keep]
     if not judged:
         return []
     place = {USABLE: "within", UNCLEAR: "not shown to be within", LOST: "beyond"}
     verdict = max((standing(loss, Bounds(most, most)) for _, loss in judged), key=VERDICTS.index)
     limit = f"--max-loss {percent(most)}" + f" for perplexity, {', '.join(sorted(keep))}" * bool(keep)
-    changes = "; ".join(f"{row.name}: {loss} ({_basis(row)})" for row, loss in judged)
-    others = [_changed(row) for row in texts if row.kind is not Kind.LIMIT]
+    changes = "; ".join(f"{row.label}: {loss} ({_basis(row)})" for row, loss in judged)
+    others = [_changed(row) for row in texts if not row.measure.startswith(ASKED)]
     return [
         f"Conclusion: {place[verdict]} {limit}{_summary(capabilities, lost, is_good=verdict == USABLE)}.",
         f"Against the dense model's, {changes}. A model is within if "
@@ -160,25 +168,25 @@ def _by_limit(
     ]
 
 
-def _bounds(row: Row) -> Bounds:
-    return REPETITION if row.kind is Kind.REPETITION else LOSS
+def _bounds(row: EffectRow) -> Bounds:
+    return REPETITION if row.measure == REPEATS else LOSS
 
 
-def _basis(row: Row) -> str:
-    return f"95 % interval, n = {row.n}" if row.change.known else f"no interval, n = {row.n}"
+def _basis(row: EffectRow) -> str:
+    return f"95 % interval, n = {row.n}" if row.effect.known else f"no interval, n = {row.n}"
 
 
-def _changed(row: Row) -> str:
-    return f"{row.name}: {row.change} ({_basis(row)})"
+def _changed(row: EffectRow) -> str:
+    return f"{row.label}: {row.effect.change} ({_basis(row)})"
 
 
-def _bound(kind: Kind, bound: float) -> str:
-    return f"+{bound:.0f} points" if kind is Kind.REPETITION else f"+{percent(bound)}"
+def _bound(row: EffectRow, bound: float) -> str:
+    return f"+{bound:.0f} points" if row.measure == REPEATS else f"+{percent(bound)}"
 
 
-def _calibration(texts: Sequence[Row], lost: Sequence[Row], calibrated_on: str) -> Iterator[str]:
+def _calibration(texts: Sequence[EffectRow], lost: Sequence[EffectRow], calibrated_on: str) -> Iterator[str]:
     """Yield the advice to calibrate on other text, where a capability fell by more than perplexity on text did."""
-    rise = max((row.change.value for row in texts), default=np.inf)
+    rise = max((row.effect.change.value for row in texts), default=math.inf)
     if calibrated_on and (fallen := [row.task for row in lost if _fall(row) > rise]):
         flags = [MORE_TEXT[task] for task in fallen if task in MORE_TEXT] or ["--text, --mix"]
         yield (
@@ -187,31 +195,32 @@ def _calibration(texts: Sequence[Row], lost: Sequence[Row], calibrated_on: str) 
         )
 
 
-def _other_helps(yardsticks: Sequence[Row], lost: Sequence[Row], repaired: bool) -> Iterator[str]:
+def _other_helps(yardsticks: Sequence[EffectRow], lost: Sequence[EffectRow], repaired: bool) -> Iterator[str]:
     """Yield what else may make a model usable, or show that it is."""
-    unsure = [row for row in yardsticks if standing(row.change, _bounds(row)) != USABLE]
+    unsure = [row for row in yardsticks if standing(row.effect.change, _bounds(row)) != USABLE]
     # The first that more text of the user's would decide; what repeats itself is the suite's.
-    yield from [more for row in unsure if row.kind is not Kind.REPETITION and (more := _more(row))][:1]
+    yield from [more for row in unsure if row.measure != REPEATS and (more := _more(row))][:1]
     if unsure or lost:
         yield "a lower --ratio"
         if not repaired:
             yield "recovery (--recover)"
 
 
-def _more(row: Row) -> str:
+def _more(row: EffectRow) -> str:
     """Return how much more text would tell whether the model is usable, or "" where none would."""
-    if row.found is None:
+    if not row.effect.known:
         return f"text of {MIN_DOCUMENTS} documents or more, for an interval (--eval-text)"
-    limit = float(np.log1p(LOSS.usable))
-    if row.found.value < limit:
-        times = multiples_to_decide(row.found, lambda more: more.high < limit)
-        return f"{max(times) if times else 'over 100'} times the text, which would show it (--eval-text)"
+    limit = 1 + LOSS.usable
+    if row.value < limit:
+        # An interval narrows by the root of the documents, as far as the loss stays as it is.
+        times = max(2, math.ceil((math.log(row.high / row.value) / math.log(limit / row.value)) ** 2))
+        return f"{times if times <= 100 else 'over 100'} times the text, which would show it (--eval-text)"
     # Too wide an interval to say that it is lost, or that it is not.
-    return "more text, since the interval allows for both (--eval-text)" if row.found.low < limit else ""
+    return "more text, since the interval allows for both (--eval-text)" if row.low < limit else ""
 
 
-def _ends(row: Row) -> str:
-    unit = "% right" if row.kind is Kind.TASK else "bits per byte"
-    before, after = (row.shown.format(end) for end in (row.before or 0, row.after))
-    change = f", {Effect(row.change.value / row.before, form=SHARE)}" if row.before else ""
+def _ends(row: EffectRow) -> str:
+    _, before, after, *_ = row.words()
+    unit = "% right" if class_of(row.measure) == TASK else "bits per byte"
+    change = f", {Effect(row.value / row.base, form=SHARE)}" if row.base else ""
     return f"{row.task} ({before} → {after} {unit}{change})"

@@ -8,10 +8,10 @@ import numpy as np
 from hfprune.calibration.folds import MIN_DRAWS
 from hfprune.cells import DENSE, Cell
 from hfprune.effects.comparisons import mean
-from hfprune.effects.effect import Effect
 from hfprune.paper.claims import Claim
 from hfprune.paper.printed import AVERAGE_WITHOUT_CROWS
 from hfprune.paper.relations import Paper
+from hfprune.results.effect import Effect
 from hfprune.results.evidence import Evidence, MeasuredSide
 from hfprune.statistics.estimates import Estimate, estimate
 from hfprune.statistics.outcomes import Draw, NotMeasuredError, Outcomes, contrast

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from hfprune.calibration.folds import MIN_DRAWS
-from hfprune.effects.effect import ALPHA
 from hfprune.paper.claims import Claim
+from hfprune.results.effect import ALPHA
 from hfprune.statistics.estimates import Estimate, multiples_to_decide
 
 # How a claim is judged: by measured outcomes, or by the budget alone.

@@ -8,6 +8,8 @@ from hfprune.cells.recovery import Recovery
 from hfprune.study.reference import reference_of
 from hfprune.study.study import Study
 
+# One side less another, where neither is the other's reference.
+PAIR = "pair"
 # The method less its reference, both with the same recovery.
 REFERENCE = "reference"
 # The method less the dense model with the same recovery; reconstruction leaves the dense model as it is.

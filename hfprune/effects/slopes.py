@@ -82,33 +82,33 @@ def slope(sides: Mapping[int, Terms], read: Mapping[int, int]) -> Estimate:
     """
     sizes = sorted(sides)
     weights = over_logarithm(sizes)
-    each = [estimate(contrast(sides[size])) for size in sizes]
+    estimates = [estimate(contrast(sides[size])) for size in sizes]
     terms = [
         (weight * sign, _over_draws(outcomes))
         for weight, size in zip(weights.tolist(), sizes, strict=True)
         for sign, outcomes in sides[size]
     ]
     whole = estimate(contrast(terms))
-    draws, resamples = sum(one.draws for one in each), max(one.resamples for one in each)
+    draws, resamples = sum(it.draws for it in estimates), max(it.resamples for it in estimates)
     alone = Estimate(whole.value, n=whole.n, draws=draws, resamples=resamples)
-    spreads = [one.spread for one in each if one.spread]
-    if whole.spread is None or len(spreads) < len(each):
+    spreads = [it.spread for it in estimates if it.spread]
+    if whole.spread is None or len(spreads) < len(estimates):
         return alone
     first = np.array([read[size] for size in sizes])
     nested = np.sqrt(np.minimum.outer(first, first) / np.maximum.outer(first, first))
     products = np.maximum(np.outer(weights, weights), 0) * nested
     over_draws, both = (
         float(errors @ products @ errors)
-        for errors in np.sqrt([[one.draws for one in spreads], [one.both for one in spreads]])
+        for errors in np.sqrt([[spread.draws for spread in spreads], [spread.both for spread in spreads]])
     )
-    parts = weights**2 * [one.draws for one in spreads]
+    parts = weights**2 * [spread.draws for spread in spreads]
     return alone.about(
         Spread(
             draws=over_draws,
             items=max(whole.spread.items - both, 0.0),
             both=both,
             third=whole.spread.third,
-            draws_dof=float(satterthwaite(parts, [one.draws_dof for one in spreads])),
+            draws_dof=float(satterthwaite(parts, [spread.draws_dof for spread in spreads])),
             items_dof=whole.spread.items_dof,
         )
     )

@@ -11,6 +11,7 @@ from hfprune.calibration.folds import MIN_DRAWS
 from hfprune.cells import DENSE
 from hfprune.cells.recovery import Recovery
 from hfprune.effects.comparisons import ComparedBy, comparisons
+from hfprune.results.effect import Effect
 from hfprune.results.evidence import Evidence
 from hfprune.results.files import NEURONS, read_csv
 from hfprune.results.kept_neurons import OF_PAIR
@@ -28,9 +29,7 @@ class DrawsRow(NamedTuple):
     of what changes when another sample takes the place of one: of the method's effect against itself. `overlap`
     is the Jaccard index of the kept neurons: of the method with itself on another sample, or with the reference
     on the same. `draws_sd` is the standard deviation over draws, `resamples_sd` that over resampled
-    calibrations, the root mean square over the draws, corrected for the number of folds. `quotient` is the first
-    divided by the second, with its 95 % interval by the F distribution: a resampling that tells what another draw
-    would change has 1 inside.
+    calibrations, the root mean square over the draws, corrected for the number of folds: see `quotients`.
     """
 
     model: str
@@ -49,9 +48,6 @@ class DrawsRow(NamedTuple):
     resamples: int
     draws_sd: float
     resamples_sd: float
-    quotient: float
-    quotient_low: float
-    quotient_high: float
 
 
 def over_draws(evidence: Evidence) -> pd.DataFrame:
@@ -61,7 +57,7 @@ def over_draws(evidence: Evidence) -> pd.DataFrame:
     logarithm.
     """
     overlaps = _overlaps(evidence.folder / NEURONS)
-    rows: list[dict[str, Any]] = []
+    rows: list[DrawsRow] = []
     for compared in comparisons(evidence, ComparedBy.first_of(evidence)):
         plain = [method for method, recovery in compared.sides if recovery is Recovery.NONE]
         for method in plain:
@@ -72,12 +68,28 @@ def over_draws(evidence: Evidence) -> pd.DataFrame:
                 with suppress(NotComparableError):
                     difference = contrast([*zip((1.0, -1.0), sides, strict=False)])
                     if spread := _over_draws(difference):
-                        at = (compared.model, *compared.calibrated, compared.ratio)
-                        overlap = overlaps.get((*at, method, against or method), np.nan)
-                        about = (*at, method, against, compared.outcome.name)
-                        of = dict(zip(DrawsRow._fields, about, strict=False))
-                        rows.append(of | spread | {"overlap": overlap})
+                        at = (compared.model, *compared.calibrated, compared.ratio, method)
+                        overlap = overlaps.get((*at, against or method), np.nan)
+                        rows.append(DrawsRow(*at, against, compared.outcome.name, overlap=overlap, **spread))
     return pd.DataFrame(rows, columns=DrawsRow._fields)
+
+
+def quotients(rows: pd.DataFrame) -> list[Effect]:
+    """Return the standard deviations over draws by those over resamples, from rows of `over_draws`.
+
+    Their 95 % intervals are by the F distribution: a resampling that tells what another draw would change has 1
+    inside.
+    """
+    from scipy.stats import f
+
+    effects = []
+    for row in rows.itertuples():
+        value = row.draws_sd / row.resamples_sd if row.resamples_sd else np.nan
+        levels = [(1 + LEVEL) / 2, (1 - LEVEL) / 2]  # F of the larger quotient bounds it from below
+        ends = np.sqrt(f.ppf(levels, row.draws - 1, resampling_dof(row.draws, row.resamples)))
+        low, high = map(float, value / ends)
+        effects.append(Effect(value, low, high, "{:.2f}", neutral=1, ratio=True))
+    return effects
 
 
 def _overlaps(path: Path) -> dict[tuple[Any, ...], float]:
@@ -90,7 +102,7 @@ def _overlaps(path: Path) -> dict[tuple[Any, ...], float]:
 
 
 def _over_draws(found: Contrast) -> dict[str, Any]:
-    from scipy.stats import f, t
+    from scipy.stats import t
 
     means = np.mean([array.mean(-1) for array in found.tasks.values()], axis=0)
     draws, resamples = len(means), 0
@@ -102,15 +114,12 @@ def _over_draws(found: Contrast) -> dict[str, Any]:
         resampled = float(np.sqrt(again.var(axis=1, ddof=1).mean() * RESAMPLING))
     if np.isnan([real, resampled]).all():
         return {}
-    quotient = real / resampled if resampled else np.nan
-    levels = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-    ends = np.sqrt(f.ppf(levels, draws - 1, resampling_dof(draws, resamples))) if draws > 1 else [np.nan] * 2
     # Both estimate the variance of one draw, and are pooled by their degrees of freedom.
     each = (real, draws - 1.0), (resampled, resampling_dof(draws, resamples))
     sds, dofs = np.array([pair for pair in each if not np.isnan(pair[0])]).T
     dof, variance = dofs.sum(), sds**2 @ dofs / dofs.sum()
     known = resamples or draws >= MIN_DRAWS
-    half = float(t.ppf(levels[1], dof)) * np.sqrt(variance / draws) if known else np.nan
+    half = float(t.ppf((1 + LEVEL) / 2, dof)) * np.sqrt(variance / draws) if known else np.nan
     return {
         "value": float(means.mean()),
         "low": float(means.mean() - half),
@@ -120,8 +129,4 @@ def _over_draws(found: Contrast) -> dict[str, Any]:
         "resamples": resamples,
         "draws_sd": real,
         "resamples_sd": resampled,
-        "quotient": quotient,
-        # F of the larger quotient bounds it from below.
-        "quotient_low": quotient / ends[1],
-        "quotient_high": quotient / ends[0],
     }

@@ -7,8 +7,7 @@ from typing import Any
 from huggingface_hub import ModelCard
 
 import hfprune
-from hfprune.comparison.before_after import LEGEND, BeforeAfter
-from hfprune.comparison.rows import Kind
+from hfprune.comparison.before_after import LEGEND, SIZE, SPEED, BeforeAfter
 from hfprune.exports.export_folder import CARD
 from hfprune.exports.metadata import metadata, read_asset
 from hfprune.files import read_json
@@ -123,18 +122,18 @@ def _measured(found: BeforeAfter | None, made: dict[str, Any]) -> str:
             "What `hfprune prune` measured will stand here: it had not ended when this card was written, and the "
             "same command goes on."
         )
-    if found is None or all(row.kind is Kind.SIZE for row in found.rows):
+    if found is None or all(row.measure == SIZE for row in found.rows):
         return "Nothing was measured for this card."
     headers = found.headers()
-    table = [headers, ["---"] * len(headers), *(row.words() for row in found.rows)]
+    table = [headers, ["---"] * len(headers), *found.lines()]
     parts = ["\n".join(f"| {' | '.join(words)} |" for words in table), LEGEND]
-    if any(row.kind is Kind.SPEED for row in found.rows):
+    if any(row.measure == SPEED for row in found.rows):
         parts.append(f"Times are medians of n repeats on {found.timed_on}; their intervals are over these.")
     parts += found.conclusions
     if sample := found.sample:
-        parts.append(f"The sentence {sample['prompt']!r}, as the dense and this model go on:")
+        parts.append(f"The sentence {sample.prompt!r}, as the dense and this model go on:")
         # Verbatim, since a broken model may write Markdown.
-        parts.append(f"```text\n{sample['before']!r}\n{sample['after']!r}\n```")
+        parts.append(f"```text\n{sample.before!r}\n{sample.after!r}\n```")
     return "\n\n".join(parts)
 
 

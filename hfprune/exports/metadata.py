@@ -9,18 +9,13 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from hfprune.comparison.rows import Kind, Row
 from hfprune.exports.export_folder import CARD
 from hfprune.files import read_json
+from hfprune.results.effect_rows import EffectRow
 
-# What was measured on, by kind of row, as the folders of the fetched assets are called.
-_MEASURED_ON = {
-    Kind.TEXT: "corpora",
-    Kind.LIMIT: "corpora",
-    Kind.CAPABILITY: "requests",
-    Kind.TASK: "tasks",
-    Kind.STEREOTYPES: "tasks",
-}
+# What was measured on, by measure, as the folders of the fetched assets are called; all others read a text.
+_MEASURED_ON = {"gold_bpb": "requests", "zeroshot": "tasks"}
+_MEASURED_ON |= dict.fromkeys(("size", "latency", "recovery", "sample"), "")
 
 
 def read_asset(folder: Path) -> dict[str, Any]:
@@ -28,7 +23,7 @@ def read_asset(folder: Path) -> dict[str, Any]:
     return read_json(folder / "asset.json") if (folder / "asset.json").is_file() else {}
 
 
-def metadata(name: str, source: Path, corpus: str, rows: Sequence[Row] = ()) -> ModelCardData:
+def metadata(name: str, source: Path, corpus: str, rows: Sequence[EffectRow] = ()) -> ModelCardData:
     """Return the metadata of an export.
 
     Args:
@@ -70,14 +65,14 @@ def _repository(source: Path, kind: str, name: str) -> str | None:
     return record.get("entry", {}).get("source", {}).get("repo")
 
 
-def _results(source: Path, rows: Sequence[Row]) -> Iterator[EvalResult]:
+def _results(source: Path, rows: Sequence[EffectRow]) -> Iterator[EvalResult]:
     for row in rows:
-        if kind := _MEASURED_ON.get(row.kind):
+        if kind := _MEASURED_ON.get(row.measure, "corpora"):
             yield EvalResult(
                 task_type="text-generation",
                 dataset_type=_repository(source, kind, row.task) or row.task,
                 dataset_name=row.task,
                 metric_type=row.metric,
-                metric_name=row.name,
-                metric_value=row.after,
+                metric_name=row.label,
+                metric_value=row.own,
             )

@@ -22,11 +22,11 @@ from hfprune.effects.condition import (
     REPRODUCED,
     TRUE,
 )
-from hfprune.effects.effect import Effect
 from hfprune.page.study_results import StudyResults
 from hfprune.report.charts import FOCUS
 from hfprune.results.averages import AVERAGE_WITHOUT_CROWS
 from hfprune.results.declarations import Declarations
+from hfprune.results.effect import Effect
 from hfprune.rounding import percent, written
 
 # A sign before the word of a verdict; verdicts that are not listed have a neutral one.

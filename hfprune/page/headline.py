@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from hfprune.cells import DENSE
-from hfprune.effects.effect import STANDINGS
 from hfprune.page.study_results import StudyResults
 from hfprune.report.charts import focus
 from hfprune.report.looks import looks_of
+from hfprune.results.effect import STANDINGS
 from hfprune.rounding import percent
 
 EXTREMES = {"lower": "lowest", "higher": "highest"}

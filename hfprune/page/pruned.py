@@ -8,8 +8,8 @@ from typing import NamedTuple
 from pydantic import JsonValue
 
 import hfprune
-from hfprune.comparison.before_after import LEGEND, BeforeAfter
-from hfprune.comparison.rows import Kind
+from hfprune.comparison.before_after import CAPABILITY, LEGEND, SPEED, BeforeAfter, class_of
+from hfprune.comparison.rows import PARAMETERS
 from hfprune.files import atomic_file, read_json
 from hfprune.models.shape import own_sizes
 from hfprune.page.html import template, text
@@ -49,16 +49,16 @@ def write_pruned_page(
         seconds: wall time of each job by its title.
         sweep: what was tried to find the ratio; None if it was given.
     """
-    bars = [row for row in outcome.rows if row.kind is Kind.CAPABILITY]
+    bars = [row for row in outcome.rows if class_of(row.measure) == CAPABILITY]
     page = template("pruned.html.j2").render(
         name=settings["model"],
         ratio=settings["ratio"],
         outcome=outcome,
         legend=LEGEND,
         bars=bars,
-        longest=max((length for row in bars for length in (row.before or 0, row.after)), default=0) or 1,
-        timed=any(row.kind is Kind.SPEED for row in outcome.rows),
-        parameters=next(row for row in outcome.rows if row.task == "parameters"),
+        longest=max((length for row in bars for length in (row.base, row.own)), default=0) or 1,
+        timed=any(row.measure == SPEED for row in outcome.rows),
+        parameters=next(row for row in outcome.rows if row.metric == PARAMETERS.metric.name),
         sweep=sweep,
         settings={key: plain(value) for key, value in settings.items() if value not in (None, {}, [])},
         seconds=seconds,

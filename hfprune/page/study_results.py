@@ -11,10 +11,10 @@ import pandas as pd
 
 from hfprune.assets.known_tasks import known_task
 from hfprune.cells import DENSE
-from hfprune.effects.effect import Effect
 from hfprune.effects.questions import REFERENCE
 from hfprune.report.values import all_values, headings, measures_in_order, scaled
 from hfprune.results.averages import AVERAGE_WITHOUT_CROWS, MEAN
+from hfprune.results.effect import Effect
 from hfprune.results.reader import Results
 from hfprune.rounding import written
 

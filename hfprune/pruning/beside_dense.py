@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,16 +12,8 @@ from pydantic import JsonValue
 from hfprune.assets.corpora import read_corpus
 from hfprune.assets.requests import read_requests
 from hfprune.cells import read_result
-from hfprune.comparison.before_after import (
-    ASKED,
-    OWN,
-    BeforeAfter,
-    Sides,
-    read_sides,
-    rows_of,
-    timed_on,
-    weight_bytes,
-)
+from hfprune.comparison.before_after import ASKED, OWN, BeforeAfter, Sample, Sides, read_sides, timed_on
+from hfprune.comparison.rows import rows_of, weight_bytes
 from hfprune.comparison.usability import conclusions
 from hfprune.errors import HfpruneError, missing, nearest
 from hfprune.exports.checkpoint import write_card
@@ -222,10 +215,12 @@ def outcome(
     sizes = count_parameters(dense), read_json(out / PROVENANCE)["parameters"]
     sample = read_json(jobs["sample"].outputs()[0]) if "sample" in jobs else {}
     weights, repeated = (weight_bytes(model), weight_bytes(out)), sample.get("repeated", {})
-    rows = rows_of(sides, step, sizes, weights, repeated)
+    shown = Sample(sample["prompt"], sample["before"], sample["after"]) if sample else None
+    effects = rows_of(sides, step, sizes, weights, repeated)
+    comparison = BeforeAfter(effects, step, [], shown, timed_on(sides))
     said = [
         *conclusions(
-            rows,
+            comparison.rows,
             dense.config.vocab_size,
             repaired=bool(asked.recover),
             most=asked.max_loss,
@@ -240,6 +235,6 @@ def outcome(
         said.append("Recovery kept step 0: no training was better, and its adapter changes nothing.")
     said += too_few_pairs(jobs)
     said += [f"Calibrated on {text.about()}."] * ("calibrate" in jobs)
-    found = BeforeAfter(rows, step, said, sample, timed_on(sides))
-    write_card(out, model, found)
-    return found
+    comparison = replace(comparison, conclusions=said)
+    write_card(out, model, comparison)
+    return comparison

@@ -17,12 +17,12 @@ from hfprune.settings import load, validate
 
 if TYPE_CHECKING:
     from hfprune.comparison.before_after import BeforeAfter
-    from hfprune.comparison.rows import Row
     from hfprune.page.pruned import Swept
     from hfprune.pruning.beside_dense import Declared
     from hfprune.pruning.calibration_text import CalibrationText
     from hfprune.pruning.foretold import Foretold
     from hfprune.pruning.recipe import PruningRecipe
+    from hfprune.results.effect_rows import EffectRow
     from hfprune.stages import Stage
     from hfprune.study.files import Files
 
@@ -42,7 +42,7 @@ def prune(
     ratio: float | Literal["auto"],
     out: str | os.PathLike[str],
     **options: object,
-) -> "list[Row]":
+) -> "list[EffectRow]":
     """Prune a model and compare it with the dense one, as `hfprune prune` does.
 
     Args:

@@ -11,7 +11,6 @@ from tabulate import tabulate
 from hfprune.cells import DENSE, read_result
 from hfprune.comparison.before_after import spelt
 from hfprune.comparison.steps import relative_rise
-from hfprune.effects.effect import Effect
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
 from hfprune.page.pruned import Swept
@@ -20,6 +19,7 @@ from hfprune.pruning.folder import SWEPT
 from hfprune.report.charts import Chart
 from hfprune.report.drawing.panels import sheet, theme
 from hfprune.report.style import Look
+from hfprune.results.effect import Effect
 from hfprune.rounding import percent
 from hfprune.stages import Stage
 

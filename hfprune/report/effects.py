@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from hfprune.effects.effect import DIRECTIONS
 from hfprune.effects.questions import REFERENCE
+from hfprune.results.effect import DIRECTIONS
 from hfprune.results.kept_neurons import AGREEMENT, OF_PAIR
 from hfprune.results.reader import Results
 from hfprune.study.reference import reference_of

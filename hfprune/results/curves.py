@@ -1,32 +1,33 @@
 """The curves of scorings and recoveries, by what they have read: as records have them, and as tables of points."""
 
 import json
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from hfprune.cells import CELL_COLUMNS, Cell
-from hfprune.cells.items import token_items
+from hfprune.cells.items import by_item, token_items
 from hfprune.criteria import CRITERIA
+from hfprune.results.effect import Effect
 from hfprune.settings.recovery import half
 from hfprune.statistics.estimates import estimate
 from hfprune.statistics.outcomes import Draw, Outcomes, contrast
 from hfprune.study.study import Study
 
 MARK = ["sequences", "agreement"]
-POINT = ["step", "tokens", "loss", "stderr", "n", "doubling", "doubling_low", "doubling_high"]
+POINT = ["step", "tokens", "loss", "stderr", "n", "doubling"]
 # The allocation is the budget's division among layers.
 SCORED = ["criterion", "units", "calibration", "allocation"]
-# The coordinates of a recovered model, but for the draw.
-OF_MODEL = [name for name in CELL_COLUMNS if name not in ("study", "draw")]
 
 
-def curve(measure: str, made: dict[str, Any], *, losses: bool = False) -> list[dict[str, Any]]:
-    """Return the points of the curve of a scoring (measure `cost`) or a recovery, from its provenance.
+def curve(measure: str, provenance: Mapping[str, Any], *, losses: bool = False) -> list[dict[str, object]]:
+    """Return the points of the curve of a scoring (measure `cost`) or a recovery, as they stand in JSON.
 
     Args:
         measure: what the provenance is of.
-        made: the provenance.
+        provenance: holds the curve, and of a recovery `held_out_tokens`.
         losses: whether points of a recovery have the losses of sequences.
 
     Returns:
@@ -34,56 +35,59 @@ def curve(measure: str, made: dict[str, Any], *, losses: bool = False) -> list[d
         `step`, the optimizer steps before the point, 0 before the training; `tokens`, those of the sequences that
         these have read, prompts and padding included; `loss` in nats per response token, with its `stderr` over
         `n` held-out sequences, whose means over tokens are `losses`. `doubling` is the loss minus that after half
-        of the steps, if it was measured, in pairs on the same sequences; `doubling_low` and `doubling_high` are
-        the ends of its 95 % interval over held-out sequences, for this one training.
+        of the steps, if it was measured, in pairs on the same sequences: a `value` with the ends of its 95 %
+        interval over held-out sequences, `low` and `high`, for this one training.
     """
-    points = made.get("curve", [])
+    points = provenance.get("curve", [])
     if measure == "cost":
         return [{key: mark[key] for key in MARK} for mark in points]
-    known, rows = {point["step"]: point for point in points}, list[dict[str, Any]]()
+    known, rows = {point["step"]: point for point in points}, list[dict[str, object]]()
     for step, point in known.items():
         row = {key: point[key] for key in POINT[:4]} | {"n": len(point["losses"])}
         row |= {"losses": point["losses"]} if losses else {}
         if step > 1 and half(step) in known:
-            sides = (_outcomes(x["losses"], made["held_out_tokens"]) for x in (point, known[half(step)]))
-            found = estimate(contrast([*zip((1.0, -1.0), sides, strict=True)]))
-            row |= dict(zip(POINT[5:], (found.value, found.low, found.high), strict=True))
+            sides = (
+                _outcomes(x["losses"], provenance["held_out_tokens"]) for x in (point, known[half(step)])
+            )
+            it = estimate(contrast([*zip((1.0, -1.0), sides, strict=True)]))
+            row["doubling"] = {"value": it.value, "low": it.low, "high": it.high}
         rows.append(row)
     return rows
 
 
 def _outcomes(losses: list[float], tokens: list[int]) -> Outcomes:
-    return {None: {"": token_items(losses, tokens).set_index(["item", "document"])["loss"]}}
+    return {None: {"": by_item(token_items(losses, tokens), "loss")}}
 
 
 def learning_curves(records: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per point of every recovery's learning curve; `curve` explains the columns `POINT`."""
-    return _exploded(records, "recovery", [*CELL_COLUMNS[1:]], POINT)
+    """Return one row per point of every recovery's learning curve.
+
+    `curve` explains the columns `POINT`; `doubling` is an `Effect`, of an unknown value where it was not measured.
+    """
+    points = _exploded(records, "recovery", [*CELL_COLUMNS[1:]], POINT)
+    unknown = {"value": math.nan}
+    effects = [Effect(**(known if isinstance(known, dict) else unknown)) for known in points["doubling"]]
+    return points.assign(doubling=pd.Series(effects, points.index, dtype=object))
 
 
-def level_of(cell: Cell) -> tuple[Any, ...]:
-    """Return the coordinates of a cell but for its draw (`OF_MODEL`)."""
-    return tuple(getattr(cell, name) for name in OF_MODEL)
-
-
-def held_out_losses(records: pd.DataFrame) -> dict[tuple[Any, ...], dict[int, Outcomes]]:
-    """Return the losses of held-out sequences by the coordinates `OF_MODEL`, then by step.
+def held_out_losses(records: pd.DataFrame) -> dict[Cell, dict[int, Outcomes]]:
+    """Return the losses of held-out sequences by the cell of draw 0, then by step.
 
     Only the steps of which all draws of a cell have them.
     """
-    found: dict[tuple[Any, ...], dict[Draw | None, dict[int, Any]]] = {}
+    levels: dict[Cell, dict[Draw | None, dict[int, Mapping[str, pd.Series]]]] = {}
     for record in records[records["measure"] == "recovery"].itertuples():
         tokens = json.loads(record.more).get("held_out_tokens", [])
         points = [point for point in json.loads(record.curve) if "losses" in point]
         by_step = {point["step"]: _outcomes(point["losses"], tokens)[None] for point in points}
-        cell = tuple(getattr(record, name) for name in OF_MODEL)
-        found.setdefault(cell, {})[Draw(record.draw)] = by_step
+        cell = Cell(**{name: getattr(record, name) for name in CELL_COLUMNS} | {"draw": 0})
+        levels.setdefault(cell, {})[Draw(record.draw)] = by_step
     return {
         cell: {
             step: {draw: by_step[step] for draw, by_step in draws.items()}
             for step in sorted(set.intersection(*map(set, draws.values())))
         }
-        for cell, draws in found.items()
+        for cell, draws in levels.items()
     }
 
 
@@ -96,10 +100,10 @@ def marks(records: pd.DataFrame, study: Study) -> pd.DataFrame:
     of = ["model", "method", "calibration", "draw"]
     rows = _exploded(records, "cost", of, MARK)
     scored = {name: method for name, method in study.methods.items() if name in {*rows["method"]}}
-    made = [dict(CRITERIA.make(x.criterion or name, x.options, name)) for name, x in scored.items()]
-    counts = pd.DataFrame([{key: str(value) for key, value in own.items()} for own in made]).nunique()
+    settings = [dict(CRITERIA.make(x.criterion or name, x.options, name)) for name, x in scored.items()]
+    counts = pd.DataFrame([{key: str(value) for key, value in own.items()} for own in settings]).nunique()
     about = []
-    for (name, method), own in zip(scored.items(), made, strict=True):
+    for (name, method), own in zip(scored.items(), settings, strict=True):
         differing = [f"{key} {own[key]}" for key in sorted(own) if counts[key] > 1]
         steps = [f"{method.steps} steps"] if method.steps > 1 else []
         criterion = ", ".join([method.criterion or name, *differing, *steps])

@@ -96,6 +96,13 @@ class Declaration:
             return f"{self.metric.label} ratio{about}"
         return f"Δ {_within(self.metric.label)}{about}" + f" ({self.unit})" * bool(self.unit)
 
+    @property
+    def outcome(self) -> str:
+        """The name of what compares two cells, without that of the measure: see `Declarations.outcomes`."""
+        if self.kind == "zeroshot" and self.metric.unit == "%":
+            return "points"
+        return self.metric.name + "_ratio" * (self.metric.effect == "ratio")
+
     def shown(self, effect: float) -> float:
         """Return an effect of outcomes per item as readers see it: a ratio, or a difference in the unit shown."""
         return float(np.exp(effect)) if self.metric.effect == "ratio" else self.metric.scale * effect
@@ -172,9 +179,9 @@ class Declarations:
         # The paper's measures take the plain names first.
         for row in sorted(rows, key=lambda row: row.kind not in (*ALL_SHOWN, *FIRST_SHOWN)):
             if row.measure == row.kind:
-                plain.setdefault(_named(row), row)
+                plain.setdefault(row.outcome, row)
         return {
-            _named(row) if plain.get(_named(row)) is row else f"{row.measure}.{_named(row)}": row
+            row.outcome if plain.get(row.outcome) is row else f"{row.measure}.{row.outcome}": row
             for row in rows
         }
 
@@ -187,12 +194,6 @@ class Declarations:
 def _within(label: str) -> str:
     """Return a label as it stands within a sentence."""
     return label[:1].lower() + label[1:] if label[1:2].islower() else label
-
-
-def _named(row: Declaration) -> str:
-    if row.kind == "zeroshot" and row.metric.unit == "%":
-        return "points"
-    return row.metric.name + "_ratio" * (row.metric.effect == "ratio")
 
 
 def declare(study: Study) -> Declarations:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from hfprune.results.effect import Effect
 from hfprune.results.files import read_csv, readable, require_columns
 from hfprune.statistics.estimates import Estimate, holm
 from hfprune.study import paths
@@ -28,7 +29,7 @@ class EffectRow(NamedTuple):
     ratio. `better` is the better direction of the outcome. `p` is the two-sided p-value of no effect, and
     `holm` that by Holm's method for all rows of the same `family`. `n` counts items, `draws` the samples
     and `resamples` the resampled calibrations that the spread over draws is from. `covers` says what the interval
-    stands for: `draws and items`, or `items` alone for this one plan, which has no p-value, or nothing.
+    stands for: `draws and items`, or `items` alone for this one plan, which in a study has no p-value, or nothing.
     `detectable` is the smallest distance from no effect that such a study shows in 80 % of repetitions.
     `form` is the format of the numbers for `str.format`, and `label` the name of the outcome for readers.
     `differs` names the settings in which the method differs from its reference. Of a training, `n` counts
@@ -70,6 +71,24 @@ class EffectRow(NamedTuple):
     label: str = ""
     differs: str = ""
 
+    @property
+    def effect(self) -> Effect:
+        """The effect, which knows which side is better, and how it is written."""
+        return Effect.of_row(self._asdict())
+
+    @property
+    def own(self) -> float:
+        """The outcome of the row's own side, in the unit of `base`; a distance to the other side has no base."""
+        if self.neutral:
+            return self.base * self.value
+        return self.value if np.isnan(self.base) else self.base + self.value
+
+    def words(self) -> list[str]:
+        """Return the label, both sides' outcomes, the other's first, n, and the change, of a ratio as a share."""
+        form = self.form.replace("+", "")
+        base = "" if np.isnan(self.base) else form.format(self.base)
+        return [self.label, base, form.format(self.own), str(self.n or ""), str(self.effect.change)]
+
 
 # The numbers of a claim that its effect has.
 OF_CLAIM = ["value", "low", "high", "n", "draws", "resamples", "detectable"]
@@ -108,12 +127,18 @@ def read_claims(folder: Path) -> pd.DataFrame:
 
 def table(rows: Sequence[EffectRow]) -> pd.DataFrame:
     """Return rows as a table, corrected within their families, in their order."""
-    found = pd.DataFrame(rows, columns=EffectRow._fields)
-    corrected = found[found["family"] != ""].groupby("family", sort=False)["p"].transform(holm)
-    found["holm"] = corrected.reindex(found.index).astype(float)
+    found = pd.DataFrame(corrected(rows), columns=EffectRow._fields).astype({"holm": float})
     numbers = found[["value", "low", "high"]]
     found[numbers.columns] = numbers.where((numbers.abs() > ROUNDING) | numbers.isna(), 0.0)
     return found
+
+
+def corrected(rows: Sequence[EffectRow]) -> list[EffectRow]:
+    """Return rows with their p-values by Holm's method, each within its family."""
+    p_values = pd.Series([row.p for row in rows], dtype=float)
+    families = pd.Series([row.family or None for row in rows], dtype=object)
+    adjusted = p_values.groupby(families, sort=False).transform(holm).reindex(p_values.index)
+    return [row._replace(holm=p_value) for row, p_value in zip(rows, adjusted, strict=True)]
 
 
 def estimated(it: Estimate, shown: Callable[[float], Any]) -> dict[str, Any]:

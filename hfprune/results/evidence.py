@@ -11,7 +11,7 @@ import pandas as pd
 
 from hfprune.assets.known_tasks import known_task, with_same_choices
 from hfprune.cells import CELL_COLUMNS, DENSE, Cell
-from hfprune.cells.items import guess_or_majority
+from hfprune.cells.items import by_item, guess_or_majority
 from hfprune.cells.recovery import Recovery
 from hfprune.errors import HfpruneError
 from hfprune.paper.claims import SideOfClaim
@@ -172,8 +172,7 @@ class Evidence:
             raise NotMeasuredError(f"has no {' or '.join(columns)}")
         if not np.isfinite(rows[chosen].astype(float)).all():
             raise HfpruneError(f"{self.folder / ITEMS}: {chosen} of {measure} is not finite; measure again")
-        index = [name for name in ("document", "item") if name in rows and rows[name].notna().all()]
-        return {int(n): part.set_index(index)[chosen] for n, part in rows.groupby("resample")}
+        return {int(n): by_item(part, chosen) for n, part in rows.groupby("resample")}
 
     def numbers(
         self, cells: list[Cell], ratio: float | None, measure: str, metric: str

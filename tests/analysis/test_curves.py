@@ -42,7 +42,7 @@ def test_a_doubling_is_the_paired_change_of_the_loss_per_token_over_sequences() 
     ]
     assert curves["step"].tolist() == STEPS and curves["tokens"].tolist() == [0, 100, 200, 300]
     assert (curves["n"] == 10).all() and (curves["loss"] == 2.5).all()
-    assert curves["doubling"].isna().tolist() == [True, True, False, False]
+    assert [np.isnan(effect.value) for effect in curves["doubling"]] == [True, True, False, False]
     weights = np.array(TOKENS) / sum(TOKENS)
     for after, before in ((2, 1), (3, 2)):
         changes = LOSSES[after] - LOSSES[before]
@@ -50,9 +50,11 @@ def test_a_doubling_is_the_paired_change_of_the_loss_per_token_over_sequences() 
         # The standard error of a ratio of two means: changes in all tokens, and tokens.
         stderr = np.sqrt(((weights * (changes - mean)) ** 2).sum() * 10 / 9)
         half = t.ppf(0.975, 9) * stderr
-        found, low, high = curves.loc[after, ["doubling", "doubling_low", "doubling_high"]]
-        assert found == pytest.approx(mean)
-        assert min(mean - low, high - mean) == pytest.approx(half), "the other end is longer, by the skewness"
+        doubling = curves["doubling"][after]
+        assert doubling.value == pytest.approx(mean)
+        assert min(mean - doubling.low, doubling.high - mean) == pytest.approx(half), (
+            "the other end is longer, by the skewness"
+        )
 
 
 def test_one_sequence_has_no_interval() -> None:
@@ -60,8 +62,8 @@ def test_one_sequence_has_no_interval() -> None:
     alone["provenance"]["held_out_tokens"] = TOKENS[:1]
     for point in alone["provenance"]["curve"]:
         point["losses"] = point["losses"][:1]
-    last = curves_of([alone]).iloc[-1]
-    assert last["doubling"] == pytest.approx(LOSSES[3, 0] - LOSSES[2, 0]) and np.isnan(last["doubling_low"])
+    last = curves_of([alone])["doubling"].iloc[-1]
+    assert last.value == pytest.approx(LOSSES[3, 0] - LOSSES[2, 0]) and not last.known
 
 
 def test_a_recovery_from_before_there_were_curves_and_other_results_have_none() -> None:

@@ -9,7 +9,7 @@ from scipy.stats import f, t
 from synthetic import Study, analysed, effects_of, evidence, resample
 
 from hfprune.calibration.folds import FOLDS
-from hfprune.effects.variation import over_draws
+from hfprune.effects.variation import over_draws, quotients
 from hfprune.results.evidence import Evidence
 
 ITEMS = np.linspace(0.2, 0.5, 10)
@@ -37,16 +37,18 @@ def test_spread_over_draws_beside_that_over_resamples(tmp_path: Path) -> None:
         ["cross_entropy", "", "js_distance"],
         ["cross_entropy", "entropy", "js_distance"],
     ]
+    of_row = quotients(rows)
     for row, moved in zip(rows.itertuples(), (shifts[0], shifts[1], shifts[1] - shifts[0]), strict=True):
         assert (row.draws, row.resamples) == (3, 4)
         assert row.draws_sd == pytest.approx(moved[:, 0].std(ddof=1))
         resampled = np.sqrt(moved[:, 1:].var(axis=1, ddof=1).mean() * FOLDS / (FOLDS - 1))
         assert row.resamples_sd == pytest.approx(resampled)
-        assert row.quotient == pytest.approx(row.draws_sd / resampled)
+        quotient = of_row[row.Index]
+        assert quotient.value == pytest.approx(row.draws_sd / resampled)
         # Two degrees of freedom over three draws; each draw's resamples have 1 / (1/7 + 1/3).
-        ends = np.array([row.quotient_high, row.quotient_low])
+        ends = np.array([quotient.high, quotient.low])
         freedom = 3 / (1 / 7 + 1 / 3)
-        assert f.cdf((row.quotient / ends) ** 2, 2, freedom) == pytest.approx([0.025, 0.975])
+        assert f.cdf((quotient.value / ends) ** 2, 2, freedom) == pytest.approx([0.025, 0.975])
         # Both tell what one draw is worth.
         pooled = (2 * row.draws_sd**2 + freedom * resampled**2) / (2 + freedom)
         half = t.ppf(0.975, 2 + freedom) * np.sqrt(pooled / 3)
@@ -55,7 +57,7 @@ def test_spread_over_draws_beside_that_over_resamples(tmp_path: Path) -> None:
         assert [row.low, row.high] == pytest.approx([row.value - half, row.value + half])
         assert row.again == pytest.approx(np.sqrt(2 * pooled)) and np.isnan(row.overlap), "no plans are there"
     text = (analysed(tmp_path) / "draws.md").read_text()
-    assert "Cross-entropy − Entropy" in text and f"{rows['quotient'][2]:.2f} [" in text
+    assert "Cross-entropy − Entropy" in text and f"{of_row[2].value:.2f} [" in text
     kept = pd.read_csv(tmp_path / "draws.csv", keep_default_na=False, na_values={"overlap": [""]})
     pd.testing.assert_frame_equal(kept[rows.columns], rows, rtol=1e-6)
 
@@ -75,7 +77,7 @@ def test_draws_alone_and_no_difference_from_a_reference_that_is_not_there(tmp_pa
     assert (row.method, row.against) == ("cross_entropy", "")
     assert row.draws_sd == pytest.approx(0.1 / np.sqrt(2))
     assert row.again == pytest.approx(0.1), "one pair of samples, that far apart"
-    assert np.isnan([row.low, row.high, row.resamples_sd, row.quotient]).all()
+    assert np.isnan([row.low, row.high, row.resamples_sd]).all()
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from safetensors.numpy import load_file
 from scipy.stats import spearmanr, t
 from synthetic import PAPER, Study, analysed, effects_of, evidence, gather
 
-from hfprune.effects.effect import Effect
 from hfprune.report.drawing.figure_files import made_figure
 from hfprune.report.table_files import made_table
 from hfprune.report.typeset import markdown
+from hfprune.results.effect import Effect
 from hfprune.results.evidence import Evidence
 from hfprune.results.files import NEURONS
 from hfprune.results.reader import Results

@@ -16,7 +16,7 @@ from smoke import save_model, write, write_sources
 
 from hfprune.assets.known_tasks import known_task
 from hfprune.assets.tasks import task_file
-from hfprune.comparison.two_results import conclusions, effects, shown
+from hfprune.comparison.two_results import commonest_answers, conclusions, effects, needed, shown
 from hfprune.evaluation.lm_tasks import offline_tasks
 from hfprune.models.shape import Shape
 from hfprune.provenance import identity
@@ -39,8 +39,12 @@ def stock(model: str, *tasks: str, shots: int = 0) -> None:
 
 def compared(call: str) -> pd.DataFrame:
     run(f"compare {call} --out found.json")
-    found = pd.DataFrame(json.loads(Path("found.json").read_text())["effects"])
-    return found[found["counts"]].set_index("task")
+    found = rows_of(Path("found.json"))
+    return found[found["family"].ne("") | found["task"].eq("")].set_index("task")
+
+
+def rows_of(file: Path) -> pd.DataFrame:
+    return pd.DataFrame(json.loads(file.read_text())["effects"])
 
 
 def test_stock_results_and_their_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
@@ -52,8 +56,11 @@ def test_stock_results_and_their_checkpoints(tmp_path: Path, monkeypatch: pytest
         stock(model, "arc_easy", "piqa")
     stock("two", "arc_easy", shots=1)
     found, each = compared("logged/one logged/two"), {}
-    others = pd.DataFrame(json.loads(Path("found.json").read_text())["effects"]).query("not counts")
-    others = others.set_index("task")
+    others = rows_of(Path("found.json")).query("family == '' and task != ''").set_index("task")
+    whole = json.loads(Path("found.json").read_text())
+    assert {name for names in whole["legend"] for name in names.split(", ")} <= whole["effects"][0].keys()
+    places_of = whole["commonest"]
+    found, others = (rows.assign(A=rows["base"], B=rows["base"] + rows["value"]) for rows in (found, others))
     assert {*others["metric"]} == {"acc"}
     for side, model in (("A", "one"), ("B", "two")):
         (results,) = Path("logged", model).rglob("results_*.json")
@@ -65,19 +72,19 @@ def test_stock_results_and_their_checkpoints(tmp_path: Path, monkeypatch: pytest
             assert found.loc[task, side] == pytest.approx(100 * of_tasks[task]["acc_norm,none"])
             assert others.loc[task, side] == pytest.approx(100 * of_tasks[task]["acc,none"])
         places = [np.argmax([float(value) for value, _ in row["filtered_resps"]]) for row in rows]
-        assert found.loc["arc_easy", f"commonest {side}"] == 10 * max(np.bincount(places))
+        assert places_of["arc_easy"]["AB".index(side)] == 10 * max(np.bincount(places))
     assert (each["A"] != each["B"]).any(), "else the interval shows little"
     ends, row = paired_t([*(each["B"] - each["A"]), 1, -1])[:2], found.loc["arc_easy"]
     assert row["low"] <= ends[0] + 1e-6 and row["high"] >= ends[1] - 1e-6
     assert row["high"] - row["low"] < 1.1 * (ends[1] - ends[0]), "longer where it is skewed"
     measured = compared("one two --tasks tasks/arc_easy tasks/piqa --dtype float32")
-    pd.testing.assert_frame_equal(measured, found)
+    pd.testing.assert_frame_equal(measured, found[measured.columns])
     before = {path: path.read_bytes() for path in Path("found").rglob("*.*")}
     Path("empty").mkdir()
     assert "empty" in failure("compare two empty --tasks tasks/arc_easy --dtype float32 --out found.json")
     assert before and {path: path.read_bytes() for path in Path("found").rglob("*.*")} == before
 
-    low = found.loc["average", "low"]
+    low = found.loc["", "low"]
     run(f"compare logged/one logged/two --margin {-low + 1}")
     capsys.readouterr()
     with pytest.raises(SystemExit) as end:
@@ -116,7 +123,7 @@ def test_stock_results_and_their_checkpoints(tmp_path: Path, monkeypatch: pytest
         samples.write_text(text)
         assert message in failure(f"compare logged/one {call}")
     samples.with_name("samples_arc_easy_2019-11-29T15-01-35.jsonl").write_text("{}")
-    pd.testing.assert_frame_equal(compared("logged/one logged/two"), found)
+    pd.testing.assert_frame_equal(compared("logged/one logged/two"), found[measured.columns])
 
 
 def test_answers_lie_in_a_folder_of_the_pair_that_no_other_pair_replaces(
@@ -183,21 +190,23 @@ def test_both_metrics_are_shown_and_one_counts() -> None:
     a, b = answers(right[None]), answers(right[None])
     for side, outcomes in ((a, right), (b, fallen)):
         side["task0"] = side["task0"].assign(metric="acc_norm", acc=outcomes)
-    table = effects(a, b, [], None)
-    assert table[["task", "metric", "counts"]].to_numpy().tolist() == [
-        ["task0", "acc_norm", True],
-        ["task0", "acc", False],
-        ["average", "", True],
+    counting, other, mean = rows = effects(a, b, [])
+    assert [(row.task, row.metric, row.family, row.tasks) for row in rows] == [
+        ("task0", "acc_norm", "the tasks", 1),
+        ("task0", "acc", "", 1),
+        ("", "average", "", 1),
     ]
-    counting, other, mean = table.to_dict("records")
-    assert (counting["B - A"], other["A"], other["B"], mean["B - A"]) == pytest.approx((0, 50, 41, 0))
-    assert 0.01 < other["p"] < 0.05 and np.isnan(other["Holm"])
-    assert mcnemar_p(12, 3) == pytest.approx(other["p"], abs=0.03)
-    text = shown(table)
+    assert {(row.question, row.method, row.against, row.unit, row.better) for row in rows} == {
+        ("pair", "B", "A", "points", "higher")
+    }
+    assert (counting.value, other.base, other.own, mean.value) == pytest.approx((0, 50, 41, 0))
+    assert 0.01 < other.p < 0.05 and np.isnan(other.holm)
+    assert mcnemar_p(12, 3) == pytest.approx(other.p, abs=0.03)
+    text = shown(rows, {}, None)
     assert re.search(r"^\| task0 +\| acc +\| 100 \|  50 \|  41 \|", text, re.MULTILINE)
     assert "`metric`: a task counts by the first of pct_stereotype, acc_norm, acc that it has" in text
-    said, _ = conclusions(table, None)
-    assert said[-1] == "No task shows a significant difference, after Holm's correction for one task."
+    said, _ = conclusions(rows, None)
+    assert said[-1] == "No single task is shown to differ, after Holm's correction for one task."
 
 
 def mcnemar_p(lost: int, won: int) -> float:
@@ -209,7 +218,8 @@ def test_every_column_has_a_legend(tmp_path: Path) -> None:
     b = answers(np.random.default_rng(4).integers(0, 2, (1, 40)).astype(float))
     for side in (a, b):
         side["task0"]["loglikelihood"] = [[-1.0, -2.0]] * 40
-    head, *_ = (text := shown(effects(a, b, [], None))).splitlines()
+    rows = effects(a, b, [])
+    head, *_ = (text := shown(rows, commonest_answers(a, b, rows), None)).splitlines()
     columns = [column.strip() for column in head.strip("|").split("|")]
     listed = [name for names in re.findall(r"^- `(.+?)`: ", text, re.MULTILINE) for name in names.split(", ")]
     assert [column.removesuffix(" (95 % interval)") for column in columns if column != "task"] == listed
@@ -232,15 +242,14 @@ def test_the_interval_is_that_of_a_paired_t_test() -> None:
     """Where no difference is skewed; with the pair of Bonett and Price where outcomes are right or wrong."""
     a = np.array([np.tile([1.0, 0.0], 20), np.linspace(0.1, 0.9, 40)])
     differences = np.array([[-1, 1] * 4 + [0] * 32, [0.05, 0.01, 0.03, 0.03] * 10])
-    found = effects(answers(a), answers(a + differences), [], 1.0)
-    first, second, mean = found.to_dict("records")
+    first, second, mean = effects(answers(a), answers(a + differences), [])
     for row, expected in ((first, [*differences[0], 1, -1]), (second, differences[1])):
-        assert [row["low"], row["high"], row["p"]] == pytest.approx(paired_t(expected), rel=1e-4)
+        assert [row.low, row.high, row.p] == pytest.approx(paired_t(expected), rel=1e-4)
     # Half of the interval and the 80 % quantile, in standard errors; questions grow with its square.
     sem = 100 * differences[1].std(ddof=1) / 40**0.5
-    assert second["detectable"] == pytest.approx((t.ppf(0.975, 39) + t.ppf(0.8, 39)) * sem, rel=1e-4)
-    assert second["needed"] == np.ceil(40 * (second["detectable"] / (second["B - A"] + 1)) ** 2)
-    assert second["Holm"] == 2 * second["p"] and mean["B - A"] == pytest.approx(1.5)
+    assert second.detectable == pytest.approx((t.ppf(0.975, 39) + t.ppf(0.8, 39)) * sem, rel=1e-4)
+    assert needed(second, 1.0) == np.ceil(40 * (second.detectable / (second.value + 1)) ** 2)
+    assert second.holm == 2 * second.p and mean.value == pytest.approx(1.5)
 
 
 @pytest.mark.parametrize(("n", "shares"), [(200, (0.4, 0.15, 0.1, 0.35)), (100, (0.6, 0.005, 0.01, 0.385))])
@@ -248,7 +257,7 @@ def test_coverage(n: int, shares: tuple[float, ...]) -> None:
     """Of correlated outcomes; where few differ, the interval is too long. Without the pair it covers 77 %."""
     drawn = np.random.default_rng(4).choice(4, (300, n), p=shares)
     a, b = (answers(np.isin(drawn, right).astype(float)) for right in ((0, 1), (0, 2)))
-    found = effects(a, b, [], 1.0)[:-1]
+    found = pd.DataFrame(effects(a, b, []))[:-1]
     truth, error = 100 * (shares[2] - shares[1]), 2 * (0.95 * 0.05 / 300) ** 0.5
     covered = (found["low"].le(truth) & found["high"].ge(truth)).mean()
     assert 0.95 - error <= covered <= (0.95 + error if n == 200 else 1)
@@ -256,29 +265,32 @@ def test_coverage(n: int, shares: tuple[float, ...]) -> None:
 
 def test_few_questions_have_no_interval_and_sentences_say_what_the_table_says() -> None:
     few = answers(np.array([[1.0, 0, 1, 0, 1, 0]])), answers(np.array([[0.0, 0, 1, 1, 1, 0]]))
-    table = effects(*few, [], None)
-    assert table["low"].isna().all() and table["needed"].isna().all()
-    assert conclusions(table, None) == (["Fewer than 8 questions have no interval: task0, average."], None)
+    rows = effects(*few, [])
+    assert not any(row.effect.known or needed(row, None) for row in rows)
+    assert conclusions(rows, None) == (["Fewer than 8 questions have no interval: task0, average."], None)
 
     a = np.array([np.tile([1.0, 0.0], 50), np.tile([1.0, 0.0], 50)])
     b = a.copy()
     b[0, :40:2] = 0  # twenty of a hundred are lost
-    table = effects(answers(a), answers(b), [], 1.0)
-    said, within = conclusions(table, 1.0)
+    rows = effects(answers(a), answers(b), [])
+    said, within = conclusions(rows, 1.0)
     assert said[0] == "A and B have a significant difference on the mean."
     assert said[1] == "They differ significantly on task0, after Holm's correction for 2 tasks."
     assert said[-1].startswith("More questions would not show it") and within is False
-    assert table["needed"].isna().tolist() == [True, False, True], "as far as the difference stays as it is"
-    row = table.iloc[0]
-    assert f"| {row['B - A']:+.0f} (".replace("-", "−") in shown(table).replace(".0", "")
-    assert shown(table).count("*") == 1
+    lacking = [needed(row, 1.0) is None for row in rows]
+    assert lacking == [True, False, True], "as far as the difference stays as it is"
+    text = shown(rows, {}, 1.0)
+    assert f"| {rows[0].value:+.0f} (".replace("-", "−") in text.replace(".0", "")
+    assert text.count("*") == 1
 
 
 def test_the_interval_is_that_of_a_study(tmp_path: Path) -> None:
     """Of the same two models: `estimate` of a contrast that no draw changes, in points."""
     rng = np.random.default_rng(1)
     a, b = rng.integers(0, 2, (2, 1, 40)).astype(float)
-    (row, _) = effects(answers(a), answers(b), [], None).to_dict("records")
+    generated = [{"task0": answers(x)["task0"].assign(metric="exact_match")} for x in (a, b)]
+    row, _ = effects(*generated, [])
+    assert (row.metric, row.base, row.unit) == ("exact_match", pytest.approx(100 * a.mean()), "points")
     sides = [{None: {"task": pd.Series(x[0])}} for x in (b, a)]
     found = estimate(contrast([*zip((1.0, -1.0), sides, strict=True)]))
-    assert [row["low"], row["high"]] == pytest.approx([100 * found.low, 100 * found.high])
+    assert [row.low, row.high] == pytest.approx([100 * found.low, 100 * found.high])

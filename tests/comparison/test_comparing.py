@@ -1,6 +1,7 @@
 """A pruned model beside its dense model, after each step, and whether it can be used."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,12 @@ import pandas as pd
 import pytest
 from scipy.stats import t
 
-from hfprune.comparison.before_after import Measured, Sides, read_sides, rows_of, timed_on, weight_bytes
-from hfprune.comparison.rows import Kind, Row
+from hfprune.comparison.before_after import BeforeAfter, Sides, read_sides, timed_on
+from hfprune.comparison.rows import rows_of, weight_bytes
 from hfprune.comparison.steps import worth_taking
 from hfprune.comparison.usability import LOSS, REPETITION, conclusions
 from hfprune.pruning.sample import repeated
+from hfprune.results.effect_rows import EffectRow
 
 SPEEDS = {
     "prefill_seconds": 0.5,
@@ -42,8 +44,14 @@ def files(*results: dict) -> dict[Path, dict]:
     return {Path(f"nowhere/{number}.json"): each for number, each in enumerate(results)}
 
 
-def compared(results: dict[Path, dict], step: str = "pruned", repeated: dict | None = None) -> list[Row]:
-    return rows_of(read_sides(results), step, (1000, 800), (4000, 3200), repeated or {})
+def whole(results: dict[Path, dict], step: str = "pruned", repeated: dict | None = None) -> BeforeAfter:
+    return BeforeAfter(rows_of(read_sides(results), step, (1000, 800), (4000, 3200), repeated or {}), step)
+
+
+def compared(
+    results: dict[Path, dict], step: str = "pruned", repeated: dict | None = None
+) -> list[EffectRow]:
+    return whole(results, step, repeated).rows
 
 
 def test_numbers_stand_beside_those_of_the_dense_model() -> None:
@@ -57,7 +65,7 @@ def test_numbers_stand_beside_those_of_the_dense_model() -> None:
         Path("nowhere/later"): result("reconstructed", "perplexity", "mine-0123456789ab", perplexity=25)
     }
     results |= {Path("nowhere/last"): result("reconstructed", "perplexity", perplexity=25)}
-    assert [row.words() for row in compared(results)] == [
+    assert whole(results).lines() == [
         ["perplexity on text", "20.00", "30.00", "25.00", "3", "+50.0 %"],
         ["JS distance on text (against the dense model)", "", "0.250", "", "3", "+0.250"],
         ["parameters", "1,000", "800", "800", "", "−20.0 %"],
@@ -65,10 +73,15 @@ def test_numbers_stand_beside_those_of_the_dense_model() -> None:
         ["prefill of 64 tokens, ms", "750.0", "500.0", "500.0", "3", "−33.3 %"],
         ["decoding, tokens a second", "24.0", "30.0", "30.0", "3", "+25.0 %"],
     ]
-    names = [row.name for row in compared(results, "reconstructed")]
+    perplexity, distance, *_ = compared(results)
+    assert (perplexity.method, perplexity.against, perplexity.question) == ("pruned", "dense", "dense")
+    assert (perplexity.value, perplexity.neutral, perplexity.better, perplexity.unit) == (1.5, 1, "lower", "")
+    assert (distance.outcome, distance.value, distance.neutral) == ("js_distance", 0.25, 0)
+    assert np.isnan(distance.base), "the dense model has none to itself"
+    names = [row.label for row in compared(results, "reconstructed")]
     assert names[:2] == ["perplexity on mine", "perplexity on text"], "a file's name without its hash"
     (_, size) = rows_of({}, "pruned", (1000, 800), (4000, 1600), {})
-    assert size.name == "file size of the weights, MB (4.0 → 2.0 bytes a parameter)"
+    assert size.label == "file size of the weights, MB (4.0 → 2.0 bytes a parameter)"
 
 
 def measured(folder: Path, step: str, measure: str, items: pd.DataFrame, task: str, **values: float):
@@ -94,17 +107,19 @@ def test_the_change_has_its_interval_in_pairs(tmp_path: Path) -> None:
     (row, *_) = compared(found)
     half = t.ppf(0.975, 15) * change.std(ddof=1) / 4
     ends = np.exp(change.mean() + np.array([-half, half])) - 1
-    assert row.change.value == pytest.approx(np.exp(change.mean()) - 1)
-    assert [row.change.low, row.change.high] == pytest.approx(ends, abs=0.01)
-    shown = [f"{100 * x:+.1f} %" for x in (row.change.value, row.change.low, row.change.high)]
+    assert row.effect.change.value == pytest.approx(np.exp(change.mean()) - 1)
+    assert [row.effect.change.low, row.effect.change.high] == pytest.approx(ends, abs=0.01)
+    shown = [
+        f"{100 * x:+.1f} %" for x in (row.effect.change.value, row.effect.change.low, row.effect.change.high)
+    ]
     assert row.words()[4] == f"{shown[0]} ({shown[1]} to {shown[2]})"
     path = tmp_path / "dense-perplexity-text.parquet"
     items = pd.read_parquet(path)
     items[::-1].to_parquet(path)
-    assert compared(found)[0] == row, "documents are paired by name"
+    assert compared(found)[0].words() == row.words(), "documents are paired by name"
     items.loc[0, "nll"] = np.nan
     items.to_parquet(path)
-    assert not compared(found)[0].change.known, "one without a number leaves no interval"
+    assert not compared(found)[0].effect.known, "one without a number leaves no interval"
 
 
 def test_capabilities_are_stratified_by_task_and_few_documents_have_no_interval(tmp_path: Path) -> None:
@@ -120,12 +135,12 @@ def test_capabilities_are_stratified_by_task_and_few_documents_have_no_interval(
             items["document"] = [f"{name}/{n}" for n, name in enumerate(source)]
             found |= measured(tmp_path, method, "gold_bpb", items, group, bpb=float(bpb.mean()))
     many, few, *_ = compared(found)
-    assert (many.name, few.name) == ("bits per byte, many", "bits per byte, few")
-    assert many.change.value == pytest.approx(changes["many"].mean())
-    assert not few.change.known
+    assert (many.label, few.label) == ("bits per byte, many", "bits per byte, few")
+    assert many.value == pytest.approx(changes["many"].mean())
+    assert not few.effect.known
     assert "(" not in few.words()[4]
     # Tasks differ by 2, within a task by 0.1: unstratified it would be ± 0.5.
-    assert 0 < many.change.high - many.change.low < 0.2
+    assert 0 < many.high - many.low < 0.2
 
 
 def test_a_speed_has_the_interval_of_its_turns(tmp_path: Path) -> None:
@@ -134,22 +149,22 @@ def test_a_speed_has_the_interval_of_its_turns(tmp_path: Path) -> None:
     *_, prefill, decode = compared(measured(tmp_path, "pruned", "latency", items, "", **SPEEDS))
     half = t.ppf(0.975, 11) * logs.std(ddof=1) / np.sqrt(12)
     ends = np.exp(logs.mean() + np.array([-half, half])) - 1
-    assert [decode.change.low, decode.change.high] == pytest.approx(ends, abs=0.003)
-    change = prefill.change
+    assert [decode.low - 1, decode.high - 1] == pytest.approx(ends, abs=0.003)
+    change = prefill.effect.change
     assert change.value == pytest.approx(np.exp(-logs.mean()) - 1) and change.low < change.value < 0
     *_, single = compared(measured(tmp_path, "pruned", "latency", items[:3], "", **SPEEDS))
-    assert not single.change.known and single.words()[4] == "+25.0 %"
+    assert not single.effect.known and single.words()[4] == "+25.0 %"
 
 
 def test_times_are_of_the_machine_that_took_them() -> None:
-    def side(hardware: dict) -> Measured:
-        return Measured({}, 0, pd.DataFrame(), {"hardware": hardware})
+    def sides(measure: str, **hardware) -> Sides:
+        found = result("pruned", measure)
+        found["provenance"]["hardware"] = hardware
+        return read_sides(files(found))
 
-    measured = side({"processor": "another", "cuda": []})
-    on_gpu = side({"processor": "a processor", "cuda": ["a GPU"]})
-    assert timed_on({"pruned": {("latency", ""): measured, ("perplexity", "c4"): on_gpu}}) == "another"
-    assert timed_on({"pruned": {("latency", ""): on_gpu}}) == "a GPU"
-    assert timed_on({"pruned": {("perplexity", "c4"): on_gpu}}) == ""
+    assert timed_on(sides("latency", processor="another", cuda=[])) == "another"
+    assert timed_on(sides("latency", processor="a processor", cuda=["a GPU"])) == "a GPU"
+    assert timed_on(sides("perplexity", processor="another", cuda=[])) == ""
 
 
 def test_a_second_copy_of_the_weights_does_not_count(tmp_path: Path) -> None:
@@ -169,15 +184,15 @@ def test_a_task_stands_beside_a_guess_and_the_majority(tmp_path: Path) -> None:
         items = items.rename(columns={"acc": "pct_stereotype"}).drop(columns="loglikelihood")
         found |= measured(tmp_path, step, "zeroshot", items, "crows_pairs_english", pct_stereotype=0.5)
     accuracy, bias, *_ = rows = compared(found)
-    assert (bias.kind, bias.name) == (Kind.STEREOTYPES, "stereotypes, crows_pairs_english, %")
-    assert accuracy.name == "accuracy, boolq, % (a guess 50.0, the majority 75.0)"
+    assert bias.label == "stereotypes, crows_pairs_english, %"
+    assert accuracy.label == "accuracy, boolq, % (a guess 50.0, the majority 75.0)"
     assert accuracy.words()[1:4] == ["100.0", "75.0", "40"]
     # With the pair of Bonett and Price, whose mean is nearer to none.
     difference = 100.0 * np.append(-(target == "1").astype(float), [1, -1])
     half = t.ppf(0.975, 41) * difference.std(ddof=1) / np.sqrt(42)
     low, high = difference.mean() - half, difference.mean() + half
-    assert accuracy.change.value == -25
-    assert accuracy.change.low <= low + 1e-9 and accuracy.change.high == pytest.approx(high)
+    assert accuracy.value == -25
+    assert accuracy.low <= low + 1e-9 and accuracy.high == pytest.approx(high)
     text = np.full(12, 3.0)
     said = " ".join(conclusions([*compared(perplexities(tmp_path, text, text)), *rows], 400, repaired=False))
     assert "Conclusion: not shown usable: lost boolq (100.0 → 75.0 % right, −25.0 %)." in said
@@ -204,8 +219,8 @@ def test_the_loss_of_recovery_on_what_it_did_not_train_on(tmp_path: Path) -> Non
         row for row in compared(files(result("pruned", "perplexity", perplexity=9)) | found) if row.n == 9
     )
     before, after = (np.average(losses[step], weights=tokens) for step in (0, 4))
-    assert [*row.steps.values()] == pytest.approx([before, after]), "the kept step, not the last"
-    assert row.change.high < 0
+    assert [row.base, row.own] == pytest.approx([before, after]), "the kept step, not the last"
+    assert row.high < 0
 
 
 WAVE = np.sin(np.arange(16.0))
@@ -233,7 +248,7 @@ def test_a_step_that_makes_the_model_worse_is_not_taken(tmp_path: Path) -> None:
     step, (said,) = worth_taking(on_bad, keep=False)
     assert step == "recovered" and "reconstructed model is worse" in said
     for of in worse.values():
-        of |= {key: side._replace(items=side.items[:4]) for key, side in of.items()}
+        of |= {key: replace(side, items=side.items[:4]) for key, side in of.items()}
     step, (said,) = worth_taking(worse, keep=False)
     assert step == "pruned" and "no interval" in said, "what is worse and not known to be is not taken either"
 
@@ -272,7 +287,7 @@ def test_the_verdict(factor: float, dense: float, spread: float, said: str, tmp_
     assert re.search(said, sentences), sentences
     assert ("Warning" in sentences) == (dense > 100)
     assert "Warning" not in sentences or "usable" not in sentences, "it says nothing of pruning"
-    usable = factor - 1 < LOSS.lost and rows[0].change.high < LOSS.usable and dense < 100
+    usable = factor - 1 < LOSS.lost and rows[0].effect.change.high < LOSS.usable and dense < 100
     assert ("Conclusion: usable" in sentences) == usable
     assert conclusions(compared({}), 400, repaired=False) == []
 
@@ -326,10 +341,10 @@ def test_text_that_repeats_itself_is_named(more: float, said: str, tmp_path: Pat
     assert sentences.startswith(
         f"Conclusion: {said.removeprefix('Conclusion: ').partition(' by')[0].lower()}"
     )
-    (row,) = (row for row in rows if row.name.startswith("repeated"))
-    assert row.change.value == pytest.approx(100 * float((more + 0.05 * WAVE).mean()))
-    assert row.n == 16 and row.change.low < row.change.value < row.change.high
-    assert ("Its greedy text is degenerate" in sentences) == (row.change.value > REPETITION.usable)
+    (row,) = (row for row in rows if row.label.startswith("repeated"))
+    assert row.effect.change.value == pytest.approx(100 * float((more + 0.05 * WAVE).mean()))
+    assert row.n == 16 and row.low < row.value < row.high
+    assert ("Its greedy text is degenerate" in sentences) == (row.effect.change.value > REPETITION.usable)
 
 
 def answers(folder: Path, **groups: dict[str, tuple[float, float]]) -> dict[Path, dict]:
@@ -383,14 +398,12 @@ def test_a_limit_is_judged_by_what_is_to_be_kept_and_the_rest_is_said(tmp_path: 
     first, why, *_ = conclusions(rows, 400, repaired=False, most=0.3, keep=["reading"])
     assert first.startswith("Conclusion: within --max-loss 30 % for perplexity, reading, but lost code")
     (row,) = (row for row in rows if row.task == "reading")
-    rise = row.change.value / row.before
+    rise = row.value / row.base
     assert rise == pytest.approx(0.2, abs=0.01) and f"bits per byte, reading: +{100 * rise:.0f}" in why
     assert why.endswith("A model is within if every interval ends below +30 %.")
     first, *_ = conclusions(rows, 400, repaired=False, most=0.3, keep=["reading", "code"])
     assert first.startswith("Conclusion: beyond --max-loss 30 % for perplexity, code, reading: lost code")
-    first, *_ = conclusions(
-        rows, 400, repaired=False, most=row.change.high / row.before - 0.001, keep=["reading"]
-    )
+    first, *_ = conclusions(rows, 400, repaired=False, most=row.high / row.base - 0.001, keep=["reading"])
     assert first.startswith("Conclusion: not shown to be within --max-loss"), "not by the value alone"
 
 

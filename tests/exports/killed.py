@@ -14,13 +14,13 @@ from pathlib import Path
 import torch
 from families import WIDTHS, build, cut
 
-from hfprune.comparison.before_after import BeforeAfter
-from hfprune.comparison.rows import Kind, Row
+from hfprune.comparison.before_after import BeforeAfter, Sample
+from hfprune.comparison.rows import PARAMETERS, effect_row
 from hfprune.exports.checkpoint import export, write_card
 
 STEPS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "os.link", "shutil.rmtree"}
-SIZE = Row(Kind.SIZE, "parameters", "parameters", 3.0, 2.0, "{:.0f}", {"pruned": 2.0})
-COMPARISON = BeforeAfter([SIZE], "pruned", [], {"prompt": "One", "before": "two", "after": "three"})
+SIZE = effect_row(PARAMETERS, "pruned", (3, 2), None)
+COMPARISON = BeforeAfter([SIZE], "pruned", [], Sample("One", "two", "three"))
 source, out = map(Path, sys.argv[1:3])
 earlier, *card = sys.argv[3:]
 torch.set_num_threads(1)  # a fork has none of the others

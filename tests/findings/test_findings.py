@@ -21,8 +21,8 @@ from findings.page import Findings
 from findings.sources import Joint, Selection
 from findings.text import Text
 from findings.words import objection
-from hfprune.effects.effect import Effect
 from hfprune.errors import HfpruneError
+from hfprune.results.effect import Effect
 from hfprune.results.effect_rows import read_effects
 from hfprune.statistics.estimates import holm
 from hfprune.statistics.outcomes import Draw

@@ -16,7 +16,6 @@ from scipy.stats import t
 
 from hfprune.cells import Cell, Value, write_result
 from hfprune.cells.recovery import Recovery
-from hfprune.effects.effect import Effect
 from hfprune.errors import HfpruneError
 from hfprune.measures.gold_bpb import SHORT
 from hfprune.models.load import load_model
@@ -24,6 +23,7 @@ from hfprune.models.units import count_parameters, gated_mlps
 from hfprune.pruning.config import Pruning
 from hfprune.pruning.one_cell import RATIOS
 from hfprune.pruning.sweep import Tried, choice, losses, shown
+from hfprune.results.effect import Effect
 
 CHOICES = [
     ((0.05, 0.19, 0.35), 0.2),

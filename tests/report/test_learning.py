@@ -44,8 +44,8 @@ def add_curves(folder: Path, recovery: str) -> None:
 def points(end: float) -> Iterator[dict]:
     for place, (step, tokens) in enumerate(zip(STEPS, TOKENS, strict=True)):
         point = {"step": step, "tokens": tokens, "loss": end + 0.3 - 0.1 * place, "stderr": 0.05, "n": 8}
-        doubling = {"doubling": -0.1, "doubling_low": -0.125, "doubling_high": -0.075}
-        yield point | (doubling if step > 1 else {})
+        doubling = {"value": -0.1, "low": -0.125, "high": -0.075}
+        yield point | ({"doubling": doubling} if step > 1 else {})
 
 
 def test_the_table_has_the_end_of_every_curve_and_its_last_doubling(recovered: Path) -> None:

@@ -11,7 +11,7 @@ from hfprune.cells.recovery import Recovery
 from hfprune.effects.comparisons import mean
 from hfprune.effects.slopes import over_logarithm
 from hfprune.effects.standard import over_draws_or_items
-from hfprune.results.curves import held_out_losses, level_of
+from hfprune.results.curves import held_out_losses
 from hfprune.results.effect_rows import BOTH, EffectRow, estimated
 from hfprune.results.evidence import Evidence
 from hfprune.statistics.outcomes import NotComparableError, Outcomes, contrast
@@ -41,9 +41,9 @@ class Training(AddedEffects):
                 cell.method != DENSE
                 and (cell.model, cell.method, cell.ratio) not in evidence.results.not_applicable
             ):
-                control = level_of(dense[cell.model])
+                control = replace(dense[cell.model], draw=0)
                 with suppress(NotComparableError):  # in a partial run
-                    yield from _of_cell(cell, curves.get(level_of(cell), {}), curves.get(control, {}))
+                    yield from _of_cell(cell, curves.get(cell, {}), curves.get(control, {}))
 
 
 def _of_cell(

@@ -7,7 +7,6 @@ from dataclasses import replace
 import pandas as pd
 from matplotlib.figure import Figure
 
-from hfprune.effects.effect import ALIKE, BETTER, WORSE, Effect
 from hfprune.report.charts import focus, share_removed
 from hfprune.report.drawing.marks import GREY
 from hfprune.report.drawing.panels import sheet
@@ -16,6 +15,7 @@ from hfprune.report.figures.effects import forest
 from hfprune.report.looks import looks_of
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import Look
+from hfprune.results.effect import ALIKE, BETTER, WORSE, Effect
 from hfprune.results.reader import Results
 from hfprune.study import paths
 

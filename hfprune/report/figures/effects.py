@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from hfprune.effects.effect import DIRECTIONS
 from hfprune.report.charts import Chart, focus, share_removed, span
 from hfprune.report.drawing.panels import sheet
 from hfprune.report.effects import AT, GROUP, agreement_on_neurons, beside_reference
@@ -15,6 +14,7 @@ from hfprune.report.looks import looks_of
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import Look
 from hfprune.results.declarations import Declaration
+from hfprune.results.effect import DIRECTIONS
 from hfprune.results.files import NEURONS
 from hfprune.results.reader import Results
 from hfprune.study import paths

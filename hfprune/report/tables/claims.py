@@ -6,10 +6,10 @@ import pandas as pd
 
 from hfprune.calibration.folds import MIN_DRAWS
 from hfprune.effects.condition import ARITHMETIC, NOT_APPLICABLE, NOT_COMPARABLE, NOT_RUN, VERDICTS
-from hfprune.effects.effect import Effect
 from hfprune.report.cells import calibration_columns, counts, ratio_column, texts, words
 from hfprune.report.publication import TablePublication
 from hfprune.report.typeset import MISSING, Column, Table
+from hfprune.results.effect import Effect
 from hfprune.results.reader import Results
 from hfprune.study import paths
 

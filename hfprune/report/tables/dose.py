@@ -1,11 +1,11 @@
 """What ten times as many calibration sequences change."""
 
-from hfprune.effects.effect import Effect
 from hfprune.effects.questions import OWN_SLOPE, SLOPE
 from hfprune.report.cells import calibration_columns, counts, differences, present, ratio_column
 from hfprune.report.looks import looks_of
 from hfprune.report.publication import TablePublication
 from hfprune.report.typeset import Column, Table
+from hfprune.results.effect import Effect
 from hfprune.results.reader import Results
 from hfprune.study import paths
 

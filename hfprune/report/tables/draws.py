@@ -1,5 +1,8 @@
 """Variation between calibration samples."""
 
+import pandas as pd
+
+from hfprune.effects.variation import quotients
 from hfprune.report.cells import (
     calibration_columns,
     counts,
@@ -28,6 +31,8 @@ class Draws(TablePublication):
         rows, effects = data.draws.fillna({"against": ""}), data.declared.first_outcomes()
         measured = [effects[name] for name in rows["outcome"]]
         outcomes = [row.label + " (logarithm)" * (row.metric.effect == "ratio") for row in measured]
+        ratios = pd.DataFrame(quotients(rows), columns=["value", "low", "high"])
+        shown = with_intervals(ratios["value"], ratios["low"], ratios["high"], "{:.2f}", 1, ratio=True)
         columns = [
             ratio_column(rows),
             *calibration_columns(rows),
@@ -37,14 +42,7 @@ class Draws(TablePublication):
             Column("SD over draws", texts(rows["draws_sd"], "{:.4f}")),
             Column("Resamples", counts(rows["resamples"])),
             Column("SD over resamples", texts(rows["resamples_sd"], "{:.4f}")),
-            Column(
-                "Ratio of SDs",
-                together(
-                    *with_intervals(
-                        rows["quotient"], rows["quotient_low"], rows["quotient_high"], "{:.2f}", 1, ratio=True
-                    )
-                ),
-            ),
+            Column("Ratio of SDs", together(*shown)),
         ]
         notes = [
             "SD over draws: standard deviation of the mean over items of another sample of the "

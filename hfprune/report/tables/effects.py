@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from hfprune.effects.effect import ALPHA, BETTER, Effect
 from hfprune.report.cells import calibration_columns, present, ratio_column, texts, words
 from hfprune.report.effects import AT, GROUP, agreement_on_neurons, beside_reference
 from hfprune.report.looks import looks_of
 from hfprune.report.publication import TablePublication
 from hfprune.report.typeset import MISSING, Column, Table
+from hfprune.results.effect import ALPHA, BETTER, Effect
 from hfprune.results.files import NEURONS
 from hfprune.results.reader import Results
 from hfprune.rounding import percent

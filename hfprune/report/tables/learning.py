@@ -1,5 +1,7 @@
 """Learning curves of recovery: the loss on held-out pairs, and what the last doubling of the data brought."""
 
+import pandas as pd
+
 from hfprune.report.cells import head_columns, in_order, texts, with_errors, with_intervals
 from hfprune.report.looks import looks_of
 from hfprune.report.publication import TablePublication
@@ -20,8 +22,10 @@ class LearningTable(TablePublication):
         rows = by_step.tail(1).merge(by_step.head(1)[[*_CURVE, "loss"]], on=_CURVE, suffixes=("", "_before"))
         rows = in_order(rows, _CURVE, looks_of(data))
         several = rows["recovery"].nunique() > 1
+        effects = pd.DataFrame([*rows["doubling"]], rows.index, ["value", "low", "high"])
+        rows = rows.assign(doubling=effects["value"], low=effects["low"], high=effects["high"])
         doublings, intervals = with_intervals(
-            rows["doubling"], rows["doubling_low"], rows["doubling_high"], "{:+.3f}", neutral=0
+            rows["doubling"], rows["low"], rows["high"], "{:+.3f}", neutral=0
         )
         draw = Column("Draw", texts(rows["draw"], "{}"))
         columns = [

@@ -1,11 +1,11 @@
 """What pruning costs, task by task."""
 
-from hfprune.effects.effect import Effect
 from hfprune.effects.questions import TO_DENSE
 from hfprune.report.cells import head_columns, in_order, texts, words
 from hfprune.report.looks import looks_of
 from hfprune.report.publication import TablePublication
 from hfprune.report.typeset import MISSING, Column, Table
+from hfprune.results.effect import Effect
 from hfprune.results.reader import Results
 from hfprune.study import paths
 

@@ -2,12 +2,12 @@
 
 import pandas as pd
 
-from hfprune.effects.effect import Effect
 from hfprune.report.cells import calibration_columns, differences, present, ratio_column, texts
 from hfprune.report.effects import AT, GROUP, beside_reference
 from hfprune.report.looks import looks_of
 from hfprune.report.publication import TablePublication
 from hfprune.report.typeset import MISSING, Column, Table
+from hfprune.results.effect import Effect
 from hfprune.results.reader import Results
 from hfprune.study import paths
 

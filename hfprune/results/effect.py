@@ -12,6 +12,7 @@ ALPHA = 0.05  # of every test: an interval of 95 % that leaves no effect out has
 STANDINGS = BETTER, ALIKE, WORSE = "better", "no significant difference", "worse"
 # The directions of better outcomes.
 DIRECTIONS = {"higher": 1, "lower": -1}
+SHARE = "{:+.1%}"
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,14 @@ class Effect:
         else:
             value, low, high = -self.value, -self.high, -self.low
         return replace(self, value=value, low=low, high=high)
+
+    @property
+    def change(self) -> Self:
+        """A ratio as the share by which one side is more than the other (0.5: half as much again); else itself."""
+        if not self.ratio:
+            return self
+        value, low, high, neutral = (end - 1 for end in (self.value, self.low, self.high, self.neutral))
+        return replace(self, value=value, low=low, high=high, neutral=neutral, form=SHARE, ratio=False)
 
     @property
     def texts(self) -> tuple[str, str]:
