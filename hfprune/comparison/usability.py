@@ -107,14 +107,22 @@ def _share_lost(row: EffectRow) -> Effect:
     return Effect(row.value / dense, row.low / dense, row.high / dense, form=SHARE, better=-1)
 
 
-def _summary(capabilities: Sequence[EffectRow], lost: Sequence[EffectRow], *, is_good: bool) -> str:
-    """Return what was lost, the worst first, what was gained, and the rest, as the end of the first sentence."""
+def _summary(
+    capabilities: Sequence[EffectRow], lost: Sequence[EffectRow], held: Collection[str], *, is_good: bool
+) -> str:
+    """Return what was lost, the worst first, what was kept, and the rest, as the end of the first sentence.
+
+    A capability in `held` is within the limit that it was to be kept within.
+    """
     if not capabilities:
         return ", by text alone: right answers were not measured"
+    within = [_ends(row) for row in capabilities if row.task in held]
+    capabilities = [row for row in capabilities if row.task not in held]
     unknown = [row.task for row in capabilities if not row.effect.known]
     gained = [_ends(row) for row in capabilities if row.effect.standing == BETTER]
     kept = [row.task for row in capabilities if row.effect.standing == ALIKE]
     parts = [f"lost {', '.join(map(_ends, lost))}"] * bool(lost)
+    parts += [f"kept {', '.join(within)}"] * bool(within)
     parts += [f"gained {', '.join(gained)}"] * bool(gained)
     parts += [f"no loss shown in {', '.join(kept)}"] * bool(kept)
     parts += [f"too few questions to tell of {', '.join(unknown)}"] * bool(unknown)
@@ -131,7 +139,7 @@ def _by_bounds(
     if not verdicts:
         return []
     verdict = max(verdicts.values(), key=VERDICTS.index)
-    said = [f"Conclusion: {verdict}{_summary(capabilities, lost, is_good=False)}."]
+    said = [f"Conclusion: {verdict}{_summary(capabilities, lost, (), is_good=False)}."]
     if yardsticks:
         row = max(yardsticks, key=lambda row: VERDICTS.index(verdicts[row.label]))
         usable, beyond = (_bound(row, bound) for bound in _bounds(row))
@@ -157,11 +165,14 @@ def _by_limit(
         return []
     place = {USABLE: "within", UNCLEAR: "not shown to be within", LOST: "beyond"}
     verdict = max((standing(loss, Bounds(most, most)) for _, loss in judged), key=VERDICTS.index)
-    limit = f"--max-loss {percent(most)}" + f" for perplexity, {', '.join(sorted(keep))}" * bool(keep)
+    limit = f"--max-loss {percent(most)}" + f" for {' and '.join(['perplexity', *sorted(keep)])}" * bool(keep)
+    held = {row.task for row, loss in judged if row.task in keep and loss.high < most}
+    lost = [row for row in lost if row.task not in held]
+    summary = _summary(capabilities, lost, held, is_good=verdict == USABLE)
     changes = "; ".join(f"{row.label}: {loss} ({_basis(row)})" for row, loss in judged)
     others = [_changed(row) for row in texts if not row.measure.startswith(ASKED)]
     return [
-        f"Conclusion: {place[verdict]} {limit}{_summary(capabilities, lost, is_good=verdict == USABLE)}.",
+        f"Conclusion: {place[verdict]} {limit}{summary}.",
         f"Against the dense model's, {changes}. A model is within if "
         f"{'every' if keep else 'its'} interval ends below +{percent(most)}.",
         *[f"On text that did not choose the cut: {'; '.join(others)}."] * bool(others),

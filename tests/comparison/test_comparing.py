@@ -396,13 +396,18 @@ def test_a_limit_is_judged_by_what_is_to_be_kept_and_the_rest_is_said(tmp_path: 
     assert "; no loss shown in language." in first
     assert helps == "What may help: --keep code,reading, which limits the cut by these, too."
     first, why, *_ = conclusions(rows, 400, repaired=False, most=0.3, keep=["reading"])
-    assert first.startswith("Conclusion: within --max-loss 30 % for perplexity, reading, but lost code")
+    assert first.startswith(
+        "Conclusion: within --max-loss 30 % for perplexity and reading, but lost code (0."
+    )
+    assert "; kept reading (0." in first
     (row,) = (row for row in rows if row.task == "reading")
     rise = row.value / row.base
     assert rise == pytest.approx(0.2, abs=0.01) and f"bits per byte, reading: +{100 * rise:.0f}" in why
     assert why.endswith("A model is within if every interval ends below +30 %.")
     first, *_ = conclusions(rows, 400, repaired=False, most=0.3, keep=["reading", "code"])
-    assert first.startswith("Conclusion: beyond --max-loss 30 % for perplexity, code, reading: lost code")
+    assert first.startswith(
+        "Conclusion: beyond --max-loss 30 % for perplexity and code and reading: lost code"
+    )
     first, *_ = conclusions(rows, 400, repaired=False, most=row.high / row.base - 0.001, keep=["reading"])
     assert first.startswith("Conclusion: not shown to be within --max-loss"), "not by the value alone"
 
