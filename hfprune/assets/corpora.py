@@ -17,7 +17,7 @@ from hfprune.assets.formats import (
     write_arrow,
 )
 from hfprune.assets.mixing import mixed
-from hfprune.errors import HfpruneError
+from hfprune.errors import KIND, REASON, HfpruneError, explained
 
 # More than half the pages of a raw Wikipedia extract are bare titles, from which a model learns nothing.
 WIKI_STUB = 50
@@ -52,6 +52,7 @@ def _reader(asset: CorpusAsset) -> Callable[[Path], list[str]]:
         "jsonl": _jsonl_texts,
         "parquet": _parquet_texts,
         "wikitext": _wikitext_pages,
+        "problems": _solved_problems,
     }[asset.format]
 
 
@@ -95,6 +96,13 @@ def _jsonl_texts(path: Path) -> list[str]:
     if not all(isinstance(record.get("text"), str) for record in records):
         raise HfpruneError(f"{path}: a record has no string field 'text'")
     return [record["text"] for record in records]
+
+
+def _solved_problems(path: Path) -> list[str]:
+    """Return problems of MATH, each with its solution, without the examples that a prompt puts before it."""
+    with explained(f"{path}: no request dump of MATH: {KIND}({REASON})", KeyError, TypeError):
+        problems = [record["doc"] for record in read_jsonl(path)]
+        return [f"{problem['query']} {problem['solution']}" for problem in problems]
 
 
 def _parquet_texts(path: Path) -> list[str]:

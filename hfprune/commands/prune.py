@@ -24,10 +24,10 @@ class Prune(Command, Pruning):
     # The flags by their headings in the help.
     groups: ClassVar = {
         "what to prune": ("model", "units"),
-        "how much (one of the four is required)": ("ratio", "max_loss", "params", "size"),
+        "how much (one of the four is required)": ("ratio", "max_loss", "params", "size", "keep"),
         "how": (
             *("recipe", "criterion", "options", "allocation", "align", "plain", "linear", "recover"),
-            *("keep_recovery", "text", "sequences", "length", "dtype", "seed"),
+            *("keep_recovery", "text", "mix", "sequences", "length", "dtype", "seed"),
         ),
         "what to measure": ("compare", "quick", "eval_text", "tasks"),
         "output and places": ("out", "resources", "catalogue"),

@@ -94,8 +94,11 @@ def timed(sides: Sides) -> list[Measured]:
 LEGEND = (
     "Intervals are over n documents or questions, in pairs with the dense model on the same ones; they hold for "
     "this plan, not for another calibration. A star (*) is a change of a capability or task that holds after "
-    "Holm's correction for their number. JS distance is the root of the Jensen-Shannon divergence between "
-    "next-token distributions."
+    "Holm's correction for their number. Perplexity (lower is better) is the number of tokens between which the "
+    "model wavers. JS distance (lower is closer to the dense model) is the root of the Jensen-Shannon divergence "
+    "between next-token distributions. Entropy says how unsure the model is of the next token: what is near the "
+    "dense model's is better, neither lower nor higher. Bits per byte (lower is better) are what right answers "
+    "take to predict. Repeated 4-grams (lower is better) are runs of four tokens that stood in the text before."
 )
 
 

@@ -1,31 +1,30 @@
-"""Whether a pruned model can be used, and which of the steps after pruning are worth taking."""
+"""Whether a pruned model can be used: what it kept, and what it lost."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from hfprune.assets.known_tasks import CROWS
-from hfprune.cells import DENSE
-from hfprune.comparison.before_after import ASKED, CAPABILITY, OWN, REPEATS, TASK, Sides, class_of
-from hfprune.comparison.rows import compared
-from hfprune.results.effect import BETTER, WORSE
+from hfprune.comparison.before_after import ASKED, CAPABILITY, REPEATS, TASK, class_of
+from hfprune.results.effect import ALIKE, BETTER, SHARE, WORSE, Effect
 from hfprune.results.effect_rows import EffectRow
 from hfprune.rounding import percent
 from hfprune.statistics.spread import MIN_DOCUMENTS
 
 
 class Bounds(NamedTuple):
-    """Two bounds of a loss: a share of perplexity, or points of repeated 4-grams."""
+    """Two bounds of a loss: a share of perplexity or of a capability's number, or points of repeated 4-grams."""
 
     usable: float
     """A model is usable where the high end of the 95 % interval of its loss is below this."""
     lost: float
-    """It is not usable where the loss itself is beyond this."""
+    """It is not usable where the loss itself is beyond this, and its whole interval beyond the other."""
 
 
-# Perplexity, as a share of the dense model's. By the scaling law of Kaplan et al. (2020), in which the loss is as
-# N^-0.076 for N parameters, at 3.4 nats a dense model of 70 % of the size loses 10 %, and one of 23 % of it 50 %:
-# the first is about what a ratio of 0.3 saves, and after the second a small dense model is better.
+# Perplexity and capabilities, as a share of the dense model's. By the scaling law of Kaplan et al. (2020), in
+# which the loss is as N^-0.076 for N parameters, at 3.4 nats a dense model of 70 % of the size loses 10 %, and one
+# of 23 % of it 50 %: the first is about what a ratio of 0.3 saves, and after the second a small dense model is
+# better.
 LOSS = Bounds(0.1, 0.5)
 # Points of repeated 4-grams. Welleck et al. (2020, Table 2) count 0.6 % in human text and 44 % in greedy text of a
 # model: as many more than the dense model's are too many, and half of them are still usable.
@@ -33,26 +32,35 @@ REPETITION = Bounds(22, 44)
 # No model that has learnt a language has so high a perplexity on ordinary text.
 BROKEN = 1000.0
 USABLE, UNCLEAR, LOST = "usable", "not shown usable", "not usable"
+VERDICTS = USABLE, UNCLEAR, LOST
+# What calibrates on more text of a capability's kind.
+MORE_TEXT = {"code": "--text code", "mathematics": "--mix with math"}
 
 
-def standing(row: EffectRow, bounds: Bounds) -> str:
-    """Return whether a model is usable by a row: by the high end of its loss, which must be known."""
-    change = row.effect.change
-    if change.value > bounds.lost:
+def standing(loss: Effect, bounds: Bounds) -> str:
+    """Return whether a model is usable by a loss: neither where its interval is too wide to tell."""
+    if loss.value > bounds.lost and loss.low > bounds.usable:
         return LOST
-    return USABLE if change.high < bounds.usable else UNCLEAR
+    return USABLE if loss.high < bounds.usable else UNCLEAR
 
 
 def conclusions(
-    rows: Sequence[EffectRow], vocabulary: int, repaired: bool, most: float | None = None
+    rows: Sequence[EffectRow],
+    vocabulary: int,
+    repaired: bool,
+    most: float | None = None,
+    keep: Collection[str] = (),
+    calibrated_on: str = "",
 ) -> list[str]:
-    """Return in plain sentences whether the model can be used and what was lost; nothing if it was not measured.
+    """Return in plain sentences what was kept and what was lost, the worst first; nothing if nothing was measured.
 
     Args:
         vocabulary: tokens that the model knows; a blind guess has this perplexity.
         repaired: whether training was tried, so that it is no advice.
-        most: the rise of perplexity that the user allows, which alone is judged then; None: by `LOSS` and
-            `REPETITION`.
+        most: the rise of perplexity that the user allows, by which the model is judged then; None: by `LOSS` and
+            `REPETITION`. What else was lost is said in either case.
+        keep: capabilities that this limit is of, too.
+        calibrated_on: the text that chose what stays; "" where none did.
     """
     texts = [row for row in rows if class_of(row.measure) == "perplexity"]
     repetitions = [row for row in rows if row.measure == REPEATS]
@@ -63,116 +71,167 @@ def conclusions(
                 f"{row.base:,.0f}): the comparison says nothing of pruning. Look at its weights, tokenizer and "
                 "dtype."
             ]
-    said = _by_limit(texts, most) if most else _by_bounds([*texts, *repetitions], repaired)
+    capabilities = [
+        row for row in rows if class_of(row.measure) in (CAPABILITY, TASK) and row.metric != CROWS
+    ]
+    lost = sorted((row for row in capabilities if row.effect.standing == WORSE), key=_fall, reverse=True)
+    kept = {name.replace("_", " ") for name in keep}
+    if most:
+        said = _by_limit(texts, capabilities, lost, most, kept)
+    else:
+        said = _by_bounds([*texts, *repetitions], capabilities, lost)
+    if not said:
+        return []
     said += [
         f"Its greedy text is degenerate: {row.own:.0f} % of its 4-grams stood in it before, against "
         f"{row.base:.0f} % in the dense model's."
         for row in repetitions
         if row.value > REPETITION.usable and row.effect.side == 1
     ]
-    return said + _lost(rows)
+    helps = [*_calibration(texts, lost, calibrated_on)]
+    if not most:
+        helps += _other_helps([*texts, *repetitions], lost, repaired)
+    elif others := [row.task for row in lost if class_of(row.measure) == CAPABILITY and row.task not in kept]:
+        helps.append(f"--keep {','.join(others).replace(' ', '_')}, which limits the cut by these, too")
+    return said + [f"What may help: {'; '.join(helps)}."] * bool(helps)
 
 
-def _by_bounds(yardsticks: Sequence[EffectRow], repaired: bool) -> list[str]:
-    """Return whether the model can be used, by the yardstick that it does worst by, and what would help."""
-    if not yardsticks:
+def _fall(row: EffectRow) -> float:
+    """Return what a capability or task has lost, as a share of the dense model's number."""
+    return -row.effect.better * row.value / row.base if row.base else math.inf
+
+
+def _share_lost(row: EffectRow) -> Effect:
+    """Return the rise of a capability's bits per byte as a share of the dense model's."""
+    dense = row.base or math.nan
+    return Effect(row.value / dense, row.low / dense, row.high / dense, form=SHARE, better=-1)
+
+
+def _summary(
+    capabilities: Sequence[EffectRow], lost: Sequence[EffectRow], held: Collection[str], *, is_good: bool
+) -> str:
+    """Return what was lost, the worst first, what was kept, and the rest, as the end of the first sentence.
+
+    A capability in `held` is within the limit that it was to be kept within.
+    """
+    if not capabilities:
+        return ", by text alone: right answers were not measured"
+    within = [_ends(row) for row in capabilities if row.task in held]
+    capabilities = [row for row in capabilities if row.task not in held]
+    unknown = [row.task for row in capabilities if not row.effect.known]
+    gained = [_ends(row) for row in capabilities if row.effect.standing == BETTER]
+    kept = [row.task for row in capabilities if row.effect.standing == ALIKE]
+    parts = [f"lost {', '.join(map(_ends, lost))}"] * bool(lost)
+    parts += [f"kept {', '.join(within)}"] * bool(within)
+    parts += [f"gained {', '.join(gained)}"] * bool(gained)
+    parts += [f"no loss shown in {', '.join(kept)}"] * bool(kept)
+    parts += [f"too few questions to tell of {', '.join(unknown)}"] * bool(unknown)
+    return f"{', but ' if is_good and lost else ': '}{'; '.join(parts)}"
+
+
+def _by_bounds(
+    yardsticks: Sequence[EffectRow], capabilities: Sequence[EffectRow], lost: Sequence[EffectRow]
+) -> list[str]:
+    """Return whether the model can be used, by all that was measured: by what it does worst by."""
+    verdicts = {row.label: standing(row.effect.change, _bounds(row)) for row in yardsticks}
+    # What is measurably lost is no longer kept, however little it is.
+    verdicts |= {row.label: LOST if _fall(row) > LOSS.lost else UNCLEAR for row in lost}
+    if not verdicts:
         return []
-    row = min(yardsticks, key=lambda row: [LOST, UNCLEAR, USABLE].index(standing(row, _bounds(row))))
-    place, bounds = standing(row, _bounds(row)), _bounds(row)
-    usable, lost = (_bound(row, bound) for bound in bounds)
-    said = [
-        f"Conclusion: {place}, by the {_changed(row)} against the dense model's. A model is "
-        f"usable if its interval ends below {usable}, and not usable if its change is beyond {lost}."
-    ]
-    if place != USABLE:
-        more = _more(row, place, bounds)
-        helps = "would show it" if more else "may help"
-        said.append(f"What {helps}: {more}a lower --ratio{'' if repaired else ' or recovery (--recover)'}.")
+    verdict = max(verdicts.values(), key=VERDICTS.index)
+    said = [f"Conclusion: {verdict}{_summary(capabilities, lost, (), is_good=False)}."]
+    if yardsticks:
+        row = max(yardsticks, key=lambda row: VERDICTS.index(verdicts[row.label]))
+        usable, beyond = (_bound(row, bound) for bound in _bounds(row))
+        said.append(
+            f"{verdicts[row.label].capitalize()} by {_changed(row)} against the dense model's: a model is usable "
+            f"if the interval ends below {usable}, and not usable if the change is beyond {beyond} and the "
+            f"interval begins above {usable}."
+        )
     return said
 
 
-def _by_limit(texts: Sequence[EffectRow], most: float) -> list[str]:
-    """Return whether the model is within the limit that was asked for, and how it does on other texts."""
-    said = []
-    for row in texts:
-        if row.measure.startswith(ASKED):
-            places = {USABLE: "within", UNCLEAR: "not shown to be within", LOST: "beyond"}
-            place = places[standing(row, Bounds(most, most))]
-            said.append(
-                f"Conclusion: {place} --max-loss {percent(most)}, by the {_changed(row)} against the dense "
-                f"model's. A model is within if its interval ends below {_bound(row, most)}."
-            )
+def _by_limit(
+    texts: Sequence[EffectRow],
+    capabilities: Sequence[EffectRow],
+    lost: Sequence[EffectRow],
+    most: float,
+    keep: Collection[str],
+) -> list[str]:
+    """Return whether the model is within the limit of the user's, what else it lost, and how it does elsewhere."""
+    judged = [(row, row.effect.change) for row in texts if row.measure.startswith(ASKED)]
+    judged += [(row, _share_lost(row)) for row in capabilities if row.task in keep]
+    if not judged:
+        return []
+    place = {USABLE: "within", UNCLEAR: "not shown to be within", LOST: "beyond"}
+    verdict = max((standing(loss, Bounds(most, most)) for _, loss in judged), key=VERDICTS.index)
+    limit = f"--max-loss {percent(most)}" + f" for {' and '.join(['perplexity', *sorted(keep)])}" * bool(keep)
+    held = {row.task for row, loss in judged if row.task in keep and loss.high < most}
+    lost = [row for row in lost if row.task not in held]
+    summary = _summary(capabilities, lost, held, is_good=verdict == USABLE)
+    changes = "; ".join(f"{row.label}: {loss} ({_basis(row)})" for row, loss in judged)
     others = [_changed(row) for row in texts if not row.measure.startswith(ASKED)]
-    return said + [f"On text that did not choose the cut: {'; '.join(others)}."] * bool(others and said)
-
-
-def _changed(row: EffectRow) -> str:
-    change = row.effect.change
-    basis = f"95 % interval, n = {row.n}" if change.known else f"no interval, n = {row.n}"
-    return f"{row.label}: {change} ({basis})"
+    return [
+        f"Conclusion: {place[verdict]} {limit}{summary}.",
+        f"Against the dense model's, {changes}. A model is within if "
+        f"{'every' if keep else 'its'} interval ends below +{percent(most)}.",
+        *[f"On text that did not choose the cut: {'; '.join(others)}."] * bool(others),
+    ]
 
 
 def _bounds(row: EffectRow) -> Bounds:
     return REPETITION if row.measure == REPEATS else LOSS
 
 
+def _basis(row: EffectRow) -> str:
+    return f"95 % interval, n = {row.n}" if row.effect.known else f"no interval, n = {row.n}"
+
+
+def _changed(row: EffectRow) -> str:
+    return f"{row.label}: {row.effect.change} ({_basis(row)})"
+
+
 def _bound(row: EffectRow, bound: float) -> str:
     return f"+{bound:.0f} points" if row.measure == REPEATS else f"+{percent(bound)}"
 
 
-def _more(row: EffectRow, place: str, bounds: Bounds) -> str:
-    """Return how much more text would show that the model is usable, or "" where none would."""
-    if row.measure == REPEATS:  # of the suite's own text
-        return ""
-    limit = 1 + bounds.usable
+def _calibration(texts: Sequence[EffectRow], lost: Sequence[EffectRow], calibrated_on: str) -> Iterator[str]:
+    """Yield the advice to calibrate on other text, where a capability fell by more than perplexity on text did."""
+    rise = max((row.effect.change.value for row in texts), default=math.inf)
+    if calibrated_on and (fallen := [row.task for row in lost if _fall(row) > rise]):
+        flags = [MORE_TEXT[task] for task in fallen if task in MORE_TEXT] or ["--text, --mix"]
+        yield (
+            f"calibration on more text like {', '.join(fallen)}, which fell by more than perplexity did "
+            f"({', '.join(flags)}; this was {calibrated_on})"
+        )
+
+
+def _other_helps(yardsticks: Sequence[EffectRow], lost: Sequence[EffectRow], repaired: bool) -> Iterator[str]:
+    """Yield what else may make a model usable, or show that it is."""
+    unsure = [row for row in yardsticks if standing(row.effect.change, _bounds(row)) != USABLE]
+    # The first that more text of the user's would decide; what repeats itself is the suite's.
+    yield from [more for row in unsure if row.measure != REPEATS and (more := _more(row))][:1]
+    if unsure or lost:
+        yield "a lower --ratio"
+        if not repaired:
+            yield "recovery (--recover)"
+
+
+def _more(row: EffectRow) -> str:
+    """Return how much more text would tell whether the model is usable, or "" where none would."""
     if not row.effect.known:
-        text = f"text of {MIN_DOCUMENTS} documents or more, for an interval"
-        return f"{text} (--eval-text) or " if place == UNCLEAR else ""
-    if row.value >= limit:
-        return ""
-    # An interval narrows by the root of the documents, as far as the loss stays as it is.
-    times = max(2, math.ceil((math.log(row.high / row.value) / math.log(limit / row.value)) ** 2))
-    return f"{times if times <= 100 else 'over 100'} times the text (--eval-text) or "
+        return f"text of {MIN_DOCUMENTS} documents or more, for an interval (--eval-text)"
+    limit = 1 + LOSS.usable
+    if row.value < limit:
+        # An interval narrows by the root of the documents, as far as the loss stays as it is.
+        times = max(2, math.ceil((math.log(row.high / row.value) / math.log(limit / row.value)) ** 2))
+        return f"{times if times <= 100 else 'over 100'} times the text, which would show it (--eval-text)"
+    # Too wide an interval to say that it is lost, or that it is not.
+    return "more text, since the interval allows for both (--eval-text)" if row.low < limit else ""
 
 
-def _lost(rows: Sequence[EffectRow]) -> list[str]:
-    """Return sentences on the capabilities and tasks that changed, after Holm's correction for their number."""
-    said = []
-    for measure, word, unit in ((CAPABILITY, "capabilities", "bits per byte"), (TASK, "tasks", "% right")):
-        family = [row for row in rows if row.measure == measure and row.metric != CROWS]
-        lost = [row for row in family if row.effect.standing == WORSE]
-        lost.sort(key=lambda row: row.effect.better * row.value)
-        if family:
-            most = f", most first: {', '.join(_ends(row, unit) for row in lost)}" if lost else ""
-            gained = ", ".join(_ends(row, unit) for row in family if row.effect.standing == BETTER)
-            more = f"; gained measurably: {gained}" if gained else ""
-            said.append(f"{len(lost)} of {len(family)} {word} lost measurably{most}{more}.")
-    return said
-
-
-def _ends(row: EffectRow, unit: str) -> str:
-    _, base, own, *_ = row.words()
-    return f"{row.task} ({base} → {own} {unit})"
-
-
-def worth_taking(sides: Sides, *, keep: bool) -> tuple[str, list[str]]:
-    """Return the step to export, and a sentence for each step after it that makes perplexity worse.
-
-    A step is not taken where the paired 95 % interval of its loss lies above none, on the user's own text if it
-    was measured, else on the suite's; without an interval, where the loss does. `keep` takes every step.
-    """
-    best, *later = [step for step in sides if step != DENSE]
-    said = []
-    for step in later:
-        key = min(key for key in sides[step] if key[0].removeprefix(OWN) == "perplexity")
-        row = compared(sides, step, best, key)
-        if worse := (row.low if row.effect.known else row.value) > 1:
-            done = "kept (--keep-recovery)" if keep else f"not taken: the {best} one is exported"
-            _, before, after, *_ = row.words()
-            said.append(
-                f"The {step} model is worse than the {best} one, and {done}. Perplexity on {row.task}: "
-                f"{before} → {after}, {row.effect.change}{'' if row.effect.known else ', no interval'}"
-                f"{'' if keep else '; --keep-recovery exports it'}."
-            )
-        best = step if keep or not worse else best
-    return best, said
+def _ends(row: EffectRow) -> str:
+    _, before, after, *_ = row.words()
+    unit = "% right" if class_of(row.measure) == TASK else "bits per byte"
+    change = f", {Effect(row.value / row.base, form=SHARE)}" if row.base else ""
+    return f"{row.task} ({before} → {after} {unit}{change})"

@@ -1,10 +1,14 @@
 """The page of one pruned model beside its dense model: one HTML file that needs no network."""
 
+import base64
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import JsonValue
 
 import hfprune
-from hfprune.comparison.before_after import CAPABILITY, LEGEND, SPEED, BeforeAfter
+from hfprune.comparison.before_after import CAPABILITY, LEGEND, SPEED, BeforeAfter, class_of
 from hfprune.comparison.rows import PARAMETERS
 from hfprune.files import atomic_file, read_json
 from hfprune.models.shape import own_sizes
@@ -13,13 +17,27 @@ from hfprune.runs import hardware
 from hfprune.settings import plain
 
 
+class Swept(NamedTuple):
+    """What was tried to find a ratio: a table, and the figure of it."""
+
+    headers: list[str]
+    rows: list[list[str]]
+    said: str
+    svg: bytes
+
+    @property
+    def figure(self) -> str:
+        """The figure in base64."""
+        return base64.b64encode(self.svg).decode()
+
+
 def write_pruned_page(
     path: Path,
     model: Path,
     outcome: BeforeAfter,
-    settings: Mapping[str, object],
-    seconds: dict[str, float],
-    sweep: Mapping[str, object] | None = None,
+    settings: Mapping[str, JsonValue],
+    seconds: Mapping[str, float],
+    sweep: Swept | None = None,
 ) -> None:
     """Write the page of one pruned model, atomically.
 
@@ -29,9 +47,9 @@ def write_pruned_page(
         outcome: the comparison, of which the page draws the capabilities as bars.
         settings: all settings of the call; those that are None or empty are left out.
         seconds: wall time of each job by its title.
-        sweep: what was tried to find the ratio, from `hfprune.pruning.sweep.shown`; None if it was given.
+        sweep: what was tried to find the ratio; None if it was given.
     """
-    bars = [row for row in outcome.rows if row.measure == CAPABILITY]
+    bars = [row for row in outcome.rows if class_of(row.measure) == CAPABILITY]
     page = template("pruned.html.j2").render(
         name=settings["model"],
         ratio=settings["ratio"],

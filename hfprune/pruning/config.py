@@ -2,14 +2,15 @@
 
 import re
 import shlex
-from math import isnan
+from math import gcd, isnan
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ByteSize, Field, PositiveInt, model_validator
+from pydantic import BeforeValidator, ByteSize, Field, JsonValue, PositiveInt, model_validator
 
 from hfprune.assets.places import resources_folder
 from hfprune.assets.spelling import FORMS
+from hfprune.errors import nearest
 from hfprune.settings import Dtype, Removed, Strict, plain
 from hfprune.settings.allocation import Allocation
 from hfprune.stages import Alone
@@ -17,6 +18,15 @@ from hfprune.stages.fields import CatalogueFile, Resources, Seed
 from hfprune.study.method import Units
 
 RecipeName = Literal["best", "paper"]
+# Kinds of text that `--mix` names, and the corpus of each: what no comparison reads.
+KINDS = {
+    "c4": "c4-calibration",
+    "code": "code-sample",
+    "math": "math-sample",
+    "stories": "stories-calibration",
+    "technical": "technical-sample",
+    "wikipedia": "wikipedia-calibration",
+}
 LIMITS = ("max_loss", "params", "size")
 _NO_AMOUNT = "how much to remove is missing: give --ratio 0.2 or another number, or a limit, as"
 Auto = BeforeValidator(lambda ratio: None if ratio == "auto" else ratio)
@@ -56,8 +66,8 @@ def _loss(given: Any) -> float:
 
 def _amount(given: Any, units: re.Pattern[str], example: str) -> Any:
     """Return an amount that pydantic can read as bytes, or raise `ValueError` with an example of a valid one."""
-    found = _AMOUNT.fullmatch(word := str(given))
-    if not found or not re.search("[1-9]", found[1]) or not units.fullmatch(found[2]):
+    amount = _AMOUNT.fullmatch(word := str(given))
+    if not amount or not re.search("[1-9]", amount[1]) or not units.fullmatch(amount[2]):
         raise ValueError(f"must be a number above 0, such as {example}, not {word!r}")
     return given
 
@@ -75,9 +85,36 @@ Size = Annotated[ByteSize, BeforeValidator(_size)]
 Count = Annotated[ByteSize, BeforeValidator(_count)]
 
 
-def _words(given: Any) -> Any:
-    """Return tasks one by one, which may also be joined by commas, as lm-eval takes them."""
-    return [word for part in given for word in part.split(",") if word] if isinstance(given, list) else given
+def _words(given: object) -> object:
+    """Return words one by one, which may also be joined by commas, as lm-eval takes its tasks."""
+    parts = [given] if isinstance(given, str) else given
+    return [word for part in parts for word in part.split(",") if word] if isinstance(parts, list) else given
+
+
+def _mix(given: object) -> dict[str, int]:
+    """Return the weight of each kind of text, reduced and in one order, so that a mix has one name."""
+    pairs = given.items() if isinstance(given, dict) else _pairs(str(given))
+    weights: dict[str, int] = {}
+    for kind, weight in pairs:
+        if kind not in KINDS:
+            raise ValueError(f"unknown kind of text {kind!r}{nearest(kind, KINDS)}")
+        if kind in weights:
+            raise ValueError(f"{kind} is there twice")
+        if not re.fullmatch(r"[1-9]\d*", str(weight)):
+            raise ValueError(
+                f"the weight of {kind} must be a whole number above 0, as {kind}=2, not {weight!r}"
+            )
+        weights[kind] = int(weight)
+    if len(weights) < 2:
+        raise ValueError(
+            f"must name two kinds or more, as c4=2,code=1; one alone is --text {KINDS[next(iter(weights))]}"
+        )
+    return {kind: weights[kind] // gcd(*weights.values()) for kind in KINDS if kind in weights}
+
+
+def _pairs(given: str) -> list[tuple[str, str]]:
+    words = [word.strip().partition("=") for word in given.split(",")]
+    return [(kind.strip(), weight.strip()) for kind, _, weight in words]
 
 
 class Pruning(Strict):
@@ -99,6 +136,11 @@ class Pruning(Strict):
     size: Size | None = Field(
         default=None, description="the largest model with at most this size of weights, such as 450MB"
     )
+    keep: Annotated[list[str], BeforeValidator(_words)] = Field(
+        default=[],
+        description="with --max-loss: capabilities whose bits per byte of right answers may rise by no more, such "
+        "as code,reading, of knowledge, reading, mathematics, code, language, science and common_sense",
+    )
     out: Path = Field(description="folder to write: model, report.html and work")
     recipe: RecipeName = Field(
         default="best",
@@ -110,7 +152,7 @@ class Pruning(Strict):
         default=None,
         description="a criterion that `hfprune methods` lists; any but the recipe's ranks within each layer",
     )
-    options: dict[str, Any] | None = Field(
+    options: dict[str, JsonValue] | None = Field(
         default=None, description="options of the criterion as JSON (the recipe's)"
     )
     units: Units = Field(default={"neurons": None})
@@ -157,9 +199,16 @@ class Pruning(Strict):
         default=False,
         description="export the last step even if reconstruction or recovery raised perplexity",
     )
-    text: str = Field(
-        default="c4-sample",
-        description=f"text to calibrate on: a name in config/assets.yaml, {FORMS['corpora'].ways()}",
+    text: str | None = Field(
+        default=None,
+        description="text to calibrate on: general (the default), a mix of C4, code and technical text; code (the "
+        "default of a model whose name says code), the same with more code; c4-sample (the default of --recipe "
+        f"paper), or another name in config/assets.yaml, {FORMS['corpora'].ways()}",
+    )
+    mix: Annotated[dict[str, int], BeforeValidator(_mix)] | None = Field(
+        default=None,
+        description="kinds of text to calibrate on, and their weights in characters, e.g. c4=2,code=2,math=1: "
+        f"{', '.join(KINDS)}",
     )
     sequences: PositiveInt | None = Field(
         default=None,
@@ -196,13 +245,17 @@ class Pruning(Strict):
                 "--ratio auto: the limit is missing: add" if "ratio" in self.model_fields_set else _NO_AMOUNT
             )
             raise ValueError(f"{auto} --max-loss 20%, --params 110M or --size 450MB")
+        if self.keep and not self.max_loss:
+            raise ValueError("--keep: how much these may lose is missing: add --max-loss 20%")
+        if self.text and self.mix:
+            raise ValueError("--text and --mix: each alone says what to calibrate on; keep one of them")
         if (self.eval_text or self.tasks) and not self.compare:
             raise ValueError("--eval-text and --tasks are for the comparison, which --no-compare leaves out")
         return self
 
     def again(self) -> str:
         """Return the command that makes the model again elsewhere: files and folders by their names alone."""
-        elsewhere = {"out", "quick", "tasks", "resources", "catalogue", *LIMITS}
+        elsewhere = {"out", "quick", "tasks", "keep", "resources", "catalogue", *LIMITS}
         words = ["hfprune", "prune"]
         for name, value in self.model_dump(mode="json", exclude=elsewhere, exclude_defaults=True).items():
             flag = name.replace("_", "-")
@@ -213,5 +266,8 @@ class Pruning(Strict):
                     name in ("model", "text", "eval_text", "recover") and Path(value).expanduser().exists()
                 )
                 text = Path(value).resolve().name if local else value
+                text = (
+                    ",".join(f"{kind}={weight}" for kind, weight in value.items()) if name == "mix" else text
+                )
                 words += [f"--{flag}", plain(text)]
         return shlex.join([*words, "--out", "pruned"])

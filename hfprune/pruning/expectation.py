@@ -3,7 +3,7 @@
 from functools import cache
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import yaml
 
@@ -13,10 +13,19 @@ from hfprune.rounding import percent
 from hfprune.settings.allocation import Allocation
 
 
+class Known(TypedDict):
+    """What was measured of a model."""
+
+    parameters: int
+    loss: dict[float, list[float]]
+    """By ratio the rise of perplexity, with the ends of its 95 % interval."""
+
+
 @cache
-def known_losses() -> dict[str, Any]:
-    """Return, by model, its `parameters` and by ratio the rise of perplexity with its 95 % interval."""
-    return yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text())["models"]
+def known_losses() -> dict[str, Known]:
+    """Return what was measured, by model."""
+    known: dict[str, Known] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text())["models"]
+    return known
 
 
 def expected(asked: Pruning, parameters: int) -> str:
@@ -33,8 +42,9 @@ def expected(asked: Pruning, parameters: int) -> str:
     loss = known["loss"]
     said = _at(asked.ratio, loss) if asked.ratio else _within(asked.max_loss or 0, loss)
     return (
-        f"what to expect of {name}: in the study recipe-confirm, by the default recipe calibrated on Wikipedia, "
-        f"{said}, as read on other pages of Wikipedia; other text, to calibrate on or to read, gives other numbers"
+        f"what to expect of {name}: in the study recipe-confirm, calibrated on Wikipedia and read on other pages "
+        f"of it in bfloat16, {said}; this call calibrates on {asked.text or 'a mix of yours'}, which gives other "
+        "numbers"
     )
 
 
@@ -72,5 +82,6 @@ def of_which_precision(asked: Pruning, model: Path) -> list[str]:
     dtype = "float32" if asked.dtype == "auto" else asked.dtype
     return [
         f"Sizes in bytes are of {dtype}, dense and pruned alike: the model comes from a GGUF file, whose weights "
-        "take fewer bits, about four where it is called Q4, until they are converted."
+        "take fewer bits, about four where it is called Q4, so that the pruned model is larger than that file "
+        "until it is quantised again."
     ]

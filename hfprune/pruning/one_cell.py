@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from tqdm import tqdm
@@ -19,7 +19,8 @@ from hfprune.models.load import load_skeleton
 from hfprune.models.units import count_parameters, gated_mlps, units_of
 from hfprune.plans.counts import not_applicable
 from hfprune.plans.planning import Plan, apply_plan, make_plan
-from hfprune.pruning.beside_dense import HELDOUT
+from hfprune.pruning.beside_dense import READ, Declared
+from hfprune.pruning.calibration_text import calibration_text
 from hfprune.pruning.config import Pruning
 from hfprune.pruning.faster_dtype import faster_dtype
 from hfprune.pruning.folder import MODEL, WORK
@@ -32,6 +33,7 @@ from hfprune.stages import Stage
 from hfprune.stages.export import Export
 from hfprune.stages.jobs import list_jobs
 from hfprune.stages.measure import MeasureCells
+from hfprune.stages.plan import MakePlan
 from hfprune.study import cells as study_cells
 from hfprune.study.files import Files
 from hfprune.study.study import Study
@@ -65,25 +67,25 @@ def _plan_without_scores(
 ) -> Plan:
     """Return a plan of the size that one by scores will have, to half a neuron in the ranking `joint`."""
     units = units_of(model, [*asked.units])
-    scores = {name: torch.zeros(each.count) for name, each in units.items()}
+    scores = {name: torch.zeros(unit.count) for name, unit in units.items()}
     return make_plan(model, scores, ratio, asked.units, recipe.allocation)
 
 
 def _ratios(asked: Pruning, recipe: PruningRecipe, model: Path) -> list[float]:
     """Return the ratios of a sweep to which the model can be pruned."""
-    found = []
+    possible = []
     for ratio in RATIOS:
         with suppress(HfpruneError):
             fewest_blocks(asked.model_copy(update={"ratio": ratio}), recipe, model)
-            found.append(ratio)
-    return found or [RATIOS[0]]  # the first job says why it cannot be
+            possible.append(ratio)
+    return possible or [RATIOS[0]]  # the first job says why it cannot be
 
 
 def ratio_within(asked: Pruning, recipe: PruningRecipe, source: Path) -> float:
     """Return the ratio of the largest pruned model within `params` or `size`."""
     model = load_skeleton(source)
     total, units = count_parameters(model), units_of(model, [*asked.units])
-    finest = min(each.parameters for each in units.values())
+    finest = min(unit.parameters for unit in units.values())
     wide = (model.dtype if asked.dtype == "auto" else getattr(torch, asked.dtype)).itemsize
     # A file of safetensors says up to 200 bytes about a tensor.
     most = asked.params or ((asked.size or 0) - 200 * len(model.state_dict())) / wide
@@ -133,7 +135,7 @@ def _bytes(size: float) -> str:
 
 
 def one_cell(
-    asked: Pruning, recipe: PruningRecipe, folders: dict[str, Path], measures: dict[str, Any], least: int
+    asked: Pruning, recipe: PruningRecipe, folders: dict[str, Path], measures: dict[str, Declared], least: int
 ) -> Files:
     """Return the study of a call, with all its files in the folder `work`, from its assets' folders by kind.
 
@@ -143,7 +145,7 @@ def one_cell(
     folders = {kind: at for kind, at in folders.items() if kind not in others}
     names = {kind: re.sub(r"[^A-Za-z0-9._-]|^[._-]+", "_", at.resolve().name) for kind, at in folders.items()}
     names = {kind: name if re.fullmatch(NAME, name) else f"my{name}" for kind, name in names.items()}
-    method: dict[str, Any] = {"criterion": recipe.criterion, "options": recipe.options, "units": asked.units}
+    method = {"criterion": recipe.criterion, "options": recipe.options, "units": asked.units}
     scored = asked.sequences or SCORED
     steps = ["linear"] * recipe.linear + ["lora"] * bool(asked.recover and asked.ratio)
     # Each step on those before it, so that each is measured.
@@ -161,7 +163,8 @@ def one_cell(
                 "corpus": names["corpora"],
                 "sequences": max(least, asked.sequences or (SOLVED if recipe.linear else SCORED)),
                 "length": asked.length,
-                "sampling": "pack",
+                # Scores read half of the blocks: of a mix, blocks of all its pieces, as in the study `recipe`.
+                "sampling": "shuffle" if calibration_text(asked).shares else "pack",
                 "sizes": {scored: 1},
             }
         },
@@ -187,10 +190,10 @@ def jobs_of(files: Files, asked: Pruning, recovery: Recovery) -> dict[str, Stage
     # Pairs first: too few of them cost no scoring.
     jobs = sorted(_listed(files), key=lambda job: job.stage != "pack")
     read = {file for job in jobs for file in job.inputs()}
-    found = {
+    steps = {
         job.stage: job
         for job in jobs
-        if job.stage != "measure" and (job.stage != "calibrate" or job.out in read)
+        if job.stage != "measure" and (job.stage != "calibrate" or read.intersection(job.outputs()))
     }
     cells = [cell for cell in study_cells.cells(files.name, files.study) if cell.method != DENSE]
     (cell,) = (cell for cell in cells if cell.recovery == recovery)
@@ -213,28 +216,29 @@ def jobs_of(files: Files, asked: Pruning, recovery: Recovery) -> dict[str, Stage
         same = measured.setdefault(title, job)
         measured[title] = MeasureCells(**dict(same) | {"measures": same.measures | job.measures})
     if not measured:
-        return found | {"export": export}
+        return steps | {"export": export}
     first, *others = measured.values()
     for job in others:
         job.follow(first)
-    text = files.asset("corpora", HELDOUT["corpus"])
+    text = files.asset("corpora", READ)
     fast = faster_dtype(dense, asked.out / WORK, decoding=True) if asked.dtype == "auto" else asked.dtype
     last = {"sample": Sample(model=dense, **changes, dtype=fast, text=text, out=files.file(SAMPLE))}
-    return found | (measured | {"export": export} if len(cells) > 1 else {"export": export} | measured) | last
+    return steps | (measured | {"export": export} if len(cells) > 1 else {"export": export} | measured) | last
 
 
-def swept_jobs(files: Files) -> dict[str, Any]:
+def swept_jobs(files: Files) -> dict[str, Stage]:
     """Return the jobs of a sweep by their titles; all losses are one, the dense model's first."""
-    found: dict[str, Any] = {}
+    jobs: dict[str, Stage] = {}
     for job in _listed(files):
-        title = f"plan {job.ratio:g}" if job.stage == "plan" else job.stage
-        if isinstance(job, MeasureCells) and title in found:
-            job = MeasureCells(**dict(job) | {"cells": [*found[title].cells, *job.cells]})
-        found[title] = job
-    return found
+        title = f"plan {job.ratio:g}" if isinstance(job, MakePlan) else job.stage
+        earlier = jobs.get(title)
+        if isinstance(job, MeasureCells) and isinstance(earlier, MeasureCells):
+            job = MeasureCells(**dict(job) | {"cells": [*earlier.cells, *job.cells]})
+        jobs[title] = job
+    return jobs
 
 
-def _listed(files: Files) -> Iterator[Any]:
+def _listed(files: Files) -> Iterator[Stage]:
     """Yield the study's jobs but those that fetch, and those that take the dense model as a control."""
     for job in list_jobs(files):
         dense = [cell for cell in job.named_cells() if cell.method == DENSE]

@@ -6,7 +6,9 @@ import time
 from contextlib import redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from pydantic import JsonValue
 
 from hfprune.errors import HfpruneError, missing
 from hfprune.files import read_json, write_json
@@ -16,14 +18,30 @@ from hfprune.settings import load, validate
 if TYPE_CHECKING:
     from hfprune.comparison.before_after import BeforeAfter
     from hfprune.cost.foretold import Foretold
+    from hfprune.page.pruned import Swept
+    from hfprune.pruning.beside_dense import Declared
+    from hfprune.pruning.calibration_text import CalibrationText
     from hfprune.pruning.recipe import PruningRecipe
     from hfprune.results.effect_rows import EffectRow
     from hfprune.stages import Stage
     from hfprune.study.files import Files
 
 
+class Sweep(NamedTuple):
+    """What a sweep over ratios has found, for the rest of the call."""
+
+    shown: "Swept"
+    files: tuple[Path, ...]
+    """The results of the dense model and of the cut that was chosen."""
+    seconds: dict[str, float]
+    """Of each step, by its title."""
+
+
 def prune(
-    model: str | os.PathLike[str], ratio: float | Literal["auto"], out: str | os.PathLike[str], **options: Any
+    model: str | os.PathLike[str],
+    ratio: float | Literal["auto"],
+    out: str | os.PathLike[str],
+    **options: object,
 ) -> "list[EffectRow]":
     """Prune a model and compare it with the dense one, as `hfprune prune` does.
 
@@ -48,12 +66,13 @@ def prune(
 def pruned(asked: Pruning) -> "BeforeAfter":
     """Prune as asked, page included, and return the comparison; errors are those of `prune`."""
     from hfprune.comparison.before_after import step_of
-    from hfprune.comparison.usability import worth_taking
+    from hfprune.comparison.steps import worth_taking
     from hfprune.cost.foretold import Foretold
     from hfprune.exports.checkpoint import write_card
     from hfprune.exports.export_folder import require_replaceable
     from hfprune.page.pruned import write_pruned_page
-    from hfprune.pruning.beside_dense import fitting, found_of, lacking, outcome
+    from hfprune.pruning.beside_dense import check_kept, fitting, found_of, lacking, outcome
+    from hfprune.pruning.calibration_text import calibration_text
     from hfprune.pruning.expectation import of_which_precision
     from hfprune.pruning.folder import MODEL, REPORT, SWEPT, claimed
     from hfprune.pruning.one_cell import fewest_blocks, jobs_of, one_cell
@@ -62,13 +81,17 @@ def pruned(asked: Pruning) -> "BeforeAfter":
     recipe = chosen(asked)
     if asked.recover and not find_spec("peft"):
         raise HfpruneError(f"--recover: {missing(ModuleNotFoundError(name='peft'))}")
+    check_kept(asked)
     if line := asked.compare and lacking():
         if asked.tasks:
             raise HfpruneError(f"--tasks: {line}")
         if not asked.quick:
             print(f"right answers are left out of the comparison: {line}", file=sys.stderr)
+    text = calibration_text(asked)
     with claimed(asked.out, asked.model_dump(mode="json")):
-        folders = _fetched(asked)
+        print(f"text to calibrate on: {text.about()}", file=sys.stderr)
+        asked = asked.model_copy(update={"text": None if asked.mix else text.name})
+        folders = _fetched(asked, text)
         require_replaceable(asked.out / MODEL, folders["models"])
         measures, foretold = fitting(asked, folders), Foretold()
         asked, sweep = _at_its_ratio(asked, recipe, folders, measures, foretold)
@@ -82,20 +105,20 @@ def pruned(asked: Pruning) -> "BeforeAfter":
         if not sweep:
             foretold.add(files, jobs)
         undecided = [*jobs].index("export") if measures and len(recoveries) > 1 else len(jobs)
-        seconds = dict(sweep["seconds"]) if sweep else {}
+        seconds = dict(sweep.seconds) if sweep else {}
         seconds |= _take_all(files, jobs, [*jobs][:undecided], least, asked, foretold)
         if undecided < len(jobs):
-            step, said = worth_taking(found_of(jobs), keep=asked.keep_recovery)
+            step, said = worth_taking(found_of(jobs), keep=asked.keep_recovery, most=asked.max_loss)
             print(*said, sep="\n", end="\n" * bool(said), file=sys.stderr)
             (kept,) = (recovery for recovery in recoveries if step_of(recovery) == step)
             jobs = jobs_of(files, asked, kept)
             seconds |= _take_all(files, jobs, [*jobs][undecided:], least, asked, foretold)
         said += of_which_precision(asked, folders["models"])
-        swept = sweep["files"] if sweep else ()
-        comparison = outcome(asked, recipe, folders["models"], jobs, step_of(kept), said, swept)
+        swept = sweep.files if sweep else ()
+        comparison = outcome(asked, text, folders["models"], jobs, step_of(kept), said, swept)
         write_card(asked.out / MODEL, folders["models"], comparison)
-        settings = _settings(asked, recipe, jobs)
-        write_pruned_page(asked.out / REPORT, asked.out / MODEL, comparison, settings, seconds, sweep)
+        settings, shown = _settings(asked, recipe, text, jobs), sweep.shown if sweep else None
+        write_pruned_page(asked.out / REPORT, asked.out / MODEL, comparison, settings, seconds, shown)
     return comparison
 
 
@@ -103,16 +126,16 @@ def _at_its_ratio(
     asked: Pruning,
     recipe: "PruningRecipe",
     folders: dict[str, Path],
-    measures: dict[str, Any],
+    measures: "dict[str, Declared]",
     foretold: "Foretold",
-) -> tuple[Pruning, dict[str, Any] | None]:
+) -> tuple[Pruning, Sweep | None]:
     """Return the call with the ratio that its limit allows, and what was tried to find it.
 
     What to expect of the model, and what will load it, is said before anything is tried.
     """
     from hfprune.models.load import load_skeleton
     from hfprune.models.units import count_parameters
-    from hfprune.pruning.beside_dense import CROPS, LIMIT
+    from hfprune.pruning.beside_dense import limited
     from hfprune.pruning.expectation import expected, loaded_by
     from hfprune.pruning.one_cell import fewest_blocks, jobs_of, one_cell, ratio_within, swept_jobs
 
@@ -128,21 +151,21 @@ def _at_its_ratio(
     from hfprune.pruning.sweep import choice, losses, shown
 
     least = fewest_blocks(asked, recipe, model)
-    files = one_cell(asked, recipe, folders, {LIMIT: CROPS}, least)
+    files = one_cell(asked, recipe, folders, limited(asked, folders), least)
     jobs = swept_jobs(files)
     foretold.add(files, jobs)
     # All cuts take about as long, so that any will do, unless an earlier call has measured which.
     there = all(file.exists() for file in jobs["measure"].outputs())
     known = choice(losses(jobs, asked.max_loss), asked.max_loss) if there else None
-    one = asked.model_copy(update={"ratio": known.ratio if known else files.study.ratios[0]})
-    later = one_cell(one, recipe, folders, measures, least)
-    foretold.add(later, jobs_of(later, one, later.study.recoveries[-1]), {"plan", *jobs})
+    at_one = asked.model_copy(update={"ratio": known.ratio if known else files.study.ratios[0]})
+    later = one_cell(at_one, recipe, folders, measures, least)
+    foretold.add(later, jobs_of(later, at_one, later.study.recoveries[-1]), {"plan", *jobs})
     seconds = _take_all(files, jobs, [*jobs], least, asked, foretold)
-    sweep = shown(losses(jobs, asked.max_loss), asked.max_loss, asked.out)
-    return asked.model_copy(update={"ratio": sweep["ratio"]}), sweep | {"seconds": seconds}
+    best, table = shown(losses(jobs, asked.max_loss), asked.max_loss, asked.out)
+    return asked.model_copy(update={"ratio": best.ratio}), Sweep(table, best.files, seconds)
 
 
-def _fetched(asked: Pruning) -> dict[str, Path]:
+def _fetched(asked: Pruning, text: "CalibrationText") -> dict[str, Path]:
     """Return the folders of the model, the text and the pairs by their kinds; all is fetched before any work.
 
     Those that the comparison alone reads are there by kind and name.
@@ -154,7 +177,7 @@ def _fetched(asked: Pruning) -> dict[str, Path]:
 
     start = time.perf_counter()
     print("fetch …", file=sys.stderr)
-    found, later = dict[str, Path](), read_later(asked)
+    folders, later = dict[str, Path](), read_later(asked)
     others = [("corpora", asked.eval_text)] if asked.eval_text else []
     others += [("tasks", task) for task in asked.tasks]
     for kind, word in others if asked.compare else ():
@@ -162,20 +185,22 @@ def _fetched(asked: Pruning) -> dict[str, Path]:
         if f"{kind}/{folder.name}" in later:
             raise HfpruneError(f"--eval-text: the comparison reads {folder.name} anyway; give another text")
         inside = folder.parent == asked.resources / kind
-        found[f"{kind}/{folder.name if inside else folder}"] = folder
+        folders[f"{kind}/{folder.name if inside else folder}"] = folder
+    others_read = {folder.resolve() for asset, folder in folders.items() if asset.startswith("corpora/")}
+    folders["corpora"] = text.folder(asked.resources, asked.catalogue)
     # The largest last, so that another name's mistake is found before it.
-    spelt = {"corpora": asked.text, "instructions": asked.recover, "models": asked.model}
-    for kind, spelling in spelt.items():
+    for kind, spelling in {"instructions": asked.recover, "models": asked.model}.items():
         if spelling:
-            found[kind] = resolve(kind, spelling, asked.resources, asked.catalogue)
-    others_read = {folder.resolve() for asset, folder in found.items() if asset.startswith("corpora/")}
-    if f"corpora/{found['corpora'].name}" in later or found["corpora"].resolve() in others_read:
-        raise HfpruneError(f"--text: the comparison reads {found['corpora'].name}; calibrate on another text")
-    catalogue, folder = load(Catalogue, asked.catalogue), asked.resources
-    absent = [asset for asset in later if not is_there(asset, catalogue, folder)]
-    fetch(absent, catalogue, asked.catalogue, folder)
+            folders[kind] = resolve(kind, spelling, asked.resources, asked.catalogue)
+    corpora = asked.resources / "corpora"
+    for source in [folders["corpora"], *(corpora / name for name in text.shares)]:
+        if f"corpora/{source.name}" in later or source.resolve() in others_read:
+            raise HfpruneError(f"--text: the comparison reads {source.name}; calibrate on another text")
+    catalogue = load(Catalogue, asked.catalogue)
+    absent = [asset for asset in later if not is_there(asset, catalogue, asked.resources)]
+    fetch(absent, catalogue, asked.catalogue, asked.resources)
     print(f"fetch: {time.perf_counter() - start:.0f} s", file=sys.stderr)
-    return found
+    return folders
 
 
 def _take_all(
@@ -214,8 +239,8 @@ def _take_all(
         for file in job.outputs() if job.stage == "calibrate" else ():
             if (blocks := len(load_blocks(file))) < least:
                 raise HfpruneError(
-                    f"--text: {asked.text} fills {blocks} blocks, but reconstruction takes {least} or "
-                    "more: give a longer text, or --no-linear"
+                    f"--text: {asked.text or 'the mix'} fills {blocks} blocks, but reconstruction takes {least} "
+                    "or more: give a longer text, or --no-linear"
                 )
         if title == "pack" and not len(load_packed(job.outputs()[0])[1].tokens):
             raise HfpruneError(
@@ -225,15 +250,20 @@ def _take_all(
     return seconds
 
 
-def _settings(asked: Pruning, recipe: "PruningRecipe", jobs: "dict[str, Any]") -> dict[str, Any]:
+def _settings(
+    asked: Pruning, recipe: "PruningRecipe", text: "CalibrationText", jobs: "dict[str, Stage]"
+) -> dict[str, JsonValue]:
     from hfprune.calibration.blocks import load_blocks
+    from hfprune.stages.score import Score
 
     # A short text fills fewer blocks than were asked for.
-    drawn = len(load_blocks(jobs["calibrate"].out)) if "calibrate" in jobs else 0
-    scored = next(iter(jobs["score"].sizes), None)  # none of criteria that read weights alone
+    drawn = len(load_blocks(jobs["calibrate"].outputs()[0])) if "calibrate" in jobs else 0
+    score = jobs["score"]
+    assert isinstance(score, Score)
+    scored = next(iter(score.sizes), None)  # none of criteria that read weights alone
     shown = asked.model_dump(mode="json", exclude={"out", "resources", "catalogue", "sequences"})
-    parts = {name: value for name, value in recipe._asdict().items() if name != "shown"}
-    return (shown | parts) | {
+    return (shown | recipe._asdict()) | {
+        "text": text.about(),
         "allocation": recipe.allocation.model_dump(),
         "sequences scored on": scored and min(drawn, scored),
         "sequences used to solve weights": drawn if recipe.linear else None,

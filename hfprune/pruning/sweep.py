@@ -1,95 +1,133 @@
-"""How much may be cut: the loss of a model at several ratios, and the largest cut within a limit."""
+"""How much may be cut: the losses of a model at several ratios, and the largest cut within a limit."""
 
-import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
 from hfprune.cells import DENSE, read_result
-from hfprune.comparison.rows import paired
+from hfprune.comparison.before_after import spelt
+from hfprune.comparison.steps import relative_rise
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
-from hfprune.pruning.beside_dense import CROPS
+from hfprune.page.pruned import Swept
+from hfprune.pruning.beside_dense import CROPS, LIMIT
 from hfprune.pruning.folder import SWEPT
 from hfprune.report.charts import Chart
 from hfprune.report.drawing.panels import sheet, theme
 from hfprune.report.style import Look
-from hfprune.results.effect import SHARE, Effect
+from hfprune.results.effect import Effect
 from hfprune.rounding import percent
 from hfprune.stages import Stage
 
+PERPLEXITY = "perplexity"
+
 
 class Tried(NamedTuple):
-    """A cut and its loss: the rise of perplexity on held-out text against the dense model (0.2: by 20 %)."""
+    """A cut and its losses: rises against the dense model, as shares of its numbers (0.2: by 20 %)."""
 
     ratio: float
     parameters: int
-    loss: Effect
-    """Its 95 % interval is in pairs over documents; `neutral` is the limit."""
-    documents: int
+    losses: dict[str, Effect]
+    """Of perplexity on held-out text, and of the bits per byte of each capability that is to be kept, by name; the
+    95 % intervals are in pairs over documents, and `neutral` is the limit."""
+    documents: dict[str, int]
     files: tuple[Path, ...] = ()
     """The results of the dense and of this model."""
 
+    def is_within(self, most: float) -> bool:
+        """Tell whether every interval ends below the limit."""
+        return all(loss.high < most for loss in self.losses.values())
 
-def losses(jobs: dict[str, Stage], most: float) -> list[Tried]:
-    """Return what the jobs of a sweep have found beside the limit `most`, the smallest cut first."""
-    dense, *cells = [file for file in jobs["measure"].outputs() if file.suffix == ".json"]
-    plans = [job.outputs()[1] for job in jobs.values() if job.stage == "plan"]
+
+def losses(jobs: Mapping[str, Stage], most: float) -> list[Tried]:
+    """Return what the jobs of a sweep have found beside the limit `most`, the smallest cut first.
+
+    Raises:
+        HfpruneError: too few documents for an interval.
+    """
+    results = {file: read_result(file) for file in jobs["measure"].outputs() if file.suffix == ".json"}
+    by_ratio: dict[float, dict[tuple[str, str], Path]] = {}
+    for file, result in results.items():
+        ratio = 0.0 if result.cell.method == DENSE else result.cell.ratio or 0.0
+        by_ratio.setdefault(ratio, {})[result.measure, result.task] = file
+    dense = by_ratio.pop(0.0)
+    sizes: dict[float, int] = {}
+    for plan in (read_result(job.outputs()[1]) for job in jobs.values() if job.stage == "plan"):
+        values = {value.metric: value.value for value in plan.values}
+        sizes[plan.cell.ratio or 0.0] = int(values["parameters"])
     tried = []
-    for plan, cell in zip(map(read_result, plans), cells, strict=True):
-        found = paired([pd.read_parquet(file.with_suffix(".parquet")) for file in (cell, dense)], "nll")
-        if not found:
-            raise HfpruneError("--max-loss: too few documents fill a crop for an interval; give --ratio")
-        value, low, high = np.expm1([found.value, found.low, found.high]).tolist()
-        loss = Effect(value, low, high, SHARE, most, better=-1)
-        left = {value.metric: value.value for value in plan.values}["parameters"]
-        tried.append(Tried(plan.cell.ratio or 0, int(left), loss, found.n, (dense, cell)))
-    return sorted(tried, key=lambda one: one.ratio)
+    for ratio, files in sorted(by_ratio.items()):
+        rises, documents = dict[str, Effect](), dict[str, int]()
+        for (measure, task), file in sorted(files.items(), key=lambda item: item[0][0] != LIMIT):
+            name = PERPLEXITY if measure == LIMIT else spelt(task)
+            items = [pd.read_parquet(path.with_suffix(".parquet")) for path in (file, dense[measure, task])]
+            column = "nll" if measure == LIMIT else "bpb"
+            rise, documents[name] = relative_rise(items[0], items[1], column, most)
+            if not rise.known:
+                raise HfpruneError(f"--max-loss: too few documents of {name} for an interval; give --ratio")
+            rises[name] = rise
+        tried.append(Tried(ratio, sizes[ratio], rises, documents, (*dense.values(), *files.values())))
+    return tried
 
 
 def choice(tried: Sequence[Tried], most: float) -> Tried | None:
-    """Return the largest cut up to which all have the high end of their interval below the limit, or None.
+    """Return the largest cut up to which all have the high ends of their intervals below the limit, or None.
 
     `tried` begins with the smallest. Since a cut counts only if all smaller ones do (a fixed sequence of tests),
     one that loses more than the limit is chosen in at most 2.5 % of draws of the documents, however many are
-    tried, and the interval that chose the cut may judge it.
+    tried, and the intervals that chose the cut may judge it. Nor do several losses take a correction, since all of
+    them must be within (an intersection-union test).
     """
-    return [None, *takewhile(lambda one: one.loss.high < most, tried)][-1]
+    return [None, *takewhile(lambda cut: cut.is_within(most), tried)][-1]
 
 
-def shown(tried: Sequence[Tried], most: float, out: Path) -> dict[str, Any]:
-    """Print what was tried, draw it into the folder `out`, and return both for the page.
+def shown(tried: Sequence[Tried], most: float, out: Path) -> tuple[Tried, Swept]:
+    """Print what was tried, draw it into the folder `out`, and return the cut to export, and all for the page.
 
     Raises:
-        HfpruneError: no cut is within the limit; gives the loss of the smallest.
+        HfpruneError: no cut is within the limit; gives the losses of the smallest.
     """
     best, limit, least = choice(tried, most), percent(most), tried[0]
-    headers = ["removed", "parameters", "loss (95 % interval)", ""]
+    names = [*least.losses]
+    kept = [name for name in names if name != PERPLEXITY]
+    headers = ["removed", "parameters", *(f"{name} (95 % interval)" for name in names), ""]
     rows = [
-        [percent(one.ratio), f"{one.parameters:,}", str(one.loss), "exported" * (one == best)]
-        for one in tried
+        [
+            percent(cut.ratio),
+            f"{cut.parameters:,}",
+            *map(str, cut.losses.values()),
+            "exported" * (cut == best),
+        ]
+        for cut in tried
     ]
-    said = (
-        f"Loss is the rise of perplexity relative to the dense model, on {least.documents} crops of "
-        f"{CROPS['length']} tokens, one per document of {CROPS['corpus']}, after reconstruction if the recipe "
-        "has it and before any training. The exported cut is the largest up to which every 95 % interval "
-        f"ends below {limit}."
+    questions = ", ".join(f"{least.documents[name]} of {name}" for name in kept)
+    answers = (
+        f", and of the bits per byte of right answers as a share of the dense model's ({questions})"
+        * bool(kept)
     )
-    print(tabulate(rows, headers, disable_numparse=True, colalign=["right"] * 3), f"\n{said}\n", sep="\n")
+    said = (
+        f"Loss is the rise of perplexity against the dense model, on the same {least.documents[PERPLEXITY]} crops "
+        f"of {CROPS['length']} tokens, each from another document of {CROPS['corpus']}{answers}, before any "
+        "training, but with reconstruction where the recipe has it. The largest cut is exported up to which each "
+        f"has the high end of {'every' if kept else 'its'} 95 % interval below {limit}."
+    )
+    print(
+        tabulate(rows, headers, disable_numparse=True, colalign=["right"] * len(headers[:-1])),
+        f"\n{said}\n",
+        sep="\n",
+    )
     _draw(tried, best, most, out / SWEPT)
     if not best:
+        lost = ", ".join(f"{name} {loss}" for name, loss in least.losses.items() if loss.high >= most)
         raise HfpruneError(
             f"--max-loss: no cut has an interval that ends below {limit}, so nothing is exported: the smallest, "
-            f"{rows[0][0]} of the parameters, loses {least.loss}"
+            f"{rows[0][0]} of the parameters, loses {lost}"
         )
-    data = base64.b64encode((out / SWEPT).read_bytes()).decode()
-    found = {"ratio": best.ratio, "files": best.files}
-    return found | {"headers": headers, "rows": rows, "said": said, "figure": data}
+    return best, Swept(headers, rows, said, (out / SWEPT).read_bytes())
 
 
 def _draw(tried: Sequence[Tried], best: Tried | None, most: float, path: Path) -> None:
@@ -98,10 +136,11 @@ def _draw(tried: Sequence[Tried], best: Tried | None, most: float, path: Path) -
         "tried": Look("Tried, with 95 % intervals", "#0072B2", "o"),
         "best": Look("Exported", "#D55E00", "D"),
     }
-    rows = pd.DataFrame([(one.parameters, one.loss.value, one.loss.low, one.loss.high) for one in tried])
+    drawn = [(cut.parameters, cut.losses[PERPLEXITY]) for cut in tried]
+    rows = pd.DataFrame([(count, loss.value, loss.low, loss.high) for count, loss in drawn])
     rows = rows.set_axis(["parameters", "value", "low", "high"], axis=1)
     rows = rows.assign(place=rows["parameters"] / 1e6, group="tried")
-    exported = rows[[one == best for one in tried]].assign(group="best")
+    exported = rows[[cut == best for cut in tried]].assign(group="best")
     rows = pd.concat([rows, exported, pd.DataFrame([{"group": DENSE, "value": most}])])
     rows[["value", "low", "high"]] += 1
     chart = Chart(rows, looks, "Perplexity over the dense model's", "Parameters (million)", log=True)

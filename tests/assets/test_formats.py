@@ -94,6 +94,9 @@ HELD: dict[str, tuple[str, dict, dict[str, bytes], list]] = {
         "a.py": b"\ndef f():\n\n\n    return 1\n",
         "b.txt": b"One day, a fish swam.\n<|endoftext|>\n  Once upon a time.\n<|endoftext|>\n",
     }, ["def f():\n\n\n    return 1", "One day, a fish swam.", "  Once upon a time."]),
+    "problems of MATH with their solutions": ("corpora", {"format": "problems"}, {"r.jsonl": jsonl(
+        {"doc": {"query": "Problem:\n1 + 1?\n\nSolution:", "solution": "$2$."}, "request": {"context": "others"}},
+    )}, ["Problem:\n1 + 1?\n\nSolution: $2$."]),
     "texts in jsonl": ("corpora", {"format": "jsonl"}, {"t.jsonl": jsonl(*TEXTS)}, ["é\n1", "2020-01-01"]),
     **{f"texts of {kind} in parquet": ("corpora", {"format": "parquet"}, {
         "t.parquet": shard(pa.table({"text": pa.array(["One.", None]).cast(kind)})),

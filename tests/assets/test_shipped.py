@@ -42,14 +42,20 @@ def test_corpora(real: Path) -> None:
     assert (len(texts["c4-calibration"]), len(texts["c4-reading"])) == (287, 178)
     assert (len(texts["stories-calibration"]), len(texts["stories-reading"])) == (266, 51)
     calibrated = {"c4-calibration", "c4-sample", "code-sample", "stories-calibration", "general-mix"}
+    calibrated |= {"code-mix", "math-sample"}
     for reading in ("c4-reading", "c4-sample-heldout", "code-reading", "stories-reading"):
         assert not {*texts[reading]} & {text for name in calibrated for text in texts[name]}
     parts = ["\0".join(texts[name]) for name in ("c4-calibration", "code-sample", "technical-sample")]
-    # At least six samples of 64 sequences of 128 tokens, and of two fifths, two fifths and one in all of them.
-    for count in (60, 200, len(texts["general-mix"])):
-        mix = texts["general-mix"][:count]
-        sizes = [sum(len(piece) for piece in mix if piece in part) for part in parts]
-        assert [size / sum(map(len, mix)) for size in sizes] == pytest.approx([0.4, 0.4, 0.2], abs=0.02)
+    # At least six samples of 64 sequences of 128 tokens, and of these fifths in all of them.
+    for name, fifths in (("general-mix", [0.4, 0.4, 0.2]), ("code-mix", [0.2, 0.6, 0.2])):
+        for count in (60, 200, len(texts[name])):
+            mix = texts[name][:count]
+            sizes = [sum(len(piece) for piece in mix if piece in part) for part in parts]
+            assert [size / sum(map(len, mix)) for size in sizes] == pytest.approx(fifths, abs=0.02)
+    # MATH's test split has 1,187 problems in algebra.
+    assert len(texts["math-sample"]) == 1187
+    assert texts["math-sample"][0].startswith("Problem:\nHow many vertical asymptotes does the graph of")
+    assert texts["math-sample"][0].endswith("the graph has $\\boxed{2}$ vertical asymptotes.")
     wiki = texts["wikipedia-sample"]
     assert len(wiki + texts["wikipedia-calibration"]) == 1084
     assert not set(wiki) & set(texts["wikipedia-calibration"])

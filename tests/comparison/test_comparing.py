@@ -13,7 +13,8 @@ from hfprune.cells import Cell, Result, Value
 from hfprune.cells.recovery import Recovery
 from hfprune.comparison.before_after import BeforeAfter, Sides, read_sides, timed_on
 from hfprune.comparison.rows import rows_of, weight_bytes
-from hfprune.comparison.usability import LOSS, REPETITION, conclusions, worth_taking
+from hfprune.comparison.steps import worth_taking
+from hfprune.comparison.usability import LOSS, REPETITION, conclusions
 from hfprune.pruning.sample import repeated
 from hfprune.results.effect_rows import EffectRow
 
@@ -195,7 +196,7 @@ def test_a_task_stands_beside_a_guess_and_the_majority(tmp_path: Path) -> None:
     assert accuracy.low <= low + 1e-9 and accuracy.high == pytest.approx(high)
     text = np.full(12, 3.0)
     said = " ".join(conclusions([*compared(perplexities(tmp_path, text, text)), *rows], 400, repaired=False))
-    assert "1 of 1 tasks lost measurably, most first: boolq (100.0 → 75.0 % right)." in said
+    assert "Conclusion: not shown usable: lost boolq (100.0 → 75.0 % right, −25.0 %)." in said
 
 
 def test_a_task_that_is_answered_better_is_named(tmp_path: Path) -> None:
@@ -206,7 +207,7 @@ def test_a_task_that_is_answered_better_is_named(tmp_path: Path) -> None:
         found |= measured(tmp_path, step, "zeroshot", items, "boolq", acc=right.mean())
     rows = [*compared(perplexities(tmp_path, text, text)), *compared(found)]
     said = " ".join(conclusions(rows, 400, repaired=False))
-    assert "0 of 1 tasks lost measurably; gained measurably: boolq (0.0 → 75.0 % right)." in said
+    assert "Conclusion: usable: gained boolq (0.0 → 75.0 % right)." in said
 
 
 def test_the_loss_of_recovery_on_what_it_did_not_train_on(tmp_path: Path) -> None:
@@ -261,10 +262,18 @@ def test_a_step_that_makes_the_model_worse_is_not_taken(tmp_path: Path) -> None:
             1.09,
             29.5,
             0.1,
-            r"not shown usable.* would show it: \d+ times the text .* or a lower --ratio or recovery",
+            r"not shown usable.* may help: \d+ times the text, which would show it .*; a lower --ratio; recovery",
         ),
         (1.02, 29.5, 2, "Conclusion: not shown usable"),  # doubt never makes it usable
-        (1.3, 29.5, 0.01, r"not shown usable.*What may help: a lower --ratio or recovery \(--recover\)\."),
+        (1.3, 29.5, 0.01, r"not shown usable.*What may help: a lower --ratio; recovery \(--recover\)\."),
+        # +21 % (+6 to +73): more text would tell.
+        (
+            1.2,
+            29.5,
+            0.5,
+            r"not shown usable.*help: more text, since the interval allows for both \(--eval-text",
+        ),
+        (1.6, 29.5, 1.2, "Conclusion: not shown usable"),  # beyond a half, in too few documents
         (66.7 / 29.5, 29.5, 1, "Conclusion: not usable"),  # README's command: +130 % [+40, +700]
         (2.0, 29.5, 0.9, "Conclusion: not usable"),  # Gemma 3 270M at 8 %: +100 % [+50, +330]
         (1.02, 5e7, 0.01, "Warning: the dense model itself is broken"),
@@ -287,9 +296,9 @@ def test_the_verdict(factor: float, dense: float, spread: float, said: str, tmp_
 @pytest.mark.parametrize(
     ("factor", "spread", "said"),
     [
-        (1.15, 0.01, "Conclusion: within --max-loss 20 %, by the perplexity on text: +15"),
-        (1.15, 0.3, "Conclusion: not shown to be within --max-loss 20 %, by the perplexity on text: +17"),
-        (1.25, 0.01, "Conclusion: beyond --max-loss 20 %, by the perplexity on text: +25"),
+        (1.15, 0.01, "Conclusion: within --max-loss 20 %, by text alone: right answers were not measured."),
+        (1.15, 0.3, "Conclusion: not shown to be within --max-loss 20 %, by text alone"),
+        (1.25, 0.01, "Conclusion: beyond --max-loss 20 %, by text alone"),
     ],
 )
 def test_what_was_asked_for_is_what_is_judged(
@@ -305,8 +314,12 @@ def test_what_was_asked_for_is_what_is_judged(
         change = {"task": "c4"} if on_c4 else {"measure": "asked_perplexity"}
         found[path] = replace(measured, **change)
     shares = {"document": range(16), "before": 0.1 * WAVE, "after": 0.7 + 0.05 * WAVE}
-    first, other, degenerate = conclusions(compared(found, repeated=shares), 400, repaired=False, most=0.2)
-    assert first.startswith(said) and first.endswith("A model is within if its interval ends below +20 %.")
+    first, why, other, degenerate = conclusions(
+        compared(found, repeated=shares), 400, repaired=False, most=0.2
+    )
+    assert first.startswith(said)
+    assert why.startswith(f"Against the dense model's, perplexity on text: +{round(100 * factor - 100)}"[:-1])
+    assert why.endswith("A model is within if its interval ends below +20 %.")
     assert other.startswith("On text that did not choose the cut: perplexity on c4: +171")
     assert "Its greedy text is degenerate" in degenerate
 
@@ -315,8 +328,8 @@ def test_what_was_asked_for_is_what_is_judged(
     ("more", "said"),
     [
         (0.1, "Conclusion: usable"),
-        (0.3, "Conclusion: not shown usable, by the repeated 4-grams"),
-        (0.7, "Conclusion: not usable, by the repeated 4-grams"),
+        (0.3, "Not shown usable by repeated 4-grams"),
+        (0.7, "Not usable by repeated 4-grams"),
     ],
 )
 def test_text_that_repeats_itself_is_named(more: float, said: str, tmp_path: Path) -> None:
@@ -325,10 +338,108 @@ def test_text_that_repeats_itself_is_named(more: float, said: str, tmp_path: Pat
     rows = compared(perplexities(tmp_path, text, text + 0.01), repeated=shares)
     sentences = " ".join(conclusions(rows, 400, repaired=True))
     assert said in sentences and "--recover" not in sentences
+    assert sentences.startswith(
+        f"Conclusion: {said.removeprefix('Conclusion: ').partition(' by')[0].lower()}"
+    )
     (row,) = (row for row in rows if row.label.startswith("repeated"))
     assert row.effect.change.value == pytest.approx(100 * float((more + 0.05 * WAVE).mean()))
     assert row.n == 16 and row.low < row.value < row.high
     assert ("Its greedy text is degenerate" in sentences) == (row.effect.change.value > REPETITION.usable)
+
+
+def answers(folder: Path, **groups: dict[str, tuple[float, float]]) -> dict[Path, dict]:
+    """Return bits per byte of 16 questions: by capability and step, their mean and the spread of the change."""
+    found: dict[Path, dict] = {}
+    for group, steps in groups.items():
+        for step, (mean, spread) in ({"dense": (0.5, 0.0)} | steps).items():
+            bpb = mean + 0.1 * WAVE + spread * np.cos(np.arange(16.0))
+            items = pd.DataFrame({"item": range(16), "document": range(16), "source": "a", "bpb": bpb})
+            found |= measured(folder, step, "gold_bpb", items, group, bpb=float(bpb.mean()))
+    return found
+
+
+LOSSES = {
+    "language": {"pruned": (0.5, 0.2)},
+    "reading": {"pruned": (0.6, 0.05)},
+    "code": {"pruned": (1.4, 0.1)},
+}
+
+
+def of_text(folder: Path, rise: float, **measure: str) -> dict[Path, dict]:
+    found = perplexities(folder, np.full(16, 3.0), 3.0 + np.log1p(rise) + 0.01 * np.cos(np.arange(16.0)))
+    return {path: each | measure for path, each in found.items()}
+
+
+def test_the_first_sentence_says_what_was_lost_the_worst_first(tmp_path: Path) -> None:
+    rows = compared(of_text(tmp_path, 0.05) | answers(tmp_path, **LOSSES))
+    first, *others = conclusions(rows, 400, repaired=True, calibrated_on="c4-sample")
+    lost = r"lost code \(0\.\d+ → 1\.\d+ bits per byte, \+1\d\d\.\d %\), reading \(0\.\d+ → 0\.\d+ bits.*\)"
+    assert re.fullmatch(rf"Conclusion: not usable: {lost}; no loss shown in language\.", first), first
+    assert others[-1] == (
+        "What may help: calibration on more text like code, reading, which fell by more than perplexity did "
+        "(--text code; this was c4-sample); a lower --ratio."
+    )
+    known = {name: changes for name, changes in LOSSES.items() if name != "code"}
+    first, *_ = conclusions(
+        compared(of_text(tmp_path, 0.05) | answers(tmp_path, **known)), 400, repaired=True
+    )
+    assert first.startswith("Conclusion: not shown usable: lost reading"), "a fifth is no half"
+    first, *others = conclusions(compared(of_text(tmp_path, 0.05)), 400, repaired=True)
+    assert first == "Conclusion: usable, by text alone: right answers were not measured."
+    assert not any("What may help" in said for said in others)
+
+
+def test_a_limit_is_judged_by_what_is_to_be_kept_and_the_rest_is_said(tmp_path: Path) -> None:
+    rows = compared(of_text(tmp_path, 0.1, measure="asked_perplexity") | answers(tmp_path, **LOSSES))
+    first, why, helps = conclusions(rows, 400, repaired=False, most=0.3)
+    assert first.startswith("Conclusion: within --max-loss 30 %, but lost code (0.")
+    assert "; no loss shown in language." in first
+    assert helps == "What may help: --keep code,reading, which limits the cut by these, too."
+    first, why, *_ = conclusions(rows, 400, repaired=False, most=0.3, keep=["reading"])
+    assert first.startswith(
+        "Conclusion: within --max-loss 30 % for perplexity and reading, but lost code (0."
+    )
+    assert "; kept reading (0." in first
+    (row,) = (row for row in rows if row.task == "reading")
+    rise = row.value / row.base
+    assert rise == pytest.approx(0.2, abs=0.01) and f"bits per byte, reading: +{100 * rise:.0f}" in why
+    assert why.endswith("A model is within if every interval ends below +30 %.")
+    first, *_ = conclusions(rows, 400, repaired=False, most=0.3, keep=["reading", "code"])
+    assert first.startswith(
+        "Conclusion: beyond --max-loss 30 % for perplexity and code and reading: lost code"
+    )
+    first, *_ = conclusions(rows, 400, repaired=False, most=row.high / row.base - 0.001, keep=["reading"])
+    assert first.startswith("Conclusion: not shown to be within --max-loss"), "not by the value alone"
+
+
+def test_a_step_that_costs_a_capability_is_not_taken_though_perplexity_falls(tmp_path: Path) -> None:
+    text = np.full(16, 3.0)
+    found = perplexities(tmp_path, text, text + 0.5, reconstructed=text + 0.2 + 0.01 * WAVE)
+    costs = {"reading": {"pruned": (0.6, 0.05), "reconstructed": (0.7, 0.05 + 0.03)}}
+    costs |= {"language": {"pruned": (0.8, 0.05), "reconstructed": (0.6, 0.05)}}
+    sides = read_sides(found | answers(tmp_path, **costs))
+    step, (said,) = worth_taking(sides, keep=False)
+    assert step == "pruned"
+    assert re.search(
+        r"worse than the pruned one in reading \(0\.6\d* → 0\.7\d* bits per byte\), and not taken", said
+    )
+    assert "Perplexity on text: 33.12 → 24.5" in said and "language" not in said
+    step, (said,) = worth_taking(sides, keep=True)
+    assert step == "reconstructed" and "kept (--keep-recovery)" in said
+    raised = {"reading": {"pruned": (0.3, 0.05), "reconstructed": (0.4, 0.05 + 0.03)}}
+    sides = read_sides(found | answers(tmp_path, **raised))
+    assert worth_taking(sides, keep=False) == ("reconstructed", []), "better than in the dense model, still"
+
+    asked = perplexities(tmp_path, text, text + 0.5, reconstructed=text + 0.2 + 0.01 * WAVE)
+    limit = {Path(tmp_path / path.name.replace("perp", "lim")): each for path, each in asked.items()}
+    for path, other in zip(limit, asked, strict=True):
+        pd.read_parquet(other.with_suffix(".parquet")).to_parquet(path.with_suffix(".parquet"))
+    limit = {path: each | {"measure": "asked_perplexity"} for path, each in limit.items()}
+    sides = read_sides(found | limit | answers(tmp_path, **costs))
+    step, (said,) = worth_taking(sides, keep=False, most=0.3)
+    assert step == "reconstructed" and "kept: only with it --max-loss 30 % is held" in said
+    for most in (0.1, 0.9):
+        assert worth_taking(sides, keep=False, most=most)[0] == "pruned", "neither holds it, or both"
 
 
 def test_repeated_ngrams_by_hand() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from smoke import TEXT, local, save_model, write, write_sources
 
-from hfprune.pruning.beside_dense import CAPABILITIES
+from hfprune.measures.gold_bpb import SHORT
 
 GOLD = [
     {"doc_id": n, "idx": 0, "label": 0, "request": {"context": text[:60], "continuation": f" {n * 7} houses"}}
@@ -28,11 +28,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     catalogue = {
         "corpora": {
             "c4-sample": text | {"documents": [0, 30]},
-            "c4-sample-heldout": text | {"source": local(folder / "heldout.txt")},
+            "general-mix": text | {"documents": [0, 30]},
+            "c4-reading": text | {"source": local(folder / "heldout.txt")},
             "wikipedia-sample": text | {"source": local(folder / "heldout.txt")},
         },
         "instructions": {"coqa": sources["instructions"]["pairs"]},
-        "requests": {name: gold for group in CAPABILITIES["groups"].values() for name in group},
+        "requests": {name: gold for group in SHORT.values() for name in group},
     }
     write(folder / "assets.yaml", catalogue)
     return folder

@@ -41,7 +41,7 @@ def test_a_measure_of_the_users_own_is_compared_without_a_line_elsewhere(
     options = {"recipe": "paper", "sequences": 4, "length": 32, "dtype": "float32", "quick": True}
     rows = hfprune.prune(project / "models/mine", 0.15, tmp_path / "out", **options, **places)
     [own] = [row for row in rows if row.measure == "guesses"]
-    assert own.label == "tokens guessed on c4-sample-heldout, %"
+    assert own.label == "tokens guessed on c4-reading, %"
     assert 0 <= own.own <= 100
     assert own.effect.known, "its items are compared in pairs"
     assert own.label in (tmp_path / "out/report.html").read_text()

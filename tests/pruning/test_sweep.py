@@ -3,7 +3,9 @@
 import re
 from math import expm1
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -12,10 +14,15 @@ from conftest import reload
 from huggingface_hub import ModelCard
 from scipy.stats import t
 
+from hfprune.cells import Cell, Value, write_result
+from hfprune.cells.recovery import Recovery
+from hfprune.errors import HfpruneError
+from hfprune.measures.gold_bpb import SHORT
 from hfprune.models.load import load_model
 from hfprune.models.units import count_parameters, gated_mlps
+from hfprune.pruning.config import Pruning
 from hfprune.pruning.one_cell import RATIOS
-from hfprune.pruning.sweep import Tried, choice
+from hfprune.pruning.sweep import Tried, choice, losses, shown
 from hfprune.results.effect import Effect
 
 CHOICES = [
@@ -29,9 +36,87 @@ CHOICES = [
 
 @pytest.mark.parametrize(("highs", "ratio"), CHOICES)
 def test_the_largest_cut_with_its_high_end_below(highs: tuple[float, ...], ratio: float | None) -> None:
-    tried = [Tried(n / 10, 9, Effect(high - 0.1, high - 0.2, high), 20) for n, high in enumerate(highs, 1)]
-    found = choice(tried, 0.2)
-    assert (found and found.ratio) == ratio
+    tried = [
+        Tried(n / 10, 9, {"perplexity": Effect(high - 0.1, high - 0.2, high)}, {})
+        for n, high in enumerate(highs, 1)
+    ]
+    best = choice(tried, 0.2)
+    assert (best and best.ratio) == ratio
+
+
+def swept(folder: Path, changes: dict[float, dict[str, np.ndarray]]) -> dict[str, SimpleNamespace]:
+    """Return jobs of a sweep with results written by hand: what each ratio adds to the dense outcomes."""
+    n = 16
+    dense = {"perplexity": 3 + np.sin(np.arange(n)), "code": 0.5 + 0.2 * np.cos(np.arange(n))}
+    files, jobs = [], {}
+    for ratio, change in ({0.0: {name: np.zeros(n) for name in dense}} | changes).items():
+        method = "dense" if ratio == 0 else "fisher"
+        cell = Cell("prune", "m", method, "mix", 32, ratio or None, 0, Recovery.NONE)
+        for name, column, measure in (
+            ("perplexity", "nll", "asked_perplexity"),
+            ("code", "bpb", "asked_gold_bpb"),
+        ):
+            items = pd.DataFrame({"item": range(n), "document": range(n), column: dense[name] + change[name]})
+            files.append(folder / f"{ratio}/{measure}.json")
+            write_result(files[-1], cell, measure, name, [Value(column, 1.0)], {}, items)
+        if ratio:
+            plan = folder / f"{ratio}/plan.json"
+            write_result(plan, cell, "size", "", [Value("parameters", 1000 * (1 - ratio))], {})
+            jobs[f"plan {ratio}"] = SimpleNamespace(stage="plan", outputs=lambda plan=plan: [plan, plan])
+    return jobs | {"measure": SimpleNamespace(stage="measure", outputs=lambda: files)}
+
+
+def test_what_is_to_be_kept_is_judged_by_its_interval_at_every_cut(tmp_path: Path, capsys) -> None:
+    """Perplexity allows 30 %, code 10 %. The reference is a paired t-test, by the dense mean."""
+    wave = np.cos(np.arange(16.0))
+    changes = {
+        ratio: {"perplexity": np.full(16, ratio / 3) + 0.01 * wave, "code": rise + 0.05 * wave}
+        for ratio, rise in ((0.1, 0.04), (0.2, 0.09), (0.3, 0.05))
+    }
+    tried = losses(swept(tmp_path, changes), 0.2)
+    assert [(cut.ratio, cut.parameters) for cut in tried] == [(0.1, 900), (0.2, 800), (0.3, 700)]
+    dense = (0.5 + 0.2 * np.cos(np.arange(16))).mean()
+    for cut in tried:
+        code, change = cut.losses["code"], changes[cut.ratio]["code"]
+        ends = t.interval(0.95, 15, change.mean(), change.std(ddof=1) / 4)
+        assert code.value == pytest.approx(change.mean() / dense)
+        assert [code.low, code.high] == pytest.approx([end / dense for end in ends], abs=2e-3)
+        assert cut.losses["perplexity"].value == pytest.approx(expm1(changes[cut.ratio]["perplexity"].mean()))
+        assert cut.documents == {"perplexity": 16, "code": 16}
+    assert tried[1].losses["code"].value < 0.2 < tried[1].losses["code"].high, "not by the value alone"
+    assert tried[2].losses["code"].high < 0.2, "within, but beyond one that is not"
+    best, table = shown(tried, 0.2, tmp_path)
+    assert best.ratio == 0.1 and {path.parent.name for path in best.files} == {"0.0", "0.1"}
+    assert table.headers[2:4] == ["perplexity (95 % interval)", "code (95 % interval)"]
+    assert [row[-1] for row in table.rows] == ["exported", "", ""]
+    assert "as a share of the dense model's (16 of code)" in capsys.readouterr().out
+    alone = [cut._replace(losses={"perplexity": cut.losses["perplexity"]}) for cut in tried]
+    assert choice(alone, 0.2) == alone[2]
+    with pytest.raises(
+        HfpruneError, match=r"nothing is exported: the smallest, 10 % .*, loses code \+8"
+    ) as error:
+        shown(tried, 0.05, tmp_path)
+    assert "perplexity +" not in str(error.value), "which is within"
+
+
+def test_kept_capabilities_are_measured_at_every_ratio_in_one_job(call: str, tmp_path: Path, capsys) -> None:
+    assert all(name in (Pruning.model_fields["keep"].description or "") for name in SHORT)
+    call = f"{call.replace('--ratio 0.15', '--max-loss 90%')} --keep code,reading --out {tmp_path}/out"
+    run(f"{call} --no-compare")
+    printed = capsys.readouterr()
+    assert taken(printed.err).count("measure") == 1
+    assert "code (95 % interval)" in printed.out and "reading (95 % interval)" in printed.out
+    measured = {
+        path.parent.parent for path in (tmp_path / "out/work/cells").rglob("asked_gold_bpb/code.parquet")
+    }
+    assert len(measured) == 1 + len(RATIOS), "the dense model, and each"
+    assert re.search("bits per byte, code .*\n.*bits per byte, reading", printed.out)
+    assert "code (95 % interval)" in (tmp_path / "out/report.html").read_text()
+    assert "keep" not in (tmp_path / "out/model/README.md").read_text().partition("$ hfprune")[2]
+    run(call)
+    printed = capsys.readouterr()
+    names = re.findall(r"^bits per byte, ([a-z ]+?)  .* (\d+)  ", printed.out, re.MULTILINE)
+    assert len(names) == 7 and dict(names)["code"] == "9", "each once"
 
 
 def taken(printed: str) -> list[str]:
@@ -145,6 +230,7 @@ REFUSED = {
     "--ratio 0.1 --max-loss 20%": "^--ratio and --max-loss: these exclude each other; keep one",
     "--ratio nan": "^--ratio: must be a share above 0 and below 1, as 20% or 0.2, not 'nan'$",
     "--max-loss 5% --text wikipedia-sample": "calibrate on another text",
+    "--max-loss 5% --keep cod": r"^--keep: unknown capability 'cod'; did you mean 'code'\?$",
 }
 
 

@@ -1,0 +1,89 @@
+"""Which of the steps after pruning are worth taking: reconstruction and recovery."""
+
+import numpy as np
+import pandas as pd
+
+from hfprune.cells import DENSE
+from hfprune.comparison.before_after import ASKED, CAPABILITY, OWN, Sides, class_of
+from hfprune.comparison.rows import compared, paired
+from hfprune.results.effect import SHARE, WORSE, Effect
+from hfprune.results.effect_rows import corrected
+from hfprune.rounding import percent
+
+
+def worth_taking(sides: Sides, *, keep: bool, most: float | None = None) -> tuple[str, list[str]]:
+    """Return the step to export, and a sentence for each step after it that makes the model worse.
+
+    A step is not taken where the paired 95 % interval of its loss of perplexity lies above none, on the user's own
+    text if it was measured, else on the suite's; without an interval, where the loss does. Nor is it where a
+    capability is significantly worse after it, and worse than the dense model's, unless the model is only with it
+    within the limit `most`. `keep` takes every step.
+    """
+    best, *later = [step for step in sides if step != DENSE]
+    said = []
+    for step in later:
+        key = min(key for key in sides[step] if key[0].removeprefix(OWN) == "perplexity")
+        row = compared(sides, step, best, key)
+        _, old, new, *_ = row.words()
+        shown = f"Perplexity on {row.task}: {old} → {new}, {row.effect.change}"
+        fallen = _fallen(sides, best, step)
+        is_worse = (row.low if row.effect.known else row.value) > 1
+        is_needed = not is_worse and most and _within(sides, step, most) and not _within(sides, best, most)
+        if is_worse or fallen:
+            done = f"not taken: the {best} one is exported"
+            if keep or is_needed:
+                done = (
+                    "kept (--keep-recovery)"
+                    if keep
+                    else f"kept: only with it --max-loss {percent(most)} is held"
+                )
+            where = f" in {', '.join(fallen)}" * bool(fallen and not is_worse)
+            shown += ", no interval" * (not row.effect.known)
+            shown += "" if keep or is_needed else "; --keep-recovery exports it"
+            said.append(f"The {step} model is worse than the {best} one{where}, and {done}. {shown}.")
+        best = step if keep or is_needed or not (is_worse or fallen) else best
+    return best, said
+
+
+def _fallen(sides: Sides, best: str, step: str) -> list[str]:
+    """Return the capabilities that a step costs, by Holm's correction, with their numbers.
+
+    One that is no worse than in the dense model is none: calibration may have raised it.
+    """
+    keys = [key for key in sides[step] if class_of(key[0]) == CAPABILITY and key in sides[best]]
+    rows = corrected([compared(sides, step, best, key) for key in keys])
+    return [
+        f"{row.task} ({before} → {after} bits per byte)"
+        for row, key, (_, before, after, *_) in zip(rows, keys, (row.words() for row in rows), strict=True)
+        if row.effect.standing == WORSE and row.own > sides[DENSE][key].values["bpb"]
+    ]
+
+
+def _within(sides: Sides, step: str, most: float) -> bool:
+    """Tell whether a step is shown to be within the limit, by each measure that it is of."""
+    asked = [key for key in sides[step] if key[0].startswith(ASKED)]
+    columns = {key: "nll" if key[0] == f"{ASKED}perplexity" else "bpb" for key in asked}
+    rises = [
+        relative_rise(sides[step][key].items, sides[DENSE][key].items, column, most)[0]
+        for key, column in columns.items()
+    ]
+    return all(rise.high < most for rise in rises)
+
+
+def relative_rise(after: pd.DataFrame, before: pd.DataFrame, column: str, limit: float) -> tuple[Effect, int]:
+    """Return the rise of a number that is better low as a share of the dense model's, and the documents behind it.
+
+    Args:
+        after: outcomes of the pruned model, by item.
+        before: those of the dense model.
+        column: `nll`, of which the rise is that of perplexity, or `bpb`, whose rise is divided by the dense mean
+            on the same documents.
+        limit: becomes the effect's `neutral`.
+    """
+    change = paired([after, before], column)
+    if change is None:
+        return Effect(np.nan, neutral=limit), 0
+    ends = np.array([change.value, change.low, change.high])
+    rises = np.expm1(ends) if column == "nll" else ends / before[column].mean()
+    value, low, high = map(float, rises)
+    return Effect(value, low, high, form=SHARE, better=-1, neutral=limit), change.n
