@@ -62,9 +62,14 @@ def _between(start: str, text: str, end: str) -> str:
     return text.removeprefix(start).removesuffix(end)
 
 
+def _worked(document: Record) -> Record:
+    return {"question": document["question"], "answer": document["answer"]}
+
+
 RULES: dict[str, Callable[[Record], Record]] = {
     "arc_challenge": _choice_row("question"),
     "arc_easy": _choice_row("question"),
     "boolq": _boolq_row,
+    "gsm8k_cot": _worked,
     "openbookqa": _choice_row("question_stem"),
 }

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from hfprune.assets.known_tasks import CROWS, PRIMARY
+from hfprune.assets.known_tasks import CROWS
 from hfprune.assets.models import WEIGHTS
 from hfprune.cells import DENSE
 from hfprune.cells.items import commonest, token_items
@@ -24,7 +24,7 @@ PRUNED, RECONSTRUCTED, RECOVERED = "pruned", "reconstructed", "recovered"
 # Before the name of a measure that reads the user's own text, and of one by which a limit of the user's is judged.
 OWN, ASKED = "own_", "asked_"
 # The measures with rows of their own kind; all others read texts.
-KINDS = {"gold_bpb": Kind.CAPABILITY, "zeroshot": Kind.TASK}
+KINDS = {"gold_bpb": Kind.CAPABILITY, "tasks": Kind.TASK}
 NOT_OF_TEXT = ("latency", "recovery")
 
 
@@ -111,7 +111,7 @@ def rows_of(
     """Return the comparison of a pruned model, after each step that was taken, with its dense model.
 
     Args:
-        sides: from the measures perplexity, fidelity, gold_bpb, zeroshot and latency, and of recovery.
+        sides: from the measures perplexity, fidelity, gold_bpb, tasks and latency, and of recovery.
         exported: the step whose change is named.
         parameters: of the dense and the pruned model.
         weights: bytes of their files of weights.
@@ -151,8 +151,8 @@ def _qualities(sides: Sides, exported: str) -> Iterator[Row]:
         if name in NOT_OF_TEXT:
             continue
         metrics = [row.metric.name for row in Declarations(()).by_default(name)]
-        metric = next(each for each in (*PRIMARY, *metrics) if each in after.values)
-        yield _quality(sides, exported, (measure, task), name, metric)
+        if metric := next((each for each in metrics if each in after.values), ""):
+            yield _quality(sides, exported, (measure, task), name, metric)
 
 
 def _quality(sides: Sides, exported: str, key: tuple[str, str], measure: str, metric: str) -> Row:

@@ -50,10 +50,10 @@ class Zeroshot(TaskMeasure):
 
     def run(self, subject: Subject) -> Outcome:
         """Score one task; the model is prepared once for all of them."""
-        from hfprune.assets.tasks import task_file
+        from hfprune.assets.tasks import task_files
         from hfprune.evaluation.lm_tasks import evaluate_task, offline_tasks
 
         folder = subject.asset("tasks", *self.tasks)
         lm = subject.lm(batch_tokens=self.batch_tokens, add_bos_token=self.add_bos)
-        with offline_tasks({folder.name: task_file(folder)}) as manager:
+        with offline_tasks(task_files(folder)) as manager:
             return Outcome(*evaluate_task(lm, manager, folder.name, self.documents, self.margin))

@@ -104,7 +104,7 @@ def fitting(asked: Pruning, folders: dict[str, Path]) -> dict[str, dict[str, Any
     # As the model was trained: BOS where its tokenizer adds it.
     bos = (tokenizer("a")["input_ids"] or [None])[0] == tokenizer.bos_token_id is not None
     if tasks := [asset.removeprefix("tasks/") for asset in folders if asset.startswith("tasks/")]:
-        found["zeroshot"] = {"tasks": tasks, "documents": QUESTIONS, "add_bos": bos}
+        found["tasks"] = {"tasks": tasks, "documents": QUESTIONS, "add_bos": bos}
     if asked.quick or lacking():
         return found
     context = read_json(model / "config.json").get("max_position_embeddings") or CAPABILITIES["max_tokens"]

@@ -143,8 +143,8 @@ class Pruning(Strict):
     )
     tasks: Annotated[list[str], BeforeValidator(_words)] = Field(
         default=[],
-        description="compare on 50 questions of each of these tasks of lm-eval, too: names in "
-        "config/assets.yaml, such as arc_easy,boolq",
+        description="compare on 50 questions of each of these tasks of lm-eval, too, with its own number of "
+        "examples: arc_easy,gsm8k_cot",
     )
     keep_recovery: bool = Field(
         default=False,

@@ -17,7 +17,7 @@ from hfprune.assets.fetching import fetch_asset
 from hfprune.assets.formats import read_fetched
 from hfprune.assets.requests import read_requests
 from hfprune.assets.stock import scored_split, stock_yaml
-from hfprune.assets.tasks import task_file
+from hfprune.assets.tasks import task_files
 from hfprune.errors import HfpruneError
 
 
@@ -94,12 +94,13 @@ def test_requests(real: Path, name: str) -> None:
 )
 def test_recovered_documents_are_as_large_as_those_on_the_hub(real: Path, name: str, size: int) -> None:
     """Compare with `num_bytes` of the test split in the hub's dataset_info."""
-    assert pa.ipc.open_file(task_file(real / "tasks" / name)[1]).read_all().nbytes == size
+    (file,) = task_files(real / "tasks" / name)[name].values()
+    assert pa.ipc.open_file(file).read_all().nbytes == size
 
 
 def stock_task(folder: Path, tmp_path: Path) -> Task:
     """Build lm-eval's own task on the fetched file: its prompts, only the data swapped."""
-    name, (split, file) = folder.name, task_file(folder)
+    name, ((split, file),) = folder.name, task_files(folder)[folder.name].items()
     override = {
         "include": str(stock_yaml(name)),
         "dataset_path": "arrow",
