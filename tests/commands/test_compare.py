@@ -138,7 +138,8 @@ def test_answers_lie_in_a_folder_of_the_pair_that_no_other_pair_replaces(
         side: {"path": model, "sha256": identity(Path(model))}
         for side, model in (("A", "dense"), ("B", "pruned/model"))
     }
-    assert manifest["settings"] == {"documents": 6, "add_bos": True, "dtype": "float32"}
+    asked = {"documents": 6, "add_bos": True, "shots": None, "chat": False, "dtype": "float32"}
+    assert manifest["settings"] == asked
     run(f"compare dense third --tasks tasks/piqa {settings}")
     assert {path.name for path in Path("compared").iterdir()} == {"dense--pruned-model", "dense--third"}
     assert not [*Path("compared/dense--third").rglob("arc_easy*")]

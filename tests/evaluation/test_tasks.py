@@ -19,6 +19,7 @@ from hfprune.evaluation.lm_tasks import offline_tasks
 from hfprune.evaluation.measured_model import Subject
 from hfprune.evaluation.prefix_tree import stems
 from hfprune.measures.tasks import Tasks
+from hfprune.measures.zeroshot import Zeroshot
 from hfprune.models.load import load_model, load_tokenizer
 from hfprune.settings import validate
 
@@ -216,6 +217,10 @@ def test_what_a_task_cannot_do_is_said_in_a_line(tiny_models: Path, tmp_path: Pa
     fetch_asset("tasks", "nq_open", catalogue.tasks["nq_open"], tmp_path / "nq_open", tmp_path)
     with pytest.raises(HfpruneError, match=r"^task 'nq_open': its examples are of the split 'train', which"):
         Tasks(tasks=[str(tmp_path / "nq_open")], shots=1).run(subject)
+    with pytest.raises(
+        HfpruneError, match=r"^task 'nq_open': its answers are generated; take the measure `tasks`"
+    ):
+        Zeroshot(tasks=[str(tmp_path / "nq_open")]).run(subject)
     with pytest.raises(HfpruneError, match=r"^task 'humaneval': runs the programs .* HF_ALLOW_CODE_EVAL=1"):
         (tmp_path / "humaneval").mkdir()
         for file in (tmp_path / "nq_open").iterdir():
