@@ -127,7 +127,9 @@ def evaluation(
     data = {
         folder.name: task_files(folder)[folder.name]
         for folder in sorted(tasks.iterdir())
-        if folder.is_dir() and folder.name not in dict(EXAMPLES.values())
+        if (folder / "asset.json").exists()
+        and folder.name not in EXAMPLES
+        and folder.name in task_files(folder)
     }
     rows = []
     with offline_tasks(data) as manager:

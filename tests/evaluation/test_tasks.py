@@ -174,8 +174,13 @@ def test_a_sample_of_a_group_has_questions_of_every_task(tiny_models: Path, tmp_
 
 
 def test_smollm2_in_its_chat_template_equals_stock(smollm2: Path, tmp_path: Path) -> None:
-    task = fetched(tmp_path, "nq_open", {"None/train": asked(5), "None/validation": asked(3, 20)})
-    _, items = compare(smollm2, task, {"shots": 2, "chat": True, "add_bos": False}, batch=2)
+    """Both questions are written at once after two examples that were read once; stock has one row at a time."""
+    questions = [
+        {"question": "Ann has 3 pens and buys 4. How many has she?", "answer": "#### 7"},
+        {"question": "A box holds 6 eggs. How many eggs are in 5 boxes?", "answer": "#### 30"},
+    ]
+    task = fetched(tmp_path, "gsm8k_cot", {"main/test": questions})
+    _, items = compare(smollm2, task, {"shots": 2, "chat": True, "add_bos": False}, batch=1)
     assert items["answer"].map(len).min() > 0
 
 
