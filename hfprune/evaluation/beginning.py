@@ -23,8 +23,7 @@ class Beginning(NamedTuple):
     @classmethod
     def read(cls, model: "PreTrainedModel", tokens: list[int]) -> Self:
         """Read tokens."""
-        empty = cls([], [])
-        cache, length = empty.cache(1), len(tokens)
+        cache, length = DynamicCache(), len(tokens)
         mask = torch.ones(1, 1, length, length, dtype=torch.bool, device=model.device).tril_()
         depths = torch.arange(length, device=model.device).unsqueeze(0)
         given = torch.tensor([tokens], device=model.device)
@@ -53,10 +52,9 @@ class Beginning(NamedTuple):
 
     def cache(self, rows: int) -> DynamicCache:
         """Return a cache for so many rows that all begin so; what is read next is added to it alone."""
-        states = [
-            (keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1)) for keys, values in self.states
-        ]
-        return DynamicCache(states) if states else DynamicCache()
+        return DynamicCache(
+            [(k.expand(rows, -1, -1, -1), v.expand(rows, -1, -1, -1)) for k, v in self.states]
+        )
 
     def go_on(self, model: "PreTrainedModel", tokens: Tensor, mask: Tensor, depths: Tensor) -> Tensor:
         """Return the last hidden states [rows, nodes, width] for tokens [rows, nodes] after the beginning.

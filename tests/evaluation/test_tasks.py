@@ -7,6 +7,7 @@ from typing import Any
 import datasets
 import pytest
 from conftest import build_tiny
+from families import build
 from lm_eval.evaluator import simple_evaluate
 from lm_eval.models.huggingface import HFLM
 from smoke import build_tokenizer
@@ -15,7 +16,9 @@ from hfprune.assets.catalogue import Catalogue
 from hfprune.assets.fetching import fetch_asset
 from hfprune.assets.tasks import task_files
 from hfprune.errors import HfpruneError
-from hfprune.evaluation.lm_tasks import offline_tasks
+from hfprune.evaluation.beginning import Beginning
+from hfprune.evaluation.lm import PrefixTreeLM
+from hfprune.evaluation.lm_tasks import evaluate_task, offline_tasks
 from hfprune.evaluation.measured_model import Subject
 from hfprune.evaluation.prefix_tree import stems
 from hfprune.measures.tasks import Tasks
@@ -103,7 +106,7 @@ def compare(model: Path, task: Path, settings: dict[str, Any], batch: int = 4) -
 
 @pytest.fixture(scope="module")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders of tiny models with a tokenizer that has a chat template; `gemma3` reads in windows."""
+    """Folders of tiny models with a tokenizer that has a chat template."""
     folder = tmp_path_factory.mktemp("models")
     tokenizer = build_tokenizer()
     tokenizer.chat_template = TEMPLATE
@@ -159,6 +162,31 @@ def test_groups_equal_stock(
     assert [value.metric for value in values] == ["score", "acc"]
     assert values[0].value == pytest.approx(values[1].value) and values[0].n == 21
     assert items["item"].tolist() == [*range(21)]
+
+
+@pytest.mark.parametrize("family", ["llama3", "phi3", "gemma3"])
+def test_examples_that_all_questions_share_are_read_once(
+    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a window, with one in all layers, and in some: a question may see the last of the examples alone."""
+    monkeypatch.setattr("hfprune.evaluation.lm.TREE_TOKENS", 256)
+    parts = {"astronomy/dev": chosen(5, 50), "astronomy/test": chosen(9, 0)}
+    task = fetched(tmp_path, "mmlu_astronomy", parts)
+    model, tokenizer = build(family), build_tokenizer()
+    model.config.max_position_embeddings = 2048
+    if family != "llama3":
+        model.config.sliding_window = 150
+    read: list[int] = []
+    plain = Beginning.read
+    monkeypatch.setattr(Beginning, "read", lambda on, tokens: read.append(len(tokens)) or plain(on, tokens))
+    ours = PrefixTreeLM(model, tokenizer=tokenizer, batch_tokens=64)
+    stock = HFLM(model, tokenizer=tokenizer, backend="causal", batch_size=1)
+    with offline_tasks(task_files(task)) as manager:
+        found, expected = (evaluate_task(lm, manager, task.name, None, shots=5)[1] for lm in (ours, stock))
+    assert len(read) == 1 and read[0] > 150
+    assert found["greedy"].map(list).tolist() == expected["greedy"].map(list).tolist()
+    for mine, theirs in zip(found["loglikelihood"], expected["loglikelihood"], strict=True):
+        assert list(mine) == pytest.approx(list(theirs), abs=2e-3)
 
 
 def test_a_sample_of_a_group_has_questions_of_every_task(tiny_models: Path, tmp_path: Path) -> None:
