@@ -96,6 +96,7 @@ format: setup-dev
 # demo fetches.
 bench: setup
 	$(BIN)/hfprune fetch --study config/studies/demo.yaml
+	$(BIN)/hfprune fetch tasks/mmlu_stem tasks/gsm8k_cot
 	$(BIN)/python benchmarks/bench.py
 	$(BIN)/python benchmarks/exports.py
 

@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 BATCH_SIZES = (1, 2, 4, 8, 16)
 # What their rows begin with.
-PARTS = ("scoring", "sizes", "peak memory", "linear recovery", "evaluation")
+PARTS = ("scoring", "sizes", "peak memory", "linear recovery", "evaluation", "examples")
+# Tasks with examples before each question, by the name of the fetched task or group, and how many.
+EXAMPLES = {"mmlu_astronomy": ("mmlu_stem", 5), "gsm8k_cot": ("gsm8k_cot", 8)}
 SDMPRUNE = "sdmprune"  # a side of a comparison of memory
 
 
@@ -118,29 +120,60 @@ def evaluation(
     model: torch.nn.Module, path: Path, tasks: Path, documents: int, repeats: int
 ) -> Iterator[Row]:
     """Time every fetched task, and all together, in stock lm-eval at its best batch size and in ours."""
-    from lm_eval.models.huggingface import HFLM
-
-    from hfprune.assets.tasks import task_file
+    from hfprune.assets.tasks import task_files
     from hfprune.evaluation.lm_tasks import offline_tasks
 
     ours, stock = lms(model, load_tokenizer(path))
-    data = {folder.name: task_file(folder) for folder in sorted(tasks.iterdir()) if folder.is_dir()}
+    data = {
+        folder.name: task_files(folder)[folder.name]
+        for folder in sorted(tasks.iterdir())
+        if (folder / "asset.json").exists()
+        and folder.name not in EXAMPLES
+        and folder.name in task_files(folder)
+    }
     rows = []
     with offline_tasks(data) as manager:
         for name in data:
-            best = fastest(stock, manager, name)
-            found: dict[HFLM, list] = {}
-
-            def run(lm: HFLM, name: str = name, found: dict = found) -> None:
-                found[lm] = answers(lm, manager, name, documents)
-
-            task = f"{name} (stock: batch {best.batch_size})"
-            rows.append(against("evaluation", task, partial(run, best), partial(run, ours), repeats, False))
-            if found[ours] != found[best]:
-                raise SystemExit(f"{name}: predictions differ from stock lm-eval")
+            asked = partial(answers, manager, name)
+            rows.append(beside_stock("evaluation", name, ours, stock, asked, documents, repeats))
             yield rows[-1]
     theirs, mine = (sum(float(row[side]) for row in rows) for side in ("reference", "ours"))
     yield dict(zip(COLUMNS, ["evaluation", "all", theirs, mine, *[theirs / mine] * 3], strict=True))
+
+
+def examples(model: torch.nn.Module, path: Path, tasks: Path, documents: int, repeats: int) -> Iterator[Row]:
+    """Time tasks with examples before each question, one with choices and one whose answers are written."""
+    from hfprune.assets.tasks import task_files
+    from hfprune.evaluation.lm_tasks import offline_tasks
+
+    ours, stock = lms(model, load_tokenizer(path))
+    for name, (folder, shots) in EXAMPLES.items():
+        with offline_tasks({name: task_files(tasks / folder)[name]}) as manager:
+            asked, what = partial(answers, manager, name, shots=shots), f"examples, {shots}"
+            yield beside_stock(what, name, ours, stock[::3], asked, documents, repeats)
+
+
+def beside_stock(
+    what: str,
+    name: str,
+    ours: "HFLM",
+    stock: list["HFLM"],
+    asked: Callable[[int, "HFLM"], list],
+    documents: int,
+    repeats: int,
+) -> Row:
+    """Time ours beside the stock model that is fastest on a few documents; the answers must be the same."""
+    best = min(stock, key=lambda lm: seconds(lambda: asked(8, lm)))
+    found: dict[HFLM, list] = {}
+
+    def run(lm: "HFLM") -> None:
+        found[lm] = asked(documents, lm)
+
+    task = f"{name} (stock: batch {best.batch_size})"
+    row = against(what, task, partial(run, best), partial(run, ours), repeats, False)
+    if found[ours] != found[best]:
+        raise SystemExit(f"{name}: answers differ from stock lm-eval")
+    return row
 
 
 def lms(model: torch.nn.Module, tokenizer: object) -> tuple["HFLM", list["HFLM"]]:
@@ -153,16 +186,12 @@ def lms(model: torch.nn.Module, tokenizer: object) -> tuple["HFLM", list["HFLM"]
     return PrefixTreeLM(model, **settings), [HFLM(model, batch_size=n, **settings) for n in BATCH_SIZES]
 
 
-def fastest(stock: list["HFLM"], manager: "TaskManager", task: str) -> "HFLM":
-    """Return the stock model that is fastest on a few documents."""
-    return min(stock, key=lambda lm: seconds(lambda: answers(lm, manager, task, 8)))
-
-
-def answers(lm: "HFLM", manager: "TaskManager", task: str, documents: int) -> list[list[bool]]:
-    """Return the greedy flags of all choices of a seeded sample of documents."""
+def answers(manager: "TaskManager", task: str, documents: int, lm: "HFLM", shots: int = 0) -> list:
+    """Return the greedy flags of all choices of a seeded sample of documents, or the answers that are written."""
     from hfprune.evaluation.lm_tasks import evaluate_task
 
-    return evaluate_task(lm, manager, task, documents)[1]["greedy"].map(list).tolist()
+    items = evaluate_task(lm, manager, task, documents, shots=shots)[1]
+    return items["answer" if "answer" in items else "greedy"].map(list).tolist()
 
 
 def peak_above_weights(model_path: Path, length: int, side: str) -> float:
@@ -225,6 +254,7 @@ def main() -> None:
         "evaluation": lambda: evaluation(
             model, arguments.model, arguments.tasks, arguments.documents, repeats
         ),
+        "examples": lambda: examples(model, arguments.model, arguments.tasks, arguments.documents, repeats),
     }
     path = HERE / "results.csv"
     tables = [

@@ -177,11 +177,15 @@ class TextMeasure(CorpusMeasure, Text):
         return self.blocks_to_read() * self.length
 
 
-class Questions(Strict):
-    """Tasks of lm-eval, and how their questions are read."""
+class TaskMeasure(Measure):
+    """A measure of tasks of lm-eval, each of which has its own result."""
+
+    per_task = True
+    units = "questions"
 
     tasks: list[str] = Field(
-        min_length=1, description="tasks of lm-eval: names in config/assets.yaml, or folders of fetched ones"
+        min_length=1,
+        description="tasks of lm-eval: names in config/assets.yaml or of lm-eval, or folders of fetched ones",
     )
     documents: PositiveInt | None = Field(
         default=None, description="documents of each task, a seeded sample; null: all"
@@ -192,13 +196,6 @@ class Questions(Strict):
     def by_name(self) -> dict[str, str]:
         """Return the tasks by their names."""
         return {Path(task).name: task for task in self.tasks}
-
-
-class TaskMeasure(Measure, Questions):
-    """A measure of tasks of lm-eval, each of which has its own result."""
-
-    per_task = True
-    units = "questions"
 
     def by_task(self) -> dict[str, Self]:
         """Return the tasks one by one."""

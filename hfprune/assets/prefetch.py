@@ -11,6 +11,7 @@ from hfprune.assets.catalogue import (
     Asset,
     HubSource,
     JoinedSource,
+    LmEvalSource,
     LocalSource,
     MixedSource,
     ModelAsset,
@@ -69,6 +70,8 @@ def to_download(asset: Asset, downloads: Path) -> Sizes:
         case LocalSource(path=path):
             files = list(path.glob("*")) or [path]
             return {str(file): file.stat().st_size for file in files if file.is_file()}
+        case LmEvalSource():
+            return {"documents": None}
         case MixedSource(parts=parts):
             sizes = [to_download(part.corpus, downloads) for part in parts.values()]
             return {file: size for files in sizes for file, size in files.items()}

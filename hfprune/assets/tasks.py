@@ -1,42 +1,100 @@
-"""Tasks: the documents that lm-eval scores, as one Arrow file with the columns of its stock YAML."""
+"""Tasks: the documents that lm-eval reads, an Arrow file a split, with the columns of its stock YAML.
 
+A file is called after its split, or in a folder with several tasks or splits after both, `TASK.SPLIT.arrow`.
+"""
+
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from hfprune.assets.catalogue import TaskAsset
 from hfprune.assets.formats import Facts, read_jsonl, read_table, require_rows, write_arrow
 from hfprune.assets.olmes import hub_rows
-from hfprune.assets.stock import scored_split
-from hfprune.errors import HfpruneError
-from hfprune.files import read_json
+from hfprune.assets.stock import examples_split, members, scored_split, stock_yaml
+from hfprune.errors import REASON, HfpruneError, explained
 
 
 def write_task(name: str, asset: TaskAsset, files: list[Path], folder: Path) -> Facts:
-    """Write the split of a task that lm-eval scores to `<split>.arrow`.
+    """Write the split that lm-eval scores, and what the source has of examples, of a task or each of a group.
 
     Raises:
         HfpruneError: lm-eval has no such task, or there is another number of rows than the entry says.
     """
-    split, table = scored_split(name), _read(name, asset.format, files)
-    require_rows(f"task {name!r}", asset.rows, table.num_rows)
-    write_arrow(folder / f"{split}.arrow", table)
-    return {"split": split, "rows": table.num_rows}
+    if asset.format not in ("datasets", "lm-eval"):
+        split, table = scored_split(name), _read(name, asset.format, files)
+        require_rows(f"task {name!r}", asset.rows, table.num_rows)
+        write_arrow(folder / f"{split}.arrow", table)
+        return {"split": split, "rows": table.num_rows}
+    rows = 0
+    for task, config in members(name).items():
+        if isinstance(config["task"], list):  # a group
+            continue
+        scored = scored_split(task)
+        for split in {*filter(None, [scored, examples_split(config)])}:
+            table = _saved(task, config, split, files) if files else _loaded(task, split)
+            write_arrow(folder / f"{task}.{split}.arrow", table)
+            rows += table.num_rows * (split == scored)
+    require_rows(f"task {name!r}", asset.rows, rows)
+    return {"rows": rows}
 
 
-def task_file(folder: Path) -> tuple[str, Path]:
-    """Return the split's name and the Arrow file of a fetched task.
+def task_files(folder: Path) -> dict[str, dict[str, Path]]:
+    """Return the Arrow files of a fetched task, or of each task of a group, by split.
 
     Raises:
         HfpruneError: the folder holds no fetched task.
     """
     if not (folder / "asset.json").is_file():
         raise HfpruneError(f"{folder}: not a fetched task; get it with `hfprune fetch tasks/{folder.name}`")
-    split = read_json(folder / "asset.json")["split"]
-    file = folder / f"{split}.arrow"
-    if not file.is_file():
-        raise HfpruneError(f"{file}: is missing; get it again with `hfprune fetch tasks/{folder.name}`")
-    return split, file
+    found: dict[str, dict[str, Path]] = {}
+    for file in sorted(folder.glob("*.arrow")):
+        task, _, split = file.stem.rpartition(".")
+        found.setdefault(task or folder.name, {})[split] = file
+    if not found:
+        raise HfpruneError(
+            f"{folder}: has no documents; get it again with `hfprune fetch tasks/{folder.name}`"
+        )
+    return found
+
+
+def _saved(task: str, config: Mapping[str, Any], split: str, files: list[Path]) -> pa.Table:
+    """Return a split of a task from folders CONFIG/SPLIT of saved datasets."""
+    place = f"{config.get('dataset_name')}/{split}"
+    data = [
+        file for file in files if file.suffix == ".arrow" and file.parent.as_posix().endswith(f"/{place}")
+    ]
+    if not data:
+        raise HfpruneError(
+            f"task {task!r}: its source holds no {place}/*.arrow; correct it in config/assets.yaml"
+        )
+    return pa.concat_tables([read_table(file) for file in data])
+
+
+def _loaded(task: str, split: str) -> pa.Table:
+    """Return a split of a task as lm-eval itself loads it.
+
+    Raises:
+        HfpruneError: it cannot; there may be no network.
+    """
+    text = (
+        f"task {task!r}: lm-eval cannot load its documents ({REASON}); connect to a network that reaches the "
+        "hub, or say in config/assets.yaml where they are"
+    )
+    with explained(text, Exception, most=200):  # of the libraries of any task
+        found = _as_stock(task).dataset[split].with_format("arrow")[:]
+    return found.replace_schema_metadata(None)
+
+
+@cache
+def _as_stock(task: str) -> Any:
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager(include_path=stock_yaml(task).parent, include_defaults=False).load([task])["tasks"][
+        task
+    ]
 
 
 def _read(name: str, format: str, files: list[Path]) -> pa.Table:

@@ -1,8 +1,9 @@
 """Compare two models on the same questions: two outputs of lm-eval with --log_samples, or two checkpoints.
 
-Checkpoints are measured on --tasks. Their answers are kept in the folder named as --out without its ending, or
-in `compared/A--B`. Of lm-eval's outputs, --tasks chooses the tasks to compare. With --margin, the exit code is 1
-unless the 95 % interval of B - A, averaged over tasks, lies above minus the margin (non-inferiority).
+Checkpoints are measured on --tasks, as by `hfprune measure tasks`. Their answers are kept in the folder named as
+--out without its ending, or in `compared/A--B`. Of lm-eval's outputs, --tasks chooses the tasks to compare. With
+--margin, the exit code is 1 unless the 95 % interval of B - A, averaged over tasks, lies above minus the margin
+(non-inferiority).
 """
 
 import json
@@ -15,10 +16,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import AfterValidator, Field, PositiveFloat
 
 from hfprune.assets.places import resources_folder
-from hfprune.assets.text_sizes import tokens_of
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file, require_writable
-from hfprune.measurement import NamedMeasure, Questions
+from hfprune.measurement import NamedMeasure
+from hfprune.measures.tasks import Tasks
 from hfprune.stages import Command, Inline, Positional
 from hfprune.stages.fields import Computing, Resources
 
@@ -46,7 +47,7 @@ class CompareTwo(Command, Computing):
         description="output folder of lm-eval, or a model: a name, a folder, a .gguf file or a hub id"
     )
     b: Annotated[Path, Positional("B")] = Field(description="the same for the other model")
-    questions: Annotated[Questions | None, Inline()] = None
+    questions: Annotated[Tasks | None, Inline()] = None
     margin: PositiveFloat | None = Field(default=None, description="points by which B may be worse than A")
     resources: Resources = Field(default_factory=resources_folder)
     out: Annotated[Path, AfterValidator(_ending)] | None = Field(
@@ -82,7 +83,7 @@ class CompareTwo(Command, Computing):
         if within is False:
             sys.exit(1)
 
-    def _answers(self, questions: Questions) -> "list[Answers]":
+    def _answers(self, questions: Tasks) -> "list[Answers]":
         """Measure both models, and return their answers; how long it takes is said before."""
         from hfprune.assets.resolving import resolve
         from hfprune.comparison.answered import read_measured
@@ -95,7 +96,9 @@ class CompareTwo(Command, Computing):
             resolve("tasks", task, self.resources)
         names = [_name(model) for model in models.values()]
         folder = self.out.with_suffix("") if self.out else MEASURED / "--".join(names)
-        settings = questions.model_dump(include={"documents", "add_bos"}) | {"dtype": self.dtype}
+        settings = questions.model_dump(include={"documents", "add_bos", "shots", "chat"}) | {
+            "dtype": self.dtype
+        }
         jobs = {side: self._job(questions, model, folder / side) for side, model in models.items()}
         for job in jobs.values():
             job.check()
@@ -110,21 +113,21 @@ class CompareTwo(Command, Computing):
                 anew = job.run() is not False
             kept = "the answers are kept" if anew else "the answers were there,"
             print(f"{models[side]}: {kept} in {folder / side}", file=sys.stderr)
-        return [read_measured(folder / side / "zeroshot", questions.by_name()) for side in jobs]
+        return [read_measured(folder / side / "tasks", questions.by_name()) for side in jobs]
 
-    def _job(self, questions: Questions, model: Path, out: Path) -> "MeasureCells":
+    def _job(self, questions: Tasks, model: Path, out: Path) -> "MeasureCells":
         from hfprune.stages.measure import MeasureCells, ToMeasure
 
-        measures = {"zeroshot": NamedMeasure(settings=questions.model_dump(exclude_unset=True))}
+        measures = {"tasks": NamedMeasure(settings=questions.model_dump(exclude_unset=True))}
         job = MeasureCells(model=model, dtype=self.dtype, measures=measures, cells=[ToMeasure(out=out)])
         return job.model_copy(update={"resources": self.resources})
 
 
-def _unanswered(questions: Questions, out: Path) -> float:
+def _unanswered(questions: Tasks, out: Path) -> float:
     """Return the tokens of the tasks whose answers are not in a side's folder."""
-    answered = (out / "zeroshot" / f"{name}.json" for name in questions.by_name())
+    answered = (out / "tasks" / f"{name}.json" for name in questions.by_name())
     open_tasks = [task for task, file in zip(questions.tasks, answered, strict=True) if not file.exists()]
-    return tokens_of(open_tasks, questions.documents)
+    return questions.model_copy(update={"tasks": open_tasks}).tokens()
 
 
 def _name(model: Path) -> str:

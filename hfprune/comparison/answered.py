@@ -1,4 +1,4 @@
-"""The answers of a model to the questions of tasks, as lm-eval or the measure zeroshot kept them.
+"""The answers of a model to the questions of tasks, as lm-eval or the measure tasks kept them.
 
 A table a task: by `item` and `doc_hash`, the `outcome` by `metric`, `shots`, the hash of the `prompt`, the
 `loglikelihood` of every choice, and the `target`; and by its name the outcome by each other metric of `PRIMARY`.
@@ -46,10 +46,16 @@ def _logged(task: str, file: Path, time: str) -> pd.DataFrame:
 
 
 def read_measured(folder: Path, tasks: Iterable[str]) -> Answers:
-    """Return the answers in a folder of results of the measure zeroshot."""
-    tables = {task: pd.read_parquet(folder / f"{task}.parquet") for task in tasks}
-    same = {"doc_hash": "", "prompt": "", "shots": 0}
-    return {task: _kept(task, table.assign(**same), [*table]) for task, table in tables.items()}
+    """Return the answers in a folder of results of the measure tasks."""
+    return {task: _measured(task, pd.read_parquet(folder / f"{task}.parquet")) for task in tasks}
+
+
+def _measured(task: str, table: pd.DataFrame) -> pd.DataFrame:
+    if "score" not in table:
+        raise HfpruneError(f"task {task}: has no metric of which more is better, from 0 to 1; leave it out")
+    if "loglikelihood" not in table:  # a generated answer
+        table = table.assign(loglikelihood=[[]] * len(table))
+    return _kept(task, table.assign(doc_hash="", prompt="", shots=0), preferred(table) or ["score"])
 
 
 def _kept(task: str, table: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:

@@ -17,7 +17,7 @@ STEPS = PRUNED, RECONSTRUCTED, RECOVERED = "pruned", "reconstructed", "recovered
 # Before the name of a measure that reads the user's own text, and of one by which a limit of the user's is judged.
 OWN, ASKED = "own_", "asked_"
 # The measures, by their classes, with labels of their own; all others read texts.
-CAPABILITY, TASK = "gold_bpb", "zeroshot"
+CAPABILITY, TASK = "gold_bpb", "tasks"
 # What the suite counts itself: no documents, or those of the sample.
 SIZE, SPEED, LEARNING, REPEATS = "size", "latency", "recovery", "sample"
 

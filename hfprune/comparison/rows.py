@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hfprune.assets.known_tasks import CROWS, preferred
+from hfprune.assets.known_tasks import CROWS
 from hfprune.assets.models import WEIGHTS
 from hfprune.cells import DENSE
 from hfprune.cells.items import by_item, commonest, guess
@@ -24,6 +24,7 @@ from hfprune.comparison.before_after import (
     SIZE,
     SPEED,
     TASK,
+    Measured,
     Sides,
     class_of,
     spelt,
@@ -147,7 +148,9 @@ def rows_of(
         compared(sides, step, DENSE, key)
         for key in sides.get(exported, {})
         for step in taken
-        if class_of(key[0]) not in (SPEED, LEARNING) and key in sides[step]
+        if class_of(key[0]) not in (SPEED, LEARNING)
+        and key in sides[step]
+        and _representing(class_of(key[0]), sides[step][key])
     ]
     # What no step after pruning changes, such as the size, is the same after each.
     once = [*_sizes(exported, parameters, weights), *_speeds(sides, exported)]
@@ -162,8 +165,7 @@ def compared(sides: Sides, left: str, right: str, key: tuple[str, str]) -> Effec
     """
     (measure, task), own = key, sides[left][key]
     kind, task, other = class_of(measure), spelt(task), sides.get(right, {}).get(key)
-    by_default = [row.metric.name for row in Declarations(()).by_default(kind)]
-    name = next(metric for metric in (*preferred(own.values), *by_default) if metric in own.values)
+    name = _representing(kind, own)
     declared = Declarations(()).find(kind, name)
     if not other:  # a distance to the dense model, which has none
         declared = replace(declared, metric=replace(declared.metric, effect="difference"))
@@ -182,6 +184,12 @@ def compared(sides: Sides, left: str, right: str, key: tuple[str, str]) -> Effec
         n=own.n,
         label=_label(declared, task, own.items),
     )
+
+
+def _representing(kind: str, own: Measured) -> str:
+    """Return the metric that represents a measure; "" for a task without a score."""
+    names = (row.metric.name for row in Declarations(()).by_default(kind))
+    return next((name for name in names if name in own.values), "")
 
 
 def _label(declared: Declaration, task: str, items: pd.DataFrame) -> str:

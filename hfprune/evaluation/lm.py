@@ -1,19 +1,30 @@
-"""An lm-eval model that reads shared context once and computes only the necessary logits."""
+"""An lm-eval model that reads shared context once and computes only the necessary logits.
+
+Stock lm-eval reads the context again for every choice and takes a log-softmax over the vocabulary at every
+position. Here sequences with a common prefix are packed into trees (`prefix_tree`), after a beginning that many
+of them share, such as examples, which waits in the KV cache (`beginning`); and the head runs only where a
+continuation is predicted, in chunks.
+"""
 
 from typing import TYPE_CHECKING, Any
 
 import torch
+from lm_eval.models.utils import normalize_gen_kwargs
 from torch import Tensor
 from tqdm import tqdm
 
+from hfprune.devices.batches import WRITTEN_AT_ONCE
+from hfprune.evaluation.beginning import Beginning
+from hfprune.evaluation.generation import generate
 from hfprune.evaluation.lm_tasks import HFLM
-from hfprune.evaluation.prefix_tree import PrefixTree, batches, by_window, pack
+from hfprune.evaluation.prefix_tree import PrefixTree, batches, by_window, pack, stems
 from hfprune.models.checks import check_model
 from hfprune.models.head import chunks, hidden_states
 from hfprune.models.load import default_batch_tokens
 from hfprune.models.shape import Shape
 
 if TYPE_CHECKING:
+    from lm_eval.api.instance import Instance
     from transformers import PreTrainedModel
 
 # A tree may grow to this size even if the token budget is smaller: it reads no more tokens than its sequences
@@ -22,12 +33,7 @@ TREE_TOKENS = 2048
 
 
 class PrefixTreeLM(HFLM):
-    """Stock `HFLM` with faster log-likelihoods; the rest, such as tokenization, is inherited.
-
-    Stock lm-eval reads the context again for every choice and takes a log-softmax over the vocabulary at
-    every position. Here sequences with a common prefix are packed into trees (`prefix_tree`), and the head
-    runs only where a continuation is predicted, in chunks.
-    """
+    """Stock `HFLM` with faster log-likelihoods and generation; the rest, such as tokenization, is inherited."""
 
     def __init__(
         self,
@@ -44,6 +50,7 @@ class PrefixTreeLM(HFLM):
         super().__init__(pretrained, **({"backend": "causal", "batch_size": 1} | stock))
         check_model(self.model)
         self.batch_tokens = int(batch_tokens or default_batch_tokens())
+        self._begun: Beginning | None = None
 
     @torch.inference_mode()
     def _loglikelihood_tokens(
@@ -56,17 +63,50 @@ class PrefixTreeLM(HFLM):
         inputs = [(context + target)[-(self.max_length + 1) :][:-1] for _, context, target in requests]
         targets = [target for _, _, target in requests]
         token_cost, pair_cost = self._costs()
-        trees = pack(inputs, token_cost, pair_cost, max(TREE_TOKENS, self.batch_tokens))
+        limit = max(TREE_TOKENS, self.batch_tokens)
         answers: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
         with tqdm(total=len(requests), desc="evaluate", unit="request", disable=disable_tqdm) as bar:
-            for batch in batches(trees, self.batch_tokens):
-                found = self._answer(batch, targets)
-                for number, answer in found.items():
-                    answers[number] = answer
-                    if requests[number][0] is not None:
-                        self.cache_hook.add_partial("loglikelihood", requests[number][0], answer)
-                bar.update(len(found))
+            for stem in stems(inputs, [*map(len, targets)], limit):
+                depth, own = len(stem.tokens), stem.sequences
+                begun = Beginning.read(self.model, stem.tokens) if depth else None
+                rests = [inputs[number][depth:] for number in own]
+                trees = pack(rests, token_cost + depth * pair_cost, pair_cost, limit)
+                for batch in batches(trees, self.batch_tokens):
+                    found = self._answer(batch, [targets[number] for number in own], begun)
+                    for place, answer in found.items():
+                        answers[own[place]] = answer
+                        if (asked := requests[own[place]][0]) is not None:
+                            self.cache_hook.add_partial("loglikelihood", asked, answer)
+                    bar.update(len(found))
         return answers
+
+    def generate_until(self, requests: "list[Instance]", disable_tqdm: bool = False) -> list[str]:
+        """Return the text that follows each request, up to a stop sequence, in batches of similar length."""
+        lengths = [len(self.tok_encode(request.args[0])) for request in requests]
+        answers = [""] * len(requests)
+        # The longest first, so that the time that the bar foretells is no less than it takes.
+        waiting = sorted(range(len(requests)), key=lambda number: -lengths[number])
+        self._begun = None
+        with tqdm(total=len(requests), desc="generate", unit="request", disable=disable_tqdm) as bar:
+            while waiting:
+                longest = waiting[0]
+                options = normalize_gen_kwargs(requests[longest].args[1], self.max_gen_toks)
+                rows = max(1, WRITTEN_AT_ONCE // (lengths[longest] + options["max_gen_toks"]))
+                batch, waiting = waiting[:rows], waiting[rows:]
+                self.batch_size_per_gpu = len(batch)
+                found = super().generate_until([requests[number] for number in batch], disable_tqdm=True)
+                for number, answer in zip(batch, found, strict=True):
+                    answers[number] = answer
+                bar.update(len(batch))
+        return answers
+
+    def _model_generate(self, context: Tensor, max_length: int, stop: list[str], **options: Any) -> Tensor:
+        """Return `context` [rows, length], padded on its left, and what follows; each row ends by itself."""
+        rows = [
+            row[seen.bool()].tolist() for row, seen in zip(context, options["attention_mask"], strict=True)
+        ]
+        self._begun = Beginning.of(self.model, rows, self._begun)
+        return generate(self, context, max_length, stop, self._begun, **options)
 
     def _costs(self) -> tuple[float, float]:
         """Return the floating-point operations per token and per attended pair of tokens."""
@@ -74,8 +114,10 @@ class PrefixTreeLM(HFLM):
         shape = Shape.of_config(self.model.config.to_dict())
         return 2.0 * weights, 4.0 * shape.layers * shape.heads * shape.head_dim
 
-    def _answer(self, batch: list[PrefixTree], targets: list[list[int]]) -> dict[int, tuple[float, bool]]:
-        hidden = self._read(batch)
+    def _answer(
+        self, batch: list[PrefixTree], targets: list[list[int]], begun: Beginning | None
+    ) -> dict[int, tuple[float, bool]]:
+        hidden = self._read(batch, begun)
         rows, nodes, tokens, owners = [], [], [], []
         for row, tree in enumerate(batch):
             for number, path in tree.paths.items():
@@ -94,14 +136,16 @@ class PrefixTreeLM(HFLM):
             owner: (torch.tensor(x, dtype=log_p.dtype).item(), hit) for owner, (x, hit) in answers.items()
         }
 
-    def _read(self, batch: list[PrefixTree]) -> Tensor:
+    def _read(self, batch: list[PrefixTree], begun: Beginning | None) -> Tensor:
         size = len(batch[0])
         pad = [0] * size
         both = [[(part + pad)[:size] for part in (tree.tokens, tree.depths)] for tree in batch]
         tokens, depths = torch.tensor(both, device=self.device).unbind(1)
         mask = torch.stack([tree.mask(size) for tree in batch]).unsqueeze(1).to(self.device)
-        masks = by_window(self.model.config, mask, depths)
-        return hidden_states(self.model, tokens, position_ids=depths, attention_mask=masks)
+        if begun is None:
+            masks = by_window(self.model.config, mask, depths)
+            return hidden_states(self.model, tokens, position_ids=depths, attention_mask=masks)
+        return begun.go_on(self.model, tokens, mask, depths + len(begun.tokens))
 
     def _predict(self, hidden: Tensor, index: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Return log p(token) [n] and whether it is the likeliest [n], at the nodes `index` [2, n] of `hidden`.

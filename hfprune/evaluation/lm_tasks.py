@@ -1,9 +1,10 @@
 """Tasks of lm-eval, with its own prompts and metrics, local documents and a model that is already loaded."""
 
 import logging
+import os
 import random
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +17,11 @@ from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
-from hfprune.assets.known_tasks import known_task
-from hfprune.assets.stock import stock_yaml
+from hfprune.assets.known_tasks import known_task, preferred
+from hfprune.assets.stock import examples_split, members, stock_yaml
 from hfprune.cells import Value
 from hfprune.cells.items import mean_value
-from hfprune.errors import HfpruneError
+from hfprune.errors import REASON, HfpruneError, explained
 from hfprune.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -33,37 +34,50 @@ EXPECTED = ("`pretrained` model kwarg is not of type `str`", "Passed an already-
 logging.getLogger("lm_eval.models.huggingface").addFilter(
     lambda record: not record.getMessage().startswith(EXPECTED)
 )
+SPLITS = ("training_split", "validation_split", "test_split", "fewshot_split")
+# By this variable the Hugging Face libraries ask, too.
+ALLOW_CODE = "HF_ALLOW_CODE_EVAL"
 
 
 @contextmanager
-def offline_tasks(data: dict[str, tuple[str, Path]]) -> Iterator[TaskManager]:
+def offline_tasks(data: dict[str, dict[str, Path]], group: str = "") -> Iterator[TaskManager]:
     """Yield a task manager with the stock tasks in `data`, which reads their documents from local files.
 
     Args:
-        data: task → (scored split, Arrow file with its documents).
+        data: task → split → Arrow file with its documents.
+        group: the group of lm-eval that these tasks are of, if any.
     """
     with tempfile.TemporaryDirectory(prefix="hfprune-tasks-") as folder:
-        for name, (split, file) in data.items():
-            override = {
-                "include": str(stock_yaml(name)),
-                "task": name,
-                "dataset_path": "arrow",
-                "dataset_name": None,
-                "dataset_kwargs": {"data_files": {split: str(file.resolve())}},
-                # The file has no other splits; zero-shot needs none.
-                "training_split": None,
-                "validation_split": split if split == "validation" else None,
-                "test_split": split if split == "test" else None,
-                "fewshot_split": None,
-            }
+        stock = members(group) if group else {name: members(name)[name] for name in data}
+        for name, config in stock.items():
+            override: dict[str, object] = {"include": str(stock_yaml(name))}
+            if name in data:
+                files = {split: str(file.resolve()) for split, file in data[name].items()}
+                override |= {
+                    "task": name,
+                    "dataset_path": "arrow",
+                    "dataset_name": None,
+                    "dataset_kwargs": {"data_files": files},
+                    "custom_dataset": None,
+                }
+                # A split that is not there must not be looked for; `evaluate_task` asks whether it is needed.
+                override |= {key: config[key] if config.get(key) in files else None for key in SPLITS}
             (Path(folder) / f"{name}.yaml").write_text(yaml.safe_dump(override))
         yield TaskManager(include_path=folder, include_defaults=False)
 
 
 def evaluate_task(
-    model: "LM", manager: TaskManager, name: str, documents: int | None, margin: bool = False
+    model: "LM",
+    manager: TaskManager,
+    name: str,
+    documents: int | None,
+    margin: bool = False,
+    *,
+    shots: int | None = 0,
+    chat: bool = False,
+    score: bool = False,
 ) -> tuple[list[Value], pd.DataFrame]:
-    """Score one task zero-shot, with the same settings and seeds as lm-eval's `simple_evaluate`.
+    """Score a task or a group of tasks, with the same settings and seeds as lm-eval's `simple_evaluate`.
 
     That function warns about every setting that differs from the task's own, asks git about the current folder,
     and lists the machine's packages, which takes longer than a small task.
@@ -71,34 +85,91 @@ def evaluate_task(
     Args:
         model: an lm-eval model.
         manager: a task manager that has the task.
-        name: the task.
-        documents: only this number, a seeded sample that is the same for every model; None: all.
+        name: the task or group.
+        documents: only this number, a seeded sample that is the same for every model; of a group about this
+            number, in proportion to its tasks, and at least one of each. None: all.
         margin: also the `margin` of each document, where one of its choices is right.
+        shots: examples before each question; None: as many as the task says itself. As in lm-eval, a task that
+            says none has none.
+        chat: whether questions stand in the model's chat template, and examples as turns before them.
+        score: also the `score` of each document, if the task has a metric of which more is better, from 0 to 1:
+            the first of `PRIMARY`, else of its own, by its first filter. Its mean comes first.
 
     Returns:
-        All metrics, as lm-eval aggregates them, and by document `item` (its index), `target`, the metrics, the
-        `loglikelihood` of the choices and whether each is `greedy`.
+        All metrics, as lm-eval aggregates them, with the name of a filter after a comma; and by document `item`
+        (its index, counted through a group), `target`, the metrics, and the `loglikelihood` of the choices and
+        whether each is `greedy`, or the `answer` that was generated.
 
     Raises:
-        HfpruneError: the task has no choices.
+        HfpruneError: examples or a chat template are needed and not there, or answers are programs to be run.
     """
     random.seed(0)
     np.random.seed(1234)
     torch.manual_seed(1234)
-    loaded = manager.load([name])
-    task = loaded["tasks"][name]
-    if task.get_config("output_type") == "generate_until":
-        raise HfpruneError(f"task {name!r}: its answers are generated; only tasks with choices are scored")
-    task.set_config(key="num_fewshot", value=0)
-    task.set_fewshot_seed(seed=1234)
-    drawn = {name: draw(name, len(task.eval_docs), documents)} if documents else None
-    found = evaluate(lm=model, task_dict=loaded, samples=drawn, log_samples=True)
-    samples = sorted(found["samples"][name], key=lambda sample: sample["doc_id"])
-    values, items = _values(found["results"][name], len(samples)), pd.DataFrame([*map(_item, samples)])
-    if margin and _one_right(task, name):
+    if (
+        any(config.get("unsafe_code") for config in members(name).values())
+        and os.environ.get(ALLOW_CODE) != "1"
+    ):
+        raise HfpruneError(
+            f"task {name!r}: runs the programs that the model writes; set {ALLOW_CODE}=1 where they can do no harm"
+        )
+    with explained(
+        f"task {name!r}: lm-eval cannot load it: {REASON}", Exception, most=200
+    ):  # its own code, too
+        loaded = manager.load([name])
+    tasks: dict[str, Any] = loaded["tasks"]
+    if chat and not getattr(getattr(model, "tokenizer", None), "chat_template", None):
+        raise HfpruneError(f"task {name!r}: the model's tokenizer has no chat template; leave chat out")
+    for each, task in tasks.items():
+        own = task.get_config("num_fewshot")
+        task.set_config(key="num_fewshot", value=own or 0 if shots is None or own == 0 else shots)
+        task.set_fewshot_seed(seed=1234)
+        _require_examples(each, task)
+    sizes = {each: len(task.eval_docs) for each, task in tasks.items()}
+    share = documents / sum(sizes.values()) if documents else 1
+    drawn = {
+        each: draw(each, size, documents if len(sizes) == 1 else max(1, round(share * size)))
+        for each, size in sizes.items()
+    }
+    found = evaluate(
+        lm=model,
+        task_dict=loaded,
+        samples=drawn if documents else None,
+        log_samples=True,
+        apply_chat_template=chat,
+        fewshot_as_multiturn=chat,
+        confirm_run_unsafe_code=True,  # which is asked above
+    )
+    starts = dict(zip(sizes, np.cumsum([0, *sizes.values()]).tolist(), strict=False))
+    parts = [_items(found["samples"][each], starts[each], task) for each, task in tasks.items()]
+    items = pd.concat(parts, ignore_index=True)
+    values = _values(found["results"].get(name, {}), len(items))
+    if margin and _one_right(task := tasks[name], name):
+        samples = sorted(found["samples"][name], key=lambda sample: sample["doc_id"])
         items["margin"] = [_margin(task, sample) for sample in samples]
         values.append(mean_value("margin", items))
+    ratings = {metric: up for task in tasks.values() for metric, up in task.higher_is_better().items()}
+    if score and (metric := _representing(items, ratings)):
+        items["score"] = items[metric]
+        values.insert(0, mean_value("score", items))
     return values, items
+
+
+def _require_examples(name: str, task: Any) -> None:
+    split = examples_split(members(name)[name])
+    if task.config.num_fewshot and split and split not in task.dataset:
+        raise HfpruneError(
+            f"task {name!r}: its examples are of the split {split!r}, which its entry in config/assets.yaml "
+            "lacks; take 0 shots, or let lm-eval load it, by `source: {provider: lm-eval}, format: lm-eval` there"
+        )
+
+
+def _representing(items: pd.DataFrame, ratings: Mapping[str, bool]) -> str:
+    """Return the metric that represents a task, "" if none does; `ratings` say of which metrics more is better."""
+    names = [
+        name for name in items if ratings.get(name.partition(",")[0]) and items[name].between(0, 1).all()
+    ]
+    return next(iter([*preferred(names), *names]), "")
 
 
 def _values(metrics: Mapping[str, object], n: int) -> list[Value]:
@@ -108,18 +179,37 @@ def _values(metrics: Mapping[str, object], n: int) -> list[Value]:
         if filter and not metric.endswith("_stderr") and isinstance(value, int | float):
             error = metrics.get(f"{metric}_stderr,{filter}")
             stderr = float(error) if isinstance(error, int | float) else None
-            values.append(Value(metric, float(value), stderr, n))
+            values.append(Value(_named(metric, filter), float(value), stderr, n))
     return values
 
 
-def _item(sample: Mapping[str, Any]) -> dict[str, object]:
+def _named(metric: str, filter: str) -> str:
+    return metric if filter == "none" else f"{metric},{filter}"
+
+
+def _items(samples: Sequence[Mapping[str, Any]], start: int, task: Any) -> pd.DataFrame:
+    """Return a row a document, whose metrics by another filter come in a sample of their own."""
+    rows: dict[int, dict[str, object]] = {}
+    for sample in sorted(samples, key=lambda sample: sample["doc_id"]):
+        row = rows.setdefault(sample["doc_id"], _answered(sample, start))
+        row |= {
+            _named(key, sample["filter"]): float(sample[key])
+            for key in sample["metrics"]
+            if isinstance(sample[key], int | float)
+        }
+    return pd.DataFrame([*rows.values()])
+
+
+def _answered(sample: Mapping[str, Any], start: int) -> dict[str, object]:
     answers = [response[0] for response in sample["resps"]]
-    return {
-        "item": sample["doc_id"],
-        "target": str(sample["target"]),
+    row = {"item": start + sample["doc_id"], "target": str(sample["target"])}
+    if isinstance(answers[0], str):
+        return row | {"answer": answers[0]}
+    if not isinstance(answers[0], tuple):  # the likelihood of a whole document
+        return row
+    return row | {
         "loglikelihood": [float(value) for value, _ in answers],
         "greedy": [bool(hit) for _, hit in answers],
-        **{key: float(sample[key]) for key in sample["metrics"] if isinstance(sample[key], int | float)},
     }
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import takewhile
-from typing import Any
+from itertools import pairwise, takewhile
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -47,17 +47,24 @@ class PrefixTree:
         return mask
 
 
-def by_window(config: Any, mask: Tensor, depths: Tensor) -> Tensor | dict[str, Tensor]:
-    """Return a mask [rows, 1, nodes, nodes] as a model takes it: by kind of layer, and within its window.
-
-    `depths` are those of the nodes [rows, nodes].
-    """
-    kinds = getattr(config, "layer_types", None)
+def window_of(config: Any) -> int | None:
+    """Return how many tokens a layer sees at most, if some do not see all."""
     # Architectures that read no window have none in their config's class.
-    window = getattr(config, "sliding_window", None) if hasattr(type(config)(), "sliding_window") else None
+    return getattr(config, "sliding_window", None) if hasattr(type(config)(), "sliding_window") else None
+
+
+def by_window(config: Any, mask: Tensor, depths: Tensor, read: int = 0) -> Tensor | dict[str, Tensor]:
+    """Return a mask [rows, 1, nodes, read + nodes] as a model takes it: by kind of layer, and within its window.
+
+    `depths` are those of the nodes [rows, nodes], and `read` tokens before them are in the cache, which `mask`
+    [rows, 1, nodes, nodes] does not have.
+    """
+    seen = torch.arange(read, device=depths.device).expand(len(depths), read)
+    mask, keys = torch.nn.functional.pad(mask, (read, 0), value=True), torch.cat([seen, depths], 1)
+    kinds, window = getattr(config, "layer_types", None), window_of(config)
     if not window:
         return mask
-    near = mask & (depths[:, None, :, None] - depths[:, None, None, :] < window)
+    near = mask & (depths[:, None, :, None] - keys[:, None, None, :] < window)
     return {kind: near if kind == "sliding_attention" else mask for kind in kinds} if kinds else near
 
 
@@ -87,7 +94,7 @@ def pack(
     for number in sorted(range(len(sequences)), key=lambda i: list(sequences[i])):
         sequence = sequences[number]
         if trees:
-            tree, shared = trees[-1], _common_prefix(sequences[last], sequence)
+            tree, shared = trees[-1], common_prefix(sequences[last], sequence)
             grown = len(tree) + len(sequence) - shared
             saves = cost(grown) <= cost(len(tree)) + cost(len(sequence))
         if trees and shared and grown <= limit and saves:
@@ -99,7 +106,60 @@ def pack(
     return trees
 
 
-def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+# A shorter beginning is read again as fast as it is taken from the cache.
+SHORTEST = 32
+
+
+class Stem(NamedTuple):
+    """A beginning that sequences share, to be read once, and their numbers."""
+
+    tokens: list[int]
+    sequences: list[int]
+
+
+def stems(sequences: Sequence[Sequence[int]], ends: Sequence[int], limit: int) -> list[Stem]:
+    """Group sequences by long beginnings, such as examples, that more of them share than fit into one tree.
+
+    Args:
+        sequences: token sequences, none empty.
+        ends: how many tokens of each, at the end, belong to no beginning.
+        limit: maximum number of nodes of a tree.
+
+    Returns:
+        Stems that together have each sequence once; what shares no such beginning has one without tokens.
+    """
+    order = sorted(range(len(sequences)), key=lambda i: list(sequences[i]))
+    # With the one before, which for neighbours in this order is the longest common beginning of all.
+    shared = [0] + [common_prefix(sequences[a], sequences[b]) for a, b in pairwise(order)]
+    found: list[Stem] = []
+
+    def split(start: int, stop: int, depth: int) -> None:
+        """Take runs with a beginning of at least twice `depth` out of a range that shares one of that length."""
+        rest, at = list[int](), start
+        while at < stop:
+            end = at + 1
+            while end < stop and shared[end] >= max(SHORTEST, 2 * depth):
+                end += 1
+            nodes = len(sequences[order[at]]) + sum(
+                len(sequences[order[i]]) - shared[i] for i in range(at + 1, end)
+            )
+            if nodes > limit and end > at + 1:
+                own = min(min(shared[at + 1 : end]), min(len(sequences[i]) - ends[i] for i in order[at:end]))
+                if own > depth:
+                    split(at, end, own)
+                    at = end
+                    continue
+            rest += order[at:end]
+            at = end
+        if rest:
+            found.append(Stem(list(sequences[rest[0]][:depth]), rest))
+
+    split(0, len(order), 0)
+    return found
+
+
+def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+    """Return how many first tokens two sequences share."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
 
 

@@ -7,6 +7,7 @@ from functools import partial
 from pydantic import Field
 
 from hfprune.assets.known_tasks import CROWS, PRIMARY
+from hfprune.errors import HfpruneError
 from hfprune.evaluation.measured_model import Subject
 from hfprune.measurement import Metric, Outcome, TaskMeasure
 
@@ -49,11 +50,20 @@ class Zeroshot(TaskMeasure):
         ]
 
     def run(self, subject: Subject) -> Outcome:
-        """Score one task; the model is prepared once for all of them."""
-        from hfprune.assets.tasks import task_file
+        """Score one task; the model is prepared once for all of them.
+
+        Raises:
+            HfpruneError: answers are generated.
+        """
+        from hfprune.assets.stock import members
+        from hfprune.assets.tasks import task_files
         from hfprune.evaluation.lm_tasks import evaluate_task, offline_tasks
 
         folder = subject.asset("tasks", *self.tasks)
+        if any(config.get("output_type") == "generate_until" for config in members(folder.name).values()):
+            raise HfpruneError(
+                f"task {folder.name!r}: its answers are generated; take the measure `tasks` for it"
+            )
         lm = subject.lm(batch_tokens=self.batch_tokens, add_bos_token=self.add_bos)
-        with offline_tasks({folder.name: task_file(folder)}) as manager:
+        with offline_tasks(task_files(folder)) as manager:
             return Outcome(*evaluate_task(lm, manager, folder.name, self.documents, self.margin))

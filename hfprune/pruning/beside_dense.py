@@ -136,7 +136,7 @@ def fitting(asked: Pruning, folders: dict[str, Path]) -> dict[str, Declared]:
             measures |= {f"{OWN}{name}": own | {"measure": name} for name in of_texts}
     tokenizer, most = load_tokenizer(folders["models"]), _most_tokens(folders["models"])
     if tasks := [asset.removeprefix("tasks/") for asset in folders if asset.startswith("tasks/")]:
-        measures["zeroshot"] = {"tasks": [*tasks], "documents": QUESTIONS, "add_bos": _adds_bos(tokenizer)}
+        measures["tasks"] = {"tasks": [*tasks], "documents": QUESTIONS, "add_bos": _adds_bos(tokenizer)}
     if asked.quick or lacking():
         return measures
     groups = {name: sources for name, sources in SHORT.items() if name not in asked.keep}

@@ -192,8 +192,8 @@ class Pruning(Strict):
     )
     tasks: Annotated[list[str], BeforeValidator(_words)] = Field(
         default=[],
-        description="compare on 50 questions of each of these lm-eval tasks too: names in "
-        "config/assets.yaml, such as arc_easy boolq",
+        description="compare on 50 questions of each of these lm-eval tasks too, with its own number of examples, "
+        "such as arc_easy gsm8k_cot",
     )
     keep_recovery: bool = Field(
         default=False,

@@ -14,13 +14,16 @@ MAJORITY = "majority answer"
 
 
 def answers(data: Results) -> pd.DataFrame:
-    """Return a row a cell and zero-shot task whose questions have one right choice each.
+    """Return a row a cell and task whose questions have one right choice each.
+
+    Where there are zero-shot tasks, these alone.
 
     `share` is that of the commonest answer, an answer being the place of the likeliest choice; the row of
     `MAJORITY` has that of the commonest right one. `balanced`, of tasks whose questions have the same choices, is
     the mean of the accuracies over the questions of each right answer. Both are fractions.
     """
-    items = data.items(data.declared.first("zeroshot"))
+    kind = "zeroshot" if "zeroshot" in data.declared.kinds.values() else "tasks"
+    items = data.items(data.declared.first(kind))
     if "loglikelihood" not in items or "acc" not in items:
         return pd.DataFrame(columns=ANSWER)
     items = items[items["task"].isin(with_one_right(items["task"].unique())) & one_of_several(items, "acc")]

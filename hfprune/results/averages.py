@@ -96,8 +96,11 @@ def _with_scores(levels: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
     """
     from scipy.stats import norm
 
-    zeroshot = levels["measure"].map(declared.kind).eq("zeroshot") & levels["metric"].isin(PRIMARY)
-    rows = levels[zeroshot & levels["low"].notna() & levels["value"].between(0, 1)]
+    kinds = levels["measure"].map(declared.kind)
+    right = (kinds.eq("zeroshot") & levels["metric"].isin(PRIMARY)) | (
+        kinds.eq("tasks") & levels["metric"].eq("score")
+    )
+    rows = levels[right & levels["low"].notna() & levels["value"].between(0, 1)]
     p, normal = rows["value"], norm.ppf((1 + LEVEL) / 2)
     variance = rows["stderr"].fillna(0) ** 2 + (rows["sd"] ** 2 / rows["draws"]).fillna(0)
     vary = variance > 0

@@ -72,7 +72,7 @@ def downloads(study: Study, catalogue: Catalogue, resources: Path) -> tuple[floa
 
 
 def load_study(path: Path, catalogue: Catalogue) -> tuple[Study, Catalogue]:
-    """Read a study, and return it with the catalogue and its own models, spelt as on the command line, in one.
+    """Read a study, and return it with the catalogue, its own models, spelt as on the command line, and its tasks.
 
     Raises:
         HfpruneError: a mistake in the study, or a name that the catalogue lacks, or has for another model.
@@ -82,7 +82,18 @@ def load_study(path: Path, catalogue: Catalogue) -> tuple[Study, Catalogue]:
     if known := own.keys() & catalogue.models.keys():
         raise HfpruneError(f"{path}: models: {min(known)!r} is in the catalogue; choose another name")
     models = validate(Catalogue, {"models": own}, f"{path}: models").models
-    catalogue = catalogue.model_copy(update={"models": catalogue.models | models})
+    read = [
+        asset.split("/", 1)
+        for measure in study.make_measures(str(path)).values()
+        for asset in measure.assets()
+    ]
+    # What the catalogue lacks, lm-eval itself may have.
+    lacking = [name for kind, name in read if kind == "tasks" and name not in catalogue.tasks]
+    stock = {name: found for name in lacking if (found := entry("tasks", name))}
+    tasks = validate(Catalogue, {"tasks": stock}, str(path)).tasks
+    catalogue = catalogue.model_copy(
+        update={"models": catalogue.models | models, "tasks": catalogue.tasks | tasks}
+    )
     check_references(study, catalogue, str(path))
     return study, catalogue
 

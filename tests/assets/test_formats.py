@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from hfprune.assets.catalogue import CorpusAsset
 from hfprune.assets.formats import describe, is_fetched, read_fetched
-from hfprune.assets.tasks import task_file
+from hfprune.assets.tasks import task_files
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json, sha256
 
@@ -158,7 +158,7 @@ def fetch(folder: Path, kind: str, entry: dict, files: dict[str, bytes | None], 
 
 def written(kind: str, out: Path) -> list[Any]:
     if kind == "tasks":
-        split, file = task_file(out)
+        ((split, file),) = task_files(out)[out.name].items()
         assert file.name == f"{split}.arrow"
         return pa.ipc.open_file(file).read_all().to_pylist()
     rows = read_fetched(kind, out).to_pylist()

@@ -14,10 +14,10 @@ from lm_eval.tasks import TaskManager
 from hfprune.assets.catalogue import MixedSource, PypiSource
 from hfprune.assets.corpora import read_corpus
 from hfprune.assets.fetching import fetch_asset
-from hfprune.assets.formats import read_fetched
+from hfprune.assets.formats import read_fetched, read_table
 from hfprune.assets.requests import read_requests
 from hfprune.assets.stock import scored_split, stock_yaml
-from hfprune.assets.tasks import task_file
+from hfprune.assets.tasks import task_files
 from hfprune.errors import HfpruneError
 
 
@@ -100,12 +100,26 @@ def test_requests(real: Path, name: str) -> None:
 )
 def test_recovered_documents_are_as_large_as_those_on_the_hub(real: Path, name: str, size: int) -> None:
     """Compare with `num_bytes` of the test split in the hub's dataset_info."""
-    assert pa.ipc.open_file(task_file(real / "tasks" / name)[1]).read_all().nbytes == size
+    (file,) = task_files(real / "tasks" / name)[name].values()
+    assert pa.ipc.open_file(file).read_all().nbytes == size
+
+
+def test_tasks_come_with_their_examples(real: Path) -> None:
+    files = task_files(real / "tasks/mmlu_stem")
+    tables = {
+        task: {split: read_table(file) for split, file in splits.items()} for task, splits in files.items()
+    }
+    assert len(tables) == 19 and {table["dev"].num_rows for table in tables.values()} == {5}
+    (row,) = tables["mmlu_abstract_algebra"]["test"].slice(0, 1).to_pylist()
+    assert row["question"].startswith("Find the degree for the given field extension") and row["answer"] == 1
+    (file,) = task_files(real / "tasks/gsm8k_cot")["gsm8k_cot"].values()
+    (row,) = read_table(file).slice(0, 1).to_pylist()
+    assert row["question"].startswith("Janet’s ducks lay 16 eggs") and row["answer"].endswith("#### 18")
 
 
 def stock_task(folder: Path, tmp_path: Path) -> Task:
     """Build lm-eval's own task on the fetched file: its prompts, only the data swapped."""
-    name, (split, file) = folder.name, task_file(folder)
+    name, ((split, file),) = folder.name, task_files(folder)[folder.name].items()
     override = {
         "include": str(stock_yaml(name)),
         "dataset_path": "arrow",

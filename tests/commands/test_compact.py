@@ -9,7 +9,7 @@ from lm_eval.evaluator import simple_evaluate
 from lm_eval.models.huggingface import HFLM
 
 import hfprune
-from hfprune.assets.tasks import task_file
+from hfprune.assets.tasks import task_files
 from hfprune.evaluation.lm_tasks import offline_tasks
 from hfprune.files import read_json
 from hfprune.models.units import count_parameters, gated_mlps
@@ -78,7 +78,7 @@ def test_lm_eval_takes_the_loaded_model(work: Path, folders) -> None:
     for folder in folders:
         model = hfprune.load(folder)
         lm = HFLM(pretrained=model, tokenizer=str(folder), backend="causal", batch_size=4)
-        with offline_tasks({"arc_easy": task_file(Path("tasks/arc_easy"))}) as manager:
+        with offline_tasks(task_files(Path("tasks/arc_easy"))) as manager:
             found = simple_evaluate(lm, tasks=["arc_easy"], task_manager=manager)
         accuracies.append(found["results"]["arc_easy"]["acc,none"])
         prompt = torch.arange(5).unsqueeze(0)

@@ -15,7 +15,7 @@ from scipy.stats import binomtest, t, ttest_1samp
 from smoke import save_model, write, write_sources
 
 from hfprune.assets.known_tasks import known_task
-from hfprune.assets.tasks import task_file
+from hfprune.assets.tasks import task_files
 from hfprune.comparison.two_results import commonest_answers, conclusions, effects, needed, shown
 from hfprune.evaluation.lm_tasks import offline_tasks
 from hfprune.models.shape import Shape
@@ -28,7 +28,7 @@ def stock(model: str, *tasks: str, shots: int = 0) -> None:
     """Evaluate a model, and write the results as lm-eval's own command does."""
     tracker = EvaluationTracker(output_path=f"logged/{model}{shots or ''}")
     lm = HFLM(model, device="cpu", backend="causal", add_bos_token=True, batch_size=8)
-    with offline_tasks({task: task_file(Path("tasks") / task) for task in tasks}) as manager:
+    with offline_tasks({task: task_files(Path("tasks") / task)[task] for task in tasks}) as manager:
         settings = {"task_manager": manager, "evaluation_tracker": tracker, "num_fewshot": shots}
         found = simple_evaluate(lm, tasks=[*tasks], **settings)
     samples = found.pop("samples")
@@ -145,7 +145,8 @@ def test_answers_lie_in_a_folder_of_the_pair_that_no_other_pair_replaces(
         side: {"path": model, "sha256": identity(Path(model))}
         for side, model in (("A", "dense"), ("B", "pruned/model"))
     }
-    assert manifest["settings"] == {"documents": 6, "add_bos": True, "dtype": "float32"}
+    asked = {"documents": 6, "add_bos": True, "shots": None, "chat": False, "dtype": "float32"}
+    assert manifest["settings"] == asked
     run(f"compare dense third --tasks tasks/piqa {settings}")
     assert {path.name for path in Path("compared").iterdir()} == {"dense--pruned-model", "dense--third"}
     assert not [*Path("compared/dense--third").rglob("arc_easy*")]

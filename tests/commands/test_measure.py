@@ -52,26 +52,27 @@ def test_evaluate_keeps_what_is_finished_and_current(work: Path, tmp_path: Path,
         assert count(tmp_path, "zeroshot/piqa") == 5 and items.exists()
 
 
+@pytest.mark.parametrize("measure", ["zeroshot", "tasks"])
 def test_evaluate_that_dies_goes_on_with_the_next_task(
-    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+    measure: str, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
-    call = f"measure zeroshot --model mine --tasks tasks/piqa tasks/arc_easy --out {tmp_path}/out"
+    call = f"measure {measure} --model mine --tasks tasks/piqa tasks/arc_easy --out {tmp_path}/out"
     plain = lm_eval_tasks.evaluate_task
 
-    def die(model, manager, name, *rest):
-        return killed() if name == "arc_easy" else plain(model, manager, name, *rest)
+    def die(model, manager, name, *rest, **named):
+        return killed() if name == "arc_easy" else plain(model, manager, name, *rest, **named)
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
         patch.setattr(lm_eval_tasks, "evaluate_task", die)
         run(call)
-    assert not (tmp_path / "out/zeroshot").exists(), "an unfinished cell has no results"
+    assert not (tmp_path / "out" / measure).exists(), "an unfinished cell has no results"
     capsys.readouterr()
     run(call)
     assert "piqa is already there" in capsys.readouterr().err
-    assert {path.name for path in (tmp_path / "out/zeroshot").iterdir()} == {
+    assert {path.name for path in (tmp_path / "out" / measure).iterdir()} == {
         f"{task}.{suffix}" for task in ("piqa", "arc_easy") for suffix in ("json", "parquet")
     }
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["zeroshot"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [measure]
 
 
 def test_what_a_killed_run_with_other_settings_left_replaces_nothing(work: Path, tmp_path: Path) -> None:

@@ -179,14 +179,14 @@ def test_a_task_stands_beside_a_guess_and_the_majority(tmp_path: Path) -> None:
     target, found = np.array(["0"] * 30 + ["1"] * 10), {}
     for step, answer in (("dense", target == "1"), ("pruned", np.zeros(40))):
         right = (answer.astype(int).astype(str) == target).astype(float)
-        items = pd.DataFrame({"item": range(40), "target": target, "acc": right})
+        items = pd.DataFrame({"item": range(40), "target": target, "score": right})
         items["loglikelihood"] = [[-1.0, -2.0] if not one else [-2.0, -1.0] for one in answer]
-        found |= measured(tmp_path, step, "zeroshot", items, "boolq", acc=right.mean())
-        items = items.rename(columns={"acc": "pct_stereotype"}).drop(columns="loglikelihood")
-        found |= measured(tmp_path, step, "zeroshot", items, "crows_pairs_english", pct_stereotype=0.5)
+        found |= measured(tmp_path, step, "tasks", items, "boolq", score=right.mean())
+        items = items.rename(columns={"score": "pct_stereotype"}).drop(columns="loglikelihood")
+        found |= measured(tmp_path, step, "tasks", items, "crows_pairs_english", pct_stereotype=0.5)
     accuracy, bias, *_ = rows = compared(found)
     assert bias.label == "stereotypes, crows_pairs_english, %"
-    assert accuracy.label == "accuracy, boolq, % (a guess 50.0, the majority 75.0)"
+    assert accuracy.label == "score, boolq, % (a guess 50.0, the majority 75.0)"
     assert accuracy.words()[1:4] == ["100.0", "75.0", "40"]
     # With the pair of Bonett and Price, whose mean is nearer to none.
     difference = 100.0 * np.append(-(target == "1").astype(float), [1, -1])
@@ -202,9 +202,9 @@ def test_a_task_stands_beside_a_guess_and_the_majority(tmp_path: Path) -> None:
 def test_a_task_that_is_answered_better_is_named(tmp_path: Path) -> None:
     text, found = np.full(12, 3.0), {}
     for step, right in (("dense", np.zeros(40)), ("pruned", np.arange(40) % 4 > 0)):
-        items = pd.DataFrame({"item": range(40), "target": "0", "acc": right.astype(float)})
+        items = pd.DataFrame({"item": range(40), "target": "0", "score": right.astype(float)})
         items["loglikelihood"] = [[-1.0, -2.0] if one else [-2.0, -1.0] for one in right]
-        found |= measured(tmp_path, step, "zeroshot", items, "boolq", acc=right.mean())
+        found |= measured(tmp_path, step, "tasks", items, "boolq", score=right.mean())
     rows = [*compared(perplexities(tmp_path, text, text)), *compared(found)]
     said = " ".join(conclusions(rows, 400, repaired=False))
     assert "Conclusion: usable: gained boolq (0.0 → 75.0 % right)." in said

@@ -56,13 +56,13 @@ DOCUMENTS = {
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, Path]]:
+def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Path]]:
     folder = tmp_path_factory.mktemp("documents")
     found = {}
     for name, (split, documents) in DOCUMENTS.items():
         table = datasets.Dataset.from_list(documents).data.table.combine_chunks()
         feather.write_feather(table, folder / f"{name}.arrow", compression="uncompressed")
-        found[name] = (split, folder / f"{name}.arrow")
+        found[name] = {split: folder / f"{name}.arrow"}
     return found
 
 

@@ -44,7 +44,7 @@ def test_bos_is_as_in_stock(kind: str, add_bos: bool, tmp_path: Path) -> None:
     values, items = measure.run(subject)
 
     stock = HFLM(str(tmp_path / "model"), device="cpu", backend="causal", add_bos_token=add_bos)
-    with offline_tasks({"arc_easy": ("test", task / "test.arrow")}) as manager:
+    with offline_tasks({"arc_easy": {"test": task / "test.arrow"}}) as manager:
         expected_values, expected = evaluate_task(stock, manager, "arc_easy", None)
     for mine, theirs in zip(items["loglikelihood"], expected["loglikelihood"], strict=True):
         assert mine == pytest.approx(theirs, abs=1e-3)

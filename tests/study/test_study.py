@@ -162,6 +162,11 @@ def reading(*corpora: str) -> dict:
             "measures.perplexity: sequences: Field required",
         ),
         (measured("zeroshot", tasks=["arc_esay"]), "unknown tasks 'arc_esay'; did you mean 'arc_easy'"),
+        (measured("tasks", tasks=["boolq"], shot=5), "tasks: unknown key 'shot'; did you mean 'shots'"),
+        (
+            measured("tasks", tasks=["boolq"], shots=-1),
+            "tasks: shots: Input should be greater than or equal to 0",
+        ),
     ],
 )
 def test_mistakes_in_a_study_name_the_key(change: dict, message: str) -> None:
@@ -284,6 +289,20 @@ def test_a_study_names_a_model_of_ones_own(tmp_path: Path) -> None:
         path.write_text(yaml.safe_dump(demo() | {"models": models, "measures": {}}))
         with pytest.raises(HfpruneError, match=f"own.yaml: models.*{message}"):
             load_study(path, CATALOGUE)
+
+
+def test_a_study_names_tasks_that_lm_eval_alone_has(tmp_path: Path) -> None:
+    path, tasks = (
+        tmp_path / "own.yaml",
+        {"tasks": ["boolq", "gsm8k", "mmlu_stem", "mmlu_humanities"], "shots": 5},
+    )
+    path.write_text(yaml.safe_dump(demo() | {"measures": {"tasks": tasks}}))
+    study, extended = load_study(path, CATALOGUE)
+    assert [name for name in study_assets(study) if name.startswith("tasks/")] == [
+        f"tasks/{name}" for name in tasks["tasks"]
+    ]
+    assert extended.tasks.keys() - CATALOGUE.tasks.keys() == {"gsm8k", "mmlu_humanities"}
+    assert extended.tasks["gsm8k"].source.provider == "lm-eval"
 
 
 def test_recovered_cells_are_those_asked_for_and_the_dense_control_for_each_draw() -> None:

@@ -24,7 +24,7 @@ class Answers(FigurePublication):
 
     order = 6
     reads = ("answers.csv",)
-    shows = "zeroshot"
+    shows = "zeroshot tasks"
     empty = "Answers to single questions: not measured"
 
     def values(self, data: Results) -> pd.DataFrame:
