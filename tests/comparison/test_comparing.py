@@ -347,9 +347,9 @@ def test_text_that_repeats_itself_is_named(more: float, said: str, tmp_path: Pat
     assert ("Its greedy text is degenerate" in sentences) == (row.effect.change.value > REPETITION.usable)
 
 
-def answers(folder: Path, **groups: dict[str, tuple[float, float]]) -> dict[Path, dict]:
+def answers(folder: Path, **groups: dict[str, tuple[float, float]]) -> dict[Path, Result]:
     """Return bits per byte of 16 questions: by capability and step, their mean and the spread of the change."""
-    found: dict[Path, dict] = {}
+    found: dict[Path, Result] = {}
     for group, steps in groups.items():
         for step, (mean, spread) in ({"dense": (0.5, 0.0)} | steps).items():
             bpb = mean + 0.1 * WAVE + spread * np.cos(np.arange(16.0))
@@ -365,9 +365,9 @@ LOSSES = {
 }
 
 
-def of_text(folder: Path, rise: float, **measure: str) -> dict[Path, dict]:
+def of_text(folder: Path, rise: float, **measure: str) -> dict[Path, Result]:
     found = perplexities(folder, np.full(16, 3.0), 3.0 + np.log1p(rise) + 0.01 * np.cos(np.arange(16.0)))
-    return {path: each | measure for path, each in found.items()}
+    return {path: replace(each, **measure) for path, each in found.items()}
 
 
 def test_the_first_sentence_says_what_was_lost_the_worst_first(tmp_path: Path) -> None:
@@ -434,7 +434,7 @@ def test_a_step_that_costs_a_capability_is_not_taken_though_perplexity_falls(tmp
     limit = {Path(tmp_path / path.name.replace("perp", "lim")): each for path, each in asked.items()}
     for path, other in zip(limit, asked, strict=True):
         pd.read_parquet(other.with_suffix(".parquet")).to_parquet(path.with_suffix(".parquet"))
-    limit = {path: each | {"measure": "asked_perplexity"} for path, each in limit.items()}
+    limit = {path: replace(each, measure="asked_perplexity") for path, each in limit.items()}
     sides = read_sides(found | limit | answers(tmp_path, **costs))
     step, (said,) = worth_taking(sides, keep=False, most=0.3)
     assert step == "reconstructed" and "kept: only with it --max-loss 30 % is held" in said
