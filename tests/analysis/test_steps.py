@@ -10,6 +10,7 @@ from hfprune.cells import DENSE
 from hfprune.results.effect_rows import read_effects
 
 CHAIN = ["cross_entropy", "fisher", "entropy"]
+OF_JS = "question == 'step' and outcome == 'js_distance'"
 DISTANCES = dict(zip(CHAIN, (0.40, 0.38, 0.30), strict=True))
 
 
@@ -31,7 +32,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_step_is_a_method_less_the_one_before_it(folder: Path) -> None:
-    rows = read_effects(folder / "effects.csv").query("question == 'step' and outcome == 'js_distance'")
+    rows = read_effects(folder / "effects.csv").query(
+        "question == 'step' and outcome == 'js_distance' and task == ''"
+    )
     assert [*zip(rows["method"], rows["against"], strict=True)] == [
         ("fisher", "cross_entropy"),
         ("entropy", "fisher"),
@@ -41,9 +44,7 @@ def test_a_step_is_a_method_less_the_one_before_it(folder: Path) -> None:
 
 
 def test_the_shares_of_a_chain_add_up_to_one(folder: Path) -> None:
-    rows = read_effects(folder / "effects.csv").query(
-        "question == 'share_of_chain' and outcome == 'js_distance'"
-    )
+    rows = read_effects(folder / "effects.csv").query(f"{OF_JS} and task == 'share'")
     assert rows["value"].tolist() == pytest.approx([0.2, 0.8])
     assert ((rows["low"] < rows["value"]) & (rows["value"] < rows["high"])).all()
     fisher, entropy = rows["low"].iloc[0], rows["high"].iloc[1]

@@ -53,11 +53,11 @@ def set_study(project: Path, added: dict | None = None, **changes) -> None:
 
 
 def documented(name: str, section: str = "methods") -> tuple[dict[str, str], dict]:
-    """Return the files that a docs page gives, by path, and what it puts into a section of a study."""
+    """Return the files that a docs page gives, by path, and what it first puts into a section of a study."""
     text = (ROOT / "docs" / name).read_text()
     files = dict(re.findall(r"`([\w/.-]+)`[^`]*:\n\n```(?:python|toml)\n(.*?)```", text, re.DOTALL))
-    (added,) = [yaml.safe_load(block)[section] for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
-    return files, added
+    added, *_ = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    return files, yaml.safe_load(added)[section]
 
 
 def test_every_baseline_keeps_the_contract(project: Path, tmp_path: Path) -> None:

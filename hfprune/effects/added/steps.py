@@ -16,7 +16,7 @@ from hfprune.statistics.outcomes import NotComparableError
 from hfprune.statistics.quotient import paired_quotient
 from hfprune.study.added_effects import AddedEffects
 
-SHARE = "share_of_chain"
+SHARE = "share"
 
 
 class Steps(AddedEffects):
@@ -26,8 +26,9 @@ class Steps(AddedEffects):
     needs = "chain"
 
     def rows(self, evidence: Evidence) -> Iterator[EffectRow]:
-        """Yield two rows per step and outcome: its effect, and that per the last method's less the first's.
+        """Yield two rows per step and outcome: its effect, and, as task `share`, its share in the whole effect.
 
+        The whole effect is the last method of the chain less the first.
         The effects of one outcome are a family for Holm's method. A share has no p; it has no interval where the
         whole effect is not significantly different from zero.
         """
@@ -47,8 +48,8 @@ def _share(compared: Comparison, after: Side, before: Side, ends: tuple[Side, Si
     step = [(1.0, sides[after]), (-1.0, sides[before])]
     value, low, high = paired_quotient(step, [(1.0, sides[last]), (-1.0, sides[first])])
     counts = estimate(compared.difference(after, before))
-    return compared.row(
-        SHARE,
+    row = compared.row(
+        Steps.question,
         after,
         before,
         replace(counts, spread=None),
@@ -64,3 +65,4 @@ def _share(compared: Comparison, after: Side, before: Side, ends: tuple[Side, Si
         unit="",
         form="{:.2f}",
     )
+    return row._replace(task=SHARE)
