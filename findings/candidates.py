@@ -18,6 +18,7 @@ from hfprune.cells.recovery import Recovery
 from hfprune.criteria import CRITERIA
 from hfprune.effects.comparisons import ComparedBy, comparisons, mean
 from hfprune.errors import HfpruneError
+from hfprune.results.effect import ALPHA
 from hfprune.results.evidence import Evidence
 from hfprune.settings import load
 from hfprune.statistics.estimates import estimate, holm
@@ -26,7 +27,6 @@ from hfprune.study.reference import PAPERS
 from hfprune.study.study import Study
 
 RECOVERY = Recovery.LINEAR
-LEVEL = 0.05
 # Mean ranks that are no farther apart are a tie.
 TIE = 0.5
 
@@ -81,7 +81,7 @@ def answers(evidence: Evidence) -> pd.DataFrame:
 
 def worse(answered: pd.DataFrame) -> list[str]:
     """Return the candidates with significantly more bits per byte on any model."""
-    return sorted({*answered.loc[(answered["holm"] < LEVEL) & (answered["bits"] > 0), "method"]})
+    return sorted({*answered.loc[(answered["holm"] < ALPHA) & (answered["bits"] > 0), "method"]})
 
 
 def ranked(values: pd.DataFrame, study: Study) -> Ranked:
@@ -161,7 +161,7 @@ def table(several: Sequence[Evidence], names: Mapping[str, str]) -> str:
     compact, equal = outcome.compact.over_models, outcome.plain.over_models
     beside = np.exp((outcome.values - outcome.values.loc[PAPERS]).T.groupby(level=0).mean().mean())
     answered = outcome.answered.set_index(["method", "model"])
-    stars = np.where(answered["holm"] < LEVEL, "*", "")
+    stars = np.where(answered["holm"] < ALPHA, "*", "")
     shown = answered["bits"].map("{:+.3f}".format).str.replace("-", "−") + stars
     rows = [
         [
