@@ -50,7 +50,9 @@ class Foretold:
         if not gpu and not self._timed:
             self._timed = TimedCpu(folder, shape)
         costs = Costs(files, jobs.values(), gpu or nominal_cpu(), self._timed, self._texts)
-        costs.shapes[model], record = shape, files.results / SECONDS
+        # A job with cells names the model as the study does, any other job as its folder.
+        costs.shapes |= {model: shape, folder.name: shape}
+        record = files.results / SECONDS
         earlier = read_json(record) if record.exists() else {}
         # Where measures choose the step that is exported, the model comes after them; a sweep exports none.
         exported = [*jobs].index("export") if "export" in jobs else len(jobs)
