@@ -9,6 +9,8 @@ import yaml
 
 # The metric of CrowS-Pairs: a share of stereotypes, which the paper averages as if it were an accuracy.
 CROWS = "pct_stereotype"
+# That of any task of lm-eval by which the measure `tasks` represents it.
+SCORE = "score"
 PRIMARY = (CROWS, "acc_norm", "acc")  # the metrics of a zero-shot task, the preferred first
 
 

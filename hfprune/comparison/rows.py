@@ -136,7 +136,7 @@ def rows_of(
     """Return the comparison of a pruned model, after each step that was taken, with its dense model.
 
     Args:
-        sides: from the measures perplexity, fidelity, gold_bpb, zeroshot and latency, and of recovery.
+        sides: from the measures perplexity, fidelity, gold_bpb, tasks and latency, and of recovery.
         exported: the step whose measures are compared.
         parameters: of the dense and the pruned model.
         weights: bytes of their files of weights.
@@ -171,7 +171,7 @@ def compared(sides: Sides, left: str, right: str, key: tuple[str, str]) -> Effec
         declared = replace(declared, metric=replace(declared.metric, effect="difference"))
     metric, tables = declared.metric, [side.items for side in (own, other) if side]
     base = metric.scale * other.values[name] if other else math.nan
-    difference = paired(tables, metric.items[0]) if metric.items else None
+    difference = paired(tables, metric.items[0] if metric.items else name)
     return effect_row(
         declared,
         left,

@@ -30,17 +30,17 @@ def worth_taking(sides: Sides, *, keep: bool, most: float | None = None) -> tupl
         is_worse = (row.low if row.effect.known else row.value) > 1
         is_needed = not is_worse and most and _within(sides, step, most) and not _within(sides, best, most)
         if is_worse or fallen:
-            done = f"not taken: the {best} one is exported"
+            done = f"so the {best} one is exported"
             if keep or is_needed:
                 done = (
-                    "kept (--keep-recovery)"
+                    "but kept (--keep-recovery)"
                     if keep
-                    else f"kept: only with it --max-loss {percent(most)} is held"
+                    else f"but kept, because only this step is within --max-loss {percent(most)}"
                 )
             where = f" in {', '.join(fallen)}" * bool(fallen and not is_worse)
             shown += ", no interval" * (not row.effect.known)
             shown += "" if keep or is_needed else "; --keep-recovery exports it"
-            said.append(f"The {step} model is worse than the {best} one{where}, and {done}. {shown}.")
+            said.append(f"The {step} model is worse than the {best} one{where}, {done}. {shown}.")
         best = step if keep or is_needed or not (is_worse or fallen) else best
     return best, said
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from hfprune.assets.known_tasks import CROWS, PRIMARY, preferred
+from hfprune.assets.known_tasks import CROWS, PRIMARY, SCORE, preferred
 from hfprune.cells.items import commonest, one_of_several
 from hfprune.comparison.answered import Answers
+from hfprune.comparison.before_after import TASK
 from hfprune.comparison.rows import effect_row
 from hfprune.effects.questions import PAIR
 from hfprune.errors import HfpruneError
@@ -76,8 +77,8 @@ def _effect(tasks: Sequence[str], a: Answers, b: Answers, metric: str, column: s
     sides = [{task: side[task][column] for task in tasks} for side in (a, b)]
     levels = [100 * float(np.mean([outcomes.mean() for outcomes in side.values()])) for side in sides]
     difference = estimate(contrast([(-1, {None: sides[0]}), (1, {None: sides[1]})]))
-    # Any other metric from 0 to 1 is shown as an accuracy, too.
-    declared = Declarations(()).find("zeroshot", metric if metric in PRIMARY else AVERAGE)
+    # A metric from 0 to 1 is a score, whatever its name.
+    declared = Declarations(()).find(TASK, CROWS if metric == CROWS else SCORE)
     about = {"question": PAIR, "against": "A", "task": tasks[0], "metric": metric, "form": "{:+.2f}"}
     known = difference if difference.known else None
     return effect_row(declared, "B", (levels[0], levels[1]), known, n=difference.n, **about)

@@ -34,7 +34,7 @@ BROKEN = 1000.0
 USABLE, UNCLEAR, LOST = "usable", "not shown usable", "not usable"
 VERDICTS = USABLE, UNCLEAR, LOST
 # What calibrates on more text of a capability's kind.
-MORE_TEXT = {"code": "--text code", "mathematics": "--mix with math"}
+MORE_TEXT = {"code": "--mix c4=1,code=4", "mathematics": "--mix c4=2,code=1,math=1"}
 
 
 def standing(loss: Effect, bounds: Bounds) -> str:
@@ -164,8 +164,11 @@ def _by_limit(
     if not judged:
         return []
     place = {USABLE: "within", UNCLEAR: "not shown to be within", LOST: "beyond"}
-    verdict = max((standing(loss, Bounds(most, most)) for _, loss in judged), key=VERDICTS.index)
-    limit = f"--max-loss {percent(most)}" + f" for {' and '.join(['perplexity', *sorted(keep)])}" * bool(keep)
+    standings = [(row, standing(loss, Bounds(most, most))) for row, loss in judged]
+    verdict = max((judgement for _, judgement in standings), key=VERDICTS.index)
+    deciding = [row.task for row, judgement in standings if judgement == verdict]
+    names = [name if name in keep else "perplexity" for name in deciding]
+    limit = f"--max-loss {percent(most)}" + f" for {_listed(sorted(names))}" * bool(keep)
     held = {row.task for row, loss in judged if row.task in keep and loss.high < most}
     lost = [row for row in lost if row.task not in held]
     summary = _summary(capabilities, lost, held, is_good=verdict == USABLE)
@@ -173,10 +176,16 @@ def _by_limit(
     others = [_changed(row) for row in texts if not row.measure.startswith(ASKED)]
     return [
         f"Conclusion: {place[verdict]} {limit}{summary}.",
-        f"Against the dense model's, {changes}. A model is within if "
+        f"Against the dense model's, {changes}. The limit is met if "
         f"{'every' if keep else 'its'} interval ends below +{percent(most)}.",
         *[f"On text that did not choose the cut: {'; '.join(others)}."] * bool(others),
     ]
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return names with commas, and *and* before the last."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _bounds(row: EffectRow) -> Bounds:
@@ -199,7 +208,7 @@ def _calibration(texts: Sequence[EffectRow], lost: Sequence[EffectRow], calibrat
     """Yield the advice to calibrate on other text, where a capability fell by more than perplexity on text did."""
     rise = max((row.effect.change.value for row in texts), default=math.inf)
     if calibrated_on and (fallen := [row.task for row in lost if _fall(row) > rise]):
-        flags = [MORE_TEXT[task] for task in fallen if task in MORE_TEXT] or ["--text, --mix"]
+        flags = [MORE_TEXT[task] for task in fallen if task in MORE_TEXT] or ["--text or --mix"]
         yield (
             f"calibration on more text like {', '.join(fallen)}, which fell by more than perplexity did "
             f"({', '.join(flags)}; this was {calibrated_on})"

@@ -3,6 +3,7 @@
 import logging
 import os
 import random
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -35,6 +36,8 @@ logging.getLogger("lm_eval.models.huggingface").addFilter(
     lambda record: not record.getMessage().startswith(EXPECTED)
 )
 SPLITS = ("training_split", "validation_split", "test_split", "fewshot_split")
+# Metrics from 0 to 1; others, such as BLEU, may be so of one model and not of another.
+SHARES = re.compile(r".*(acc|acc_norm|exact_match|em|f1|mc[12]|pass@\d+)")
 # By this variable the Hugging Face libraries ask, too.
 ALLOW_CODE = "HF_ALLOW_CODE_EVAL"
 
@@ -90,7 +93,7 @@ def evaluate_task(
             number, in proportion to its tasks, and at least one of each. None: all.
         margin: also the `margin` of each document, where one of its choices is right.
         shots: examples before each question; None: as many as the task says itself. As in lm-eval, a task that
-            says none has none.
+            says 0 keeps 0.
         chat: whether questions stand in the model's chat template, and examples as turns before them.
         score: also the `score` of each document, if the task has a metric of which more is better, from 0 to 1:
             the first of `PRIMARY`, else of its own, by its first filter. Its mean comes first.
@@ -166,9 +169,9 @@ def _require_examples(name: str, task: Any) -> None:
 
 def _representing(items: pd.DataFrame, ratings: Mapping[str, bool]) -> str:
     """Return the metric that represents a task, "" if none does; `ratings` say of which metrics more is better."""
-    names = [
-        name for name in items if ratings.get(name.partition(",")[0]) and items[name].between(0, 1).all()
-    ]
+    # By its name, not by its outcomes, so that it is the same of every model.
+    rated = [name for name in items if ratings.get(name.partition(",")[0])]
+    names = [name for name in rated if SHARES.fullmatch(name.partition(",")[0])]
     return next(iter([*preferred(names), *names]), "")
 
 

@@ -39,7 +39,7 @@ tokenizer = transformers.AutoTokenizer.from_pretrained("THIS_FOLDER")
 ```
 
 vLLM serves LLaMA, Mistral, Qwen2, Qwen3 and Gemma 3 with such layers where hfprune is installed beside it. For
-other engines, export with `--gguf` (llama.cpp) or `--plain`."""
+llama.cpp, export LLaMA, Mistral, Qwen2 or Qwen3 with `--gguf`; for other engines, export with `--plain`."""
 
 
 def save_card(folder: Path, source: Path, about: Provenance, comparison: BeforeAfter | None = None) -> None:

@@ -14,7 +14,7 @@ from hfprune.files import read_json
 from hfprune.results.effect_rows import EffectRow
 
 # What was measured on, by measure, as the folders of the fetched assets are called; all others read a text.
-_MEASURED_ON = {"gold_bpb": "requests", "zeroshot": "tasks"}
+_MEASURED_ON = {"gold_bpb": "requests", "asked_gold_bpb": "requests", "tasks": "tasks"}
 _MEASURED_ON |= dict.fromkeys(("size", "latency", "recovery", "sample"), "")
 
 

@@ -6,13 +6,12 @@ from typing import Any
 
 from pydantic import Field, NonNegativeInt
 
-from hfprune.assets.known_tasks import CROWS, known_task
+from hfprune.assets.known_tasks import CROWS, SCORE, known_task
 from hfprune.evaluation.measured_model import Subject
 from hfprune.measurement import Metric, Outcome, TaskMeasure
 
 # Tokens that a model could read in the time of writing one, in a batch of questions.
 WRITTEN = 8
-SCORE = "score"
 
 
 class Tasks(TaskMeasure):

@@ -53,14 +53,17 @@ class Zeroshot(TaskMeasure):
         """Score one task; the model is prepared once for all of them.
 
         Raises:
-            HfpruneError: answers are generated.
+            HfpruneError: answers are generated, or it is a group of tasks.
         """
         from hfprune.assets.stock import members
         from hfprune.assets.tasks import task_files
         from hfprune.evaluation.lm_tasks import evaluate_task, offline_tasks
 
         folder = subject.asset("tasks", *self.tasks)
-        if any(config.get("output_type") == "generate_until" for config in members(folder.name).values()):
+        parts = members(folder.name)
+        if len(parts) > 1:
+            raise HfpruneError(f"task {folder.name!r}: is a group; take the measure `tasks` for it")
+        if any(config.get("output_type") == "generate_until" for config in parts.values()):
             raise HfpruneError(
                 f"task {folder.name!r}: its answers are generated; take the measure `tasks` for it"
             )

@@ -19,8 +19,6 @@ from hfprune.results.reader import Results
 from hfprune.rounding import written
 from hfprune.runs import Hardware
 
-# Kind of measure, or of a zero-shot task → what it tells about a model.
-
 
 class Quantity(NamedTuple):
     """What a number of a cell is of; the task of a text measure is the corpus."""
@@ -74,7 +72,7 @@ class StudyResults:
         """The number that ranks methods first: the study's primary outcome, else distance to the dense model."""
         pruned = self.values[(self.values["method"] != DENSE) & self.values["ratio"].notna()]
         there = {*map(Quantity, pruned["measure"], pruned["metric"], pruned["task"])}
-        kinds = ["fidelity", "perplexity", "zeroshot"]
+        kinds = ["fidelity", "perplexity", "zeroshot", "tasks"]
 
         def rank(quantity: Quantity) -> tuple[bool, int, bool]:
             kind = self.data.declared.kind(quantity.measure)
@@ -135,7 +133,7 @@ def _values(data: Results) -> tuple[pd.DataFrame, dict[Quantity, Meaning]]:
     meanings = {}
     for quantity, name in names.items():
         row = declared.find(*quantity[:2])
-        of_task = row.kind == "zeroshot" and quantity.task not in (MEAN, AVERAGE_WITHOUT_CROWS)
+        of_task = row.kind in ("zeroshot", "tasks") and quantity.task not in (MEAN, AVERAGE_WITHOUT_CROWS)
         heading = known_task(quantity.task).capability if of_task else row.capability
         metric = row.metric
         # The effect of a measure with several tasks is that of their mean.

@@ -106,15 +106,14 @@ def _mix(given: object) -> dict[str, int]:
             )
         weights[kind] = int(weight)
     if len(weights) < 2:
-        raise ValueError(
-            f"must name two kinds or more, as c4=2,code=1; one alone is --text {KINDS[next(iter(weights))]}"
-        )
+        alone = "".join(f"; one alone is --text {KINDS[kind]}" for kind in weights)
+        raise ValueError(f"must name two kinds or more, as c4=2,code=1{alone}")
     return {kind: weights[kind] // gcd(*weights.values()) for kind in KINDS if kind in weights}
 
 
 def _pairs(given: str) -> list[tuple[str, str]]:
     words = [word.strip().partition("=") for word in given.split(",")]
-    return [(kind.strip(), weight.strip()) for kind, _, weight in words]
+    return [(kind.strip(), weight.strip()) for kind, _, weight in words if kind]
 
 
 class Pruning(Strict):
@@ -138,8 +137,9 @@ class Pruning(Strict):
     )
     keep: Annotated[list[str], BeforeValidator(_words)] = Field(
         default=[],
-        description="with --max-loss: capabilities whose bits per byte of right answers may rise by no more, such "
-        "as code,reading, of knowledge, reading, mathematics, code, language, science and common_sense",
+        description="with --max-loss: capabilities whose bits per byte of right answers may rise by no more than "
+        "it allows, such as code,reading; known: knowledge, reading, mathematics, code, language, science, "
+        "common_sense",
     )
     out: Path = Field(description="folder to write: model, report.html and work")
     recipe: RecipeName = Field(
@@ -197,7 +197,7 @@ class Pruning(Strict):
     )
     keep_recovery: bool = Field(
         default=False,
-        description="export the last step even if reconstruction or recovery raised perplexity",
+        description="export the last step even if it raised perplexity or cost a capability",
     )
     text: str | None = Field(
         default=None,

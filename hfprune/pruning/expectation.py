@@ -37,15 +37,22 @@ def expected(asked: Pruning, parameters: int) -> str:
     """
     name = Path(asked.model).name
     known = known_losses().get(name)
-    if not known or known["parameters"] != parameters:
+    if not known or known["parameters"] != parameters or not _by_default(asked):
         return ""
     loss = known["loss"]
     said = _at(asked.ratio, loss) if asked.ratio else _within(asked.max_loss or 0, loss)
+    text = asked.text or "a mix of yours"
     return (
-        f"what to expect of {name}: in the study recipe-confirm, calibrated on Wikipedia and read on other pages "
-        f"of it in bfloat16, {said}; this call calibrates on {asked.text or 'a mix of yours'}, which gives other "
+        f"what to expect of {name}: in the study recipe-confirm, by the default recipe, calibrated on Wikipedia "
+        f"and read on other pages of it in bfloat16, {said}; this call calibrates on {text}, which gives other "
         "numbers"
     )
+
+
+def _by_default(asked: Pruning) -> bool:
+    """Tell whether a call prunes as the study did: by the default recipe."""
+    named = {"recipe", "criterion", "options", "units", "allocation", "linear", "plain", "align"}
+    return not asked.model_dump(include=named, exclude_defaults=True)
 
 
 def _at(ratio: float, loss: dict[float, list[float]]) -> str:

@@ -205,7 +205,7 @@ def jobs_of(files: Files, asked: Pruning, recovery: Recovery) -> dict[str, Stage
         dtype=None if asked.dtype == "auto" else asked.dtype,
         align=asked.align or 1,
         plain=asked.plain,
-        command=asked.again(),
+        command=_to_the_same(asked, recovery).again() if len(cells) > 1 else asked.again(),
         out=asked.out / MODEL,
     )
     measured: dict[str, MeasureCells] = {}
@@ -224,6 +224,12 @@ def jobs_of(files: Files, asked: Pruning, recovery: Recovery) -> dict[str, Stage
     fast = faster_dtype(dense, asked.out / WORK, decoding=True) if asked.dtype == "auto" else asked.dtype
     last = {"sample": Sample(model=dense, **changes, dtype=fast, text=text, out=files.file(SAMPLE))}
     return steps | (measured | {"export": export} if len(cells) > 1 else {"export": export} | measured) | last
+
+
+def _to_the_same(asked: Pruning, recovery: Recovery) -> Pruning:
+    """Return the call that takes this step whatever it measures, since what was measured chose the step here."""
+    steps = {"linear": recovery.reconstructs, "recover": asked.recover if recovery.trains else None}
+    return asked.model_copy(update={**steps, "keep_recovery": True})
 
 
 def swept_jobs(files: Files) -> dict[str, Stage]:

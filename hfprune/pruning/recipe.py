@@ -31,9 +31,9 @@ RECIPES: dict[RecipeName, PruningRecipe] = {
 def chosen(asked: Pruning) -> PruningRecipe:
     """Return the recipe of a call, in which a flag that was given wins.
 
-    With `--plain`, since padding saves nothing, and `--align` layers stay equally wide, as with another criterion,
-    since not all scores compare across layers. A ranking over all layers was tried for neurons alone, and where
-    no neurons are removed, nothing is reconstructed.
+    With `--plain`, since padding saves nothing, and `--align` each layer is ranked by itself, as with another
+    criterion, since not all scores compare across layers. A ranking over all layers was tried for neurons alone,
+    and where no neurons are removed, nothing is reconstructed.
 
     Raises:
         HfpruneError: the criterion or the allocation does not fit the units.

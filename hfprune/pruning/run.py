@@ -195,7 +195,10 @@ def _fetched(asked: Pruning, text: "CalibrationText") -> dict[str, Path]:
     corpora = asked.resources / "corpora"
     for source in [folders["corpora"], *(corpora / name for name in text.shares)]:
         if f"corpora/{source.name}" in later or source.resolve() in others_read:
-            raise HfpruneError(f"--text: the comparison reads {source.name}; calibrate on another text")
+            raise HfpruneError(
+                f"{'--mix' if asked.mix else '--text'}: the comparison reads {source.name}; "
+                "calibrate on another text"
+            )
     catalogue = load(Catalogue, asked.catalogue)
     absent = [asset for asset in later if not is_there(asset, catalogue, asked.resources)]
     fetch(absent, catalogue, asked.catalogue, asked.resources)
@@ -239,8 +242,8 @@ def _take_all(
         for file in job.outputs() if job.stage == "calibrate" else ():
             if (blocks := len(load_blocks(file))) < least:
                 raise HfpruneError(
-                    f"--text: {asked.text or 'the mix'} fills {blocks} blocks, but reconstruction takes {least} "
-                    "or more: give a longer text, or --no-linear"
+                    f"{'--mix: it' if asked.mix else f'--text: {asked.text}'} fills {blocks} blocks, but "
+                    f"reconstruction takes {least} or more: give more text, or --no-linear"
                 )
         if title == "pack" and not len(load_packed(job.outputs()[0])[1].tokens):
             raise HfpruneError(

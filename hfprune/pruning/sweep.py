@@ -63,7 +63,7 @@ def losses(jobs: Mapping[str, Stage], most: float) -> list[Tried]:
     for ratio, files in sorted(by_ratio.items()):
         rises, documents = dict[str, Effect](), dict[str, int]()
         for (measure, task), file in sorted(files.items(), key=lambda item: item[0][0] != LIMIT):
-            name = PERPLEXITY if measure == LIMIT else spelt(task)
+            name = PERPLEXITY if measure == LIMIT else spelt(task).replace("_", " ")
             items = [pd.read_parquet(path.with_suffix(".parquet")) for path in (file, dense[measure, task])]
             column = "nll" if measure == LIMIT else "bpb"
             rise, documents[name] = relative_rise(items[0], items[1], column, most)

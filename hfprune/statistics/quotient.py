@@ -45,7 +45,7 @@ def paired_quotient(numerator: Terms, denominator: Terms) -> tuple[float, float,
     """Return one effect per another on the same draws and items, with the ends of its 95 % interval (Fieller's).
 
     A quotient ρ is within the interval where that of numerator - ρ·denominator holds 0. Both ends are NaN where
-    the denominator is not itself significantly different from zero.
+    the denominator is not itself significantly different from zero, and all three where it is zero.
 
     Source: Fieller, "Some Problems in Interval Estimation", 1954.
 
@@ -57,6 +57,8 @@ def paired_quotient(numerator: Terms, denominator: Terms) -> tuple[float, float,
         return estimate(contrast([*numerator, *((-times * weight, side) for weight, side in denominator)]))
 
     whole = estimate(contrast(denominator))
+    if whole.value == 0:
+        return np.nan, np.nan, np.nan
     value = estimate(contrast(numerator)).value / whole.value
     if not whole.low * whole.high > 0:
         return value, np.nan, np.nan

@@ -13,7 +13,7 @@ from hfprune.settings import Strict
 RECOVERY, CHAIN, CALIBRATIONS = "recovery", "chain", "calibrations"
 SAID = {
     RECOVERY: "a recovery that trains (lora), and its `held_out`",
-    CHAIN: "`chain`, a list of methods of which each changes one thing of the one before",
+    CHAIN: "`chain`, a list of three methods or more, of which each changes one thing of the one before",
     CALIBRATIONS: "more than one text under `calibrations`",
 }
 

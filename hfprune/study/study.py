@@ -165,7 +165,7 @@ class Study(Placement):
             if together.count(name) > 1:
                 raise ValueError(f"corrected_together: {name!r} stands twice; an outcome has one family")
         trains = self.recovery and self.recovery.held_out and any(map(self.trains, self.models))
-        has = {RECOVERY: trains, CHAIN: self.chain, CALIBRATIONS: len(self.calibrations) > 1}
+        has = {RECOVERY: trains, CHAIN: len(self.chain) > 2, CALIBRATIONS: len(self.calibrations) > 1}
         measured = {entry.measure or name for name, entry in self.measures.items()}
         check_needs(self.effects, measured | {name for name, there in has.items() if there})
         return self

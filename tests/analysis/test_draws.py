@@ -57,7 +57,7 @@ def test_spread_over_draws_beside_that_over_resamples(tmp_path: Path) -> None:
         assert [row.low, row.high] == pytest.approx([row.value - half, row.value + half])
         assert row.again == pytest.approx(np.sqrt(2 * pooled)) and np.isnan(row.overlap), "no plans are there"
     text = (analysed(tmp_path) / "draws.md").read_text()
-    assert "Cross-entropy − Entropy" in text and f"{of_row[2].value:.2f} [" in text
+    assert "Cross-entropy − Entropy" in text and f"{of_row[2].value:.2f} (" in text
     kept = pd.read_csv(tmp_path / "draws.csv", keep_default_na=False, na_values={"overlap": [""]})
     pd.testing.assert_frame_equal(kept[rows.columns], rows, rtol=1e-6)
 

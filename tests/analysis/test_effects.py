@@ -241,7 +241,7 @@ def test_the_table_shows_them(measured: tuple[Study, Config, Path], tmp_path: Pa
 
     first = settings.model_copy(update={"primary": "perplexity"})
     text = (analysed(gather(first, folder, tmp_path)) / "effects.md").read_text()
-    assert "Primary outcome, chosen before the study was run: Perplexity ratio." in " ".join(text.split())
+    assert "Primary outcome, declared before the study ran: Perplexity ratio." in " ".join(text.split())
 
 
 def test_what_is_not_measured_is_left_out(tmp_path: Path) -> None:

@@ -3,11 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from synthetic import Study, analysed, gather
 
 from hfprune.cells import DENSE
 from hfprune.results.effect_rows import read_effects
+from hfprune.statistics.outcomes import Draw
+from hfprune.statistics.quotient import paired_quotient
 
 CHAIN = ["cross_entropy", "fisher", "entropy"]
 OF_JS = "question == 'step' and outcome == 'js_distance'"
@@ -58,3 +61,8 @@ def test_a_chain_of_an_unknown_method_is_refused(tmp_path: Path) -> None:
     study = Study(tmp_path, methods=["entropy", "cross_entropy"], ratios=[0.2], draws=[0])
     with pytest.raises(ValueError, match="chain: unknown 'cross_entropi'; did you mean 'cross_entropy'"):
         study.config(chain=["entropy", "cross_entropi"])
+
+
+def test_a_quotient_of_nothing_is_unknown() -> None:
+    same = {Draw(draw): {"it": pd.Series([0.1, 0.2, 0.4], name="x")} for draw in range(3)}
+    assert np.isnan(paired_quotient([(1.0, same), (-1.0, same)], [(1.0, same), (-1.0, same)])).all()

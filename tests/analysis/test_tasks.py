@@ -9,7 +9,7 @@ from synthetic import Study, effects_of, evidence
 
 from hfprune.cells import DENSE, Value
 from hfprune.comparison.answered import read_measured
-from hfprune.comparison.two_results import effects
+from hfprune.comparison.two_results import commonest_answers, effects
 from hfprune.errors import HfpruneError
 from hfprune.results.declarations import declare
 
@@ -59,10 +59,13 @@ def test_written_answers_are_compared_by_their_score(tmp_path: Path) -> None:
         for task in TASKS:
             items_of(task, outcomes).to_parquet(tmp_path / side / f"{task}.parquet")
     a, b = (read_measured(tmp_path / side, TASKS) for side in right)
-    table = effects(a, b, [], None).set_index("task")
-    assert table.loc["gsm8k_cot", ["metric", "A", "B", "B - A"]].tolist() == ["score", 50, 100, 50]
-    assert table.loc["arc_easy", "metric"] == "acc" and table.loc["arc_easy", "majority"] == 75
-    assert np.isnan(table.loc["gsm8k_cot", "majority"])
+    rows = effects(a, b, [])
+    by_task = {row.task: row for row in rows if row.family}
+    written = by_task["gsm8k_cot"]
+    assert (written.metric, written.base, written.own, written.value) == ("score", 50, 100, 50)
+    assert (written.measure, written.label) == ("tasks", "Score") and by_task["arc_easy"].metric == "acc"
+    shares = commonest_answers(a, b, rows)
+    assert shares["arc_easy"][2] == 75 and "gsm8k_cot" not in shares
     pd.DataFrame({"item": [0], "target": [""]}).to_parquet(tmp_path / "A/wikitext.parquet")
     with pytest.raises(HfpruneError, match=r"^task wikitext: has no metric of which more is better"):
         read_measured(tmp_path / "A", ["wikitext"])

@@ -173,6 +173,6 @@ def test_the_scored_split_is_the_test_split_else_the_validation_split() -> None:
     assert [scored_split(name) for name in ("arc_challenge", "race")] == ["test"] * 2
     assert [scored_split(name) for name in ("hellaswag", "truthfulqa_mc2")] == ["validation"] * 2
     unknown = {"arc_challange": "did you mean 'arc_challenge'?", "xyzzyxyzzy": "lm-eval ls tasks"}
-    for name, message in (unknown | {"squadv2": "neither"}).items():
+    for name, message in (unknown | {"squadv2": "lm-eval has it as a class"}).items():
         with pytest.raises(HfpruneError, match=message):
             scored_split(name)

@@ -27,7 +27,7 @@ def console_on(stream: StringIO, *, verbose: bool = False) -> Console:
 def progress_of(*files: Path) -> Progress:
     jobs = [SimpleNamespace(outputs=lambda file=file: [file]) for file in files]
     each = [SimpleNamespace(seconds=100.0, share=1.0)] * len(files)
-    return Progress(SimpleNamespace(jobs=jobs, each=each))  # type: ignore[arg-type]
+    return Progress(SimpleNamespace(jobs=jobs, by_job=each))  # type: ignore[arg-type]
 
 
 def tell(console: Console, message: str | None = None, level: int = logging.INFO, **fields: object) -> None:

@@ -15,7 +15,7 @@ def test_the_rest_takes_as_long_for_its_work_as_what_is_done(tmp_path: Path) -> 
     each = [SimpleNamespace(seconds=taken, share=0.5) for taken in seconds.values()]
     (tmp_path / "old").touch()
     os.utime(tmp_path / "old", (0, 0))
-    progress = Progress(SimpleNamespace(jobs=jobs, each=each))  # type: ignore[arg-type]
+    progress = Progress(SimpleNamespace(jobs=jobs, by_job=each))  # type: ignore[arg-type]
     assert progress.line(progress.start + 60) == "", "an output of an earlier run is not done"
     (tmp_path / "b").touch()
     late = progress.start + 600

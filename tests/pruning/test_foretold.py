@@ -79,7 +79,7 @@ def test_what_to_expect_names_study_text_and_model(model: str, limit: dict, said
     found = expected(asked, known_losses()[model]["parameters"])
     assert said in found
     assert found.startswith(
-        f"what to expect of {model}: in the study recipe-confirm, calibrated on Wikipedia and read on other pages"
+        f"what to expect of {model}: in the study recipe-confirm, by the default recipe, calibrated on Wikipedia"
     )
     assert found.endswith("this call calibrates on general-mix, which gives other numbers")
     others = known_losses().keys() - {model}

@@ -35,7 +35,8 @@ class ClaimsTable(TablePublication):
         ]
         notes = [
             "Reproduced: the whole 95 % interval of our effect is on the claimed side, also after Holm's "
-            "correction for all claims of the study. Contradicted: the same on the other side. Leaning "
+            "correction for all claims of the study on its first calibration, or on its others. Contradicted: the "
+            "same on the other side. Leaning "
             "towards, against: the interval is on that side, but the correction removes it. Equivalent: "
             "the interval is within the margin of the claim. Inconclusive: none of these. One draw: one "
             "calibration sample without resamples, so no interval. Not testable: an accuracy is not "
