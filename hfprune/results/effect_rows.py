@@ -29,7 +29,8 @@ class EffectRow(NamedTuple):
     ratio. `better` is the better direction of the outcome. `p` is the two-sided p-value of no effect, and
     `holm` that by Holm's method for all rows of the same `family`. `n` counts items, `draws` the samples
     and `resamples` the resampled calibrations that the spread over draws is from. `covers` says what the interval
-    stands for: `draws and items`, or `items` alone for this one plan, which has no p-value but of a test of its own, or nothing.
+    stands for: `draws and items`, or `items` alone for this one plan, which has no p-value but of a test of its
+    own, or nothing.
     `detectable` is the smallest distance from no effect that such a study shows in 80 % of repetitions.
     `form` is the format of the numbers for `str.format`, and `label` the name of the outcome for readers.
     `differs` names the settings in which the method differs from its reference. Of a training, `n` counts
