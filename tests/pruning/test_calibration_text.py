@@ -144,7 +144,7 @@ REFUSED = {
     "--mix code=2": "^--mix: must name two kinds or more, as c4=2,code=1; one alone is --text code-sample$",
     "--mix c4=2,code=1 --text code": "^--text and --mix: each alone says what to calibrate on; keep one of them$",
     "--mix c4=2,math=1": r"^--mix: .*assets\.yaml has no corpus 'math-sample'; name other kinds$",
-    "--mix c4=1,code=1 --compare --eval-text code-sample": "^--text: the comparison reads code-sample",
+    "--mix c4=1,code=1 --compare --eval-text code-sample": "^--mix: the comparison reads code-sample",
     "--text cod": "^no text 'cod'",
     "--keep code": "^--keep: how much these may lose is missing: add --max-loss 20%$",
 }
