@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -45,7 +44,7 @@ def _row(compared: Comparison, left: Side, right: Side) -> EffectRow:
         Losses.question,
         left,
         right,
-        replace(counts, spread=None),
+        counts,
         covers="" if np.isnan(low) else BOTH,
         value=value,
         low=low,

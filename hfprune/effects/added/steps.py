@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -11,7 +10,7 @@ from hfprune.effects.comparisons import ComparedBy, Comparison, comparisons
 from hfprune.effects.questions import Side
 from hfprune.results.effect_rows import BOTH, EffectRow
 from hfprune.results.evidence import Evidence
-from hfprune.statistics.estimates import estimate
+from hfprune.statistics.estimates import Estimate, estimate
 from hfprune.statistics.outcomes import NotComparableError
 from hfprune.statistics.quotient import paired_quotient
 from hfprune.study.added_effects import AddedEffects
@@ -40,19 +39,20 @@ class Steps(AddedEffects):
                         with suppress(NotComparableError):  # in a partial run, cells have different draws
                             effect = estimate(compared.difference(after, before))
                             yield compared.row(self.question, after, before, effect)
-                            yield _share(compared, after, before, (chain[0], chain[-1]))
+                            yield _share(compared, after, before, (chain[0], chain[-1]), effect)
 
 
-def _share(compared: Comparison, after: Side, before: Side, ends: tuple[Side, Side]) -> EffectRow:
+def _share(
+    compared: Comparison, after: Side, before: Side, ends: tuple[Side, Side], effect: Estimate
+) -> EffectRow:
     sides, (first, last) = compared.sides, ends
     step = [(1.0, sides[after]), (-1.0, sides[before])]
     value, low, high = paired_quotient(step, [(1.0, sides[last]), (-1.0, sides[first])])
-    counts = estimate(compared.difference(after, before))
     row = compared.row(
         Steps.question,
         after,
         before,
-        replace(counts, spread=None),
+        effect,
         covers="" if np.isnan([low, high]).any() else BOTH,
         value=value,
         low=low,
