@@ -1,6 +1,6 @@
-"""Make the page of findings from the texts in `findings/` and the studies' tables; check what the texts assert.
+"""Make the pages of findings from the texts in `findings/` and the studies' tables; check what the texts assert.
 
-Run it from the root of a clone. Where `studies.md` stands beside the page, its list of studies is made again, too.
+Run it from the root of a clone. The list of studies in `studies.md`, beside the pages, is made again, too.
 """
 
 import argparse
@@ -25,21 +25,21 @@ def listed(page: str, studies: Path) -> str:
 
 
 def main() -> None:
-    """Write the page and its figures, all or nothing.
+    """Write the pages and their figures, all or nothing.
 
-    A word of the text that is not what the numbers say, or a declared analysis that is not reported, ends it with
-    the line of the text and exit code 1.
+    A word of a text that is not what the numbers say ends it with the line of the text and exit code 1.
     """
     parser = argparse.ArgumentParser(prog="python -m findings", description=__doc__)
-    about = "the page; its figures go into a folder beside it"
+    about = "the folder of the pages; figures go into a folder within it"
     parser.add_argument("--out", type=Path, required=True, help=about)
     out: Path = parser.parse_args().out
     try:
-        page, files = Findings(Path("findings"), Path("results"), Path("paper")).rendered()
+        pages, files = Findings(Path("findings"), Path("results"), Path("paper")).rendered()
     except HfpruneError as error:
         sys.exit(f"{parser.prog}: error: {error}")
-    texts = {out.parent / FOLDER / name: text for name, text in files.items()} | {out: page}
-    if (listing := out.with_name("studies.md")).exists():
+    texts = {out / FOLDER / name: text for name, text in files.items()}
+    texts |= {out / name: page for name, page in pages.items()}
+    if (listing := out / "studies.md").exists():
         texts[listing] = listed(listing.read_text(encoding="utf-8"), Path("config/studies"))
     for path, text in texts.items():
         with atomic_file(path) as temporary:

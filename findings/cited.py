@@ -37,7 +37,6 @@ class Cited:
     claim: ClaimRow | None = field(default=None, repr=False)
     study: str = ""
     """Of a claim: the study whose row it is."""
-    bar: tuple[float, float] | None = None
 
     @classmethod
     def of_row(cls, name: str, row: EffectRow, *, turned: bool) -> Self:

@@ -120,11 +120,16 @@ def named(model: str, ratio: float | None) -> str:
     return ", ".join(filter(None, [model, percent(ratio)]))
 
 
-def table(decided: Decided) -> str:
-    """Return the claims as a Markdown table, a row a claim."""
+def table(decided: Decided, *, tested: bool) -> str:
+    """Return the claims as a Markdown table, one row per claim: those that could be tested, or all the others.
+
+    Of a claim that could be tested on one model alone, each table has its part.
+    """
     lines: list[list[str]] = []
     for claim in decided.paper.claims:
-        rows = decided.rows[claim.id]
+        rows = [row for row in decided.rows[claim.id] if _tested(row) == tested]
+        if not rows and (tested or decided.rows[claim.id]):
+            continue
         published = " to ".join(f"{end:.3g}" for end in decided.published(claim.id)).replace("-", "−")
         head = f"{claim.sentence.rstrip('.')} ({claim.where})", published or "–"
         cells = [
@@ -138,6 +143,10 @@ def table(decided: Decided) -> str:
         empty = ["–"] * 4 + [NOT_RUN, "–"]
         lines.append([*head, *("<br>".join(cell) or none for cell, none in zip(cells, empty, strict=True))])
     return unpadded(lines, HEADINGS)
+
+
+def _tested(cited: Cited) -> bool:
+    return cited.verdict != NOT_TESTABLE and not _by_arithmetic(cited)
 
 
 def _by_arithmetic(cited: Cited) -> bool:

@@ -1,18 +1,17 @@
-"""The page of findings and the files beside it, from the texts in `findings/` and the tables of the studies."""
+"""The pages of findings and the files beside them, from the texts in `findings/` and the tables of the studies."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import cache, cached_property, partial
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
 
-from findings import candidates, claims, shared, speed
+from findings import claims, significant
 from findings.advantages import advantages
 from findings.cited import Cited, Studies
 from findings.claims import MARKS, Decided, named
 from findings.forest import Panel, drawn
-from findings.joint import analysed
 from findings.selections import chosen
 from findings.sources import FigureOf, PanelOf, Sources, source_of
 from findings.summary import OUTPUTS, summary
@@ -20,7 +19,6 @@ from findings.text import Text
 from hfprune.effects.condition import NOT_TESTABLE
 from hfprune.errors import REASON, HfpruneError, explained, nearest
 from hfprune.results.effect import Effect
-from hfprune.results.evidence import Evidence
 from hfprune.rounding import percent
 
 FOLDER = "findings"  # beside the page, with its figures
@@ -41,50 +39,40 @@ class Findings:
         self.used: set[str] = set()
         """The names and selections that stand in the text."""
 
-    def rendered(self) -> tuple[str, dict[str, str]]:
-        """Return the page, and the files beside it by name.
+    def rendered(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Return the pages by the names of their texts, and the files beside them by name.
 
         Raises:
-            HfpruneError: a word of the text is not what the numbers say, a declared analysis is not reported, or a
-                number or figure is declared for nothing.
+            HfpruneError: a word of a text is not what the numbers say, or a number or figure is declared for
+                nothing.
         """
         self.named()  # what is wrong there is of no line
         blocks = {"figure": self._figure, "table": self._table, "studies": self._studies}
-        page = Text(self.sources.text, self.number, blocks).rendered(self._check_reported)
+        texts = {path.name: Text(path, self.number, blocks) for path in self.sources.texts}
+        numbered = {name: text.numbered() for name, text in texts.items()}
+        for text in texts.values():
+            self.used |= text.used
+        self._check_used()
+        pages = {name: text.completed(numbered[name]) for name, text in texts.items()}
         self.files["published.csv"] = advantages(self.paper).round(2).to_csv(index=False, lineterminator="\n")
-        for name, table in self._joint.items():
-            self.files[f"{name}.csv"] = table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
-        return page, self.files
+        return pages, self.files
 
-    def _check_reported(self, used: set[str]) -> None:
-        self.used = used
-        if lacking := [name for name in self.sources.joints if name not in self._sources()]:
-            declared = self.sources.joints[lacking[0]].declared
-            raise HfpruneError(
-                f"{self.sources.text}: the joint analysis {lacking[0]!r}, declared in {declared}, is not reported"
-            )
+    def _check_used(self) -> None:
         blocks = [f"figure {name}" for name in self.sources.figures]
-        blocks += [f"table {name}" for name in (*self.sources.tables.candidates, "speed")]
-        every = *self.sources.numbers.effects, *blocks
-        if unused := [name for name in every if name not in used]:
-            raise HfpruneError(f"{self.sources.text}: {unused[0]!r} is declared, and not used")
+        if unused := [name for name in (*self.sources.numbers.effects, *blocks) if name not in self.used]:
+            raise HfpruneError(f"{self.sources.folder}: {unused[0]!r} is declared, and no text uses it")
         if unknown := self.sources.summary.keys() - OUTPUTS:
             name = min(unknown)
             raise HfpruneError(f"figures.yaml: summary: draws no {name!r}{nearest(name, [*OUTPUTS])}")
-
-    @cached_property
-    def _joint(self) -> dict[str, pd.DataFrame]:
-        return {name: analysed(joint, self.studies.folder) for name, joint in self.sources.joints.items()}
 
     def _named(self) -> dict[str, list[Cited]]:
         """The effects that have names in `numbers.yaml`."""
         return {name: [*self._of_name(name)] for name in self.sources.numbers.effects}
 
     def _of_name(self, name: str) -> Iterator[Cited]:
-        bar = self.sources.numbers.bars.get(name)
         for said in self.sources.numbers.effects[name]:
             with explained(f"numbers.yaml: {name}: {REASON}", HfpruneError):
-                yield from (replace(cited, bar=bar) for cited in self.select(said))
+                yield from self.select(said)
 
     def number(self, said: str) -> list[Cited] | str:
         """Return the effects of a name, or of a selection in words; or a number that is no effect, as text.
@@ -104,30 +92,23 @@ class Findings:
             places = [(cited.row.model, cited.row.ratio) for cited in of_claim]
             part, _ = chosen(words, pd.DataFrame(places, columns=["model", "ratio"]), source)
             return [of_claim[place] for place in part.index]
-        if source in self.sources.joints:
-            rows, study = self.studies.named(self._joint[source]), self.sources.joints[source].studies[0]
-        elif source in self.studies.names:
-            rows, study = self.studies.effects(source), source
-        else:
-            names = self.sources.numbers.effects
-            known = [*names, *self.decided.rows, *self.sources.joints, *self.studies.names]
+        if source not in self.studies.names:
+            known = [*self.sources.numbers.effects, *self.decided.rows, *self.studies.names]
             raise HfpruneError(f"no number, study or claim {source!r}{nearest(source, known, '')}")
-        part, turned = chosen(words, rows, source)
-        return self.studies.cited(part, study, turned=turned)
+        part, turned = chosen(words, self.studies.effects(source), source)
+        return self.studies.cited(part, source, turned=turned)
 
-    def _sources(self) -> set[str]:
-        """Return the studies, joint analyses and claims whose numbers stand in the text."""
+    def _cited_studies(self) -> list[str]:
+        """Return the studies whose numbers stand in the texts, figures and tables."""
         effects = self.sources.numbers.effects
-        return {source_of(words) for said in self.used for words in effects.get(said, [said])}
+        words = [words for said in self.used for words in effects.get(said, [said])]
+        return sorted((set(map(source_of, words)) | self.sources.studies) & {*self.studies.names})
 
     def _studies(self, what: str) -> str:
-        """Return which studies were measured from a changed tree, or have something in common, as Markdown."""
-        cited = sorted((self._sources() | self.sources.studies) & {*self.studies.names})
-        if what == "changed":
-            return self.studies.changed(cited)
-        if what == "shared":
-            return shared.table({name: self.studies.results(name).study for name in cited})
-        raise HfpruneError(f"no studies {what!r}; known: changed, shared")
+        """Return which studies were measured from a changed tree, as Markdown."""
+        if what != "changed":
+            raise HfpruneError(f"no studies {what!r}; known: changed")
+        return self.studies.changed(self._cited_studies())
 
     def _figure(self, name: str) -> str:
         special = {"claims": self._claims, "published": self._published}
@@ -217,22 +198,14 @@ class Findings:
         return "Published advantages of entropy, and what leaving out one task makes of them", panels
 
     def _table(self, name: str) -> str:
-        tables = self.sources.tables
         known: dict[str, Callable[[], str]] = {
-            "claims": lambda: claims.table(self.decided),
-            "speed": lambda: speed.table(self.studies, tables.speed),
-            **{
-                decision: partial(self._candidates, studies)
-                for decision, studies in tables.candidates.items()
-            },
+            "claims": lambda: claims.table(self.decided, tested=True),
+            "others": lambda: claims.table(self.decided, tested=False),
+            "significant": lambda: significant.table(self.studies, self._cited_studies()),
         }
         if name not in known:
             raise HfpruneError(f"no table {name!r}{nearest(name, [*known])}")
         return known[name]()
-
-    def _candidates(self, studies: Sequence[str]) -> str:
-        several = [Evidence(self.studies.folder / study) for study in studies]
-        return candidates.table(several, self.studies.models)
 
 
 def _untestable(name: str) -> bool:

@@ -41,20 +41,26 @@ class Text:
     used: set[str] = field(default_factory=set)
     """The names of numbers in the text, and of blocks as `figure name`."""
 
-    def rendered(self, check: Callable[[set[str]], None] = lambda _used: None) -> str:
-        """Return the text with its numbers and blocks.
-
-        `check` is called in between with the names that are used: numbers take no time, and blocks do.
+    def numbered(self) -> list[str]:
+        """Return the lines with their numbers, which takes no time, unlike blocks; fills `used`.
 
         Raises:
             HfpruneError: a name is unknown, or words say what the numbers do not; names the line.
         """
         lines = self.path.read_text(encoding="utf-8").splitlines()
-        # Numbers of all lines first: a block may hold braces of its own.
         numbered = self._changed(lines, lambda line: _NUMBER.sub(self._number, line))
-        self.used |= {f"{it[1]} {it[2]}" for line in numbered for it in _BLOCK.finditer(line)}
-        check(self.used)
-        page = self._changed(numbered, lambda line: _BLOCK.sub(lambda it: self.blocks[it[1]](it[2]), line))
+        self.used |= {f"{block[1]} {block[2]}" for line in numbered for block in _BLOCK.finditer(line)}
+        return numbered
+
+    def completed(self, numbered: Sequence[str]) -> str:
+        """Return the text of numbered lines with its blocks, which may hold braces of their own.
+
+        Raises:
+            HfpruneError: there is no such block; names the line.
+        """
+        page = self._changed(
+            numbered, lambda line: _BLOCK.sub(lambda block: self.blocks[block[1]](block[2]), line)
+        )
         return "\n".join(page) + "\n"
 
     def _changed(self, lines: Sequence[str], change: Callable[[str], str]) -> list[str]:

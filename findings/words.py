@@ -14,16 +14,15 @@ DIRECTIONS = {
 }
 # Beside a direction: the interval alone leaves no effect out, and Holm's correction does not.
 LEANING = re.compile(r"\blean(s|ing)?\b")
-BARS = {"meets": True, "met": True, "misses": False, "missed": False}
 COUNT = re.compile(r"\b(\d+|none|all)(?: of (\d+))?\b")
-_KNOWN = sorted([*DIRECTIONS, *VERDICTS, *BARS], key=len, reverse=True)
+_KNOWN = sorted([*DIRECTIONS, *VERDICTS], key=len, reverse=True)
 _WORD = re.compile(rf"\b({'|'.join(map(re.escape, _KNOWN))})\b")
 
 
 def objection(phrase: str, cited: Sequence[Cited]) -> str:
     """Return why a phrase is not what the effects say, or "" where it is.
 
-    The phrase has one word of `DIRECTIONS`, a verdict, or a word of `BARS`. It is asserted of every effect, or
+    The phrase has one word of `DIRECTIONS`, or a verdict. It is asserted of every effect, or
     with `3 of 4` or `3` of exactly so many. A direction holds where the whole interval lies on that side, also
     after Holm's correction where the effect has a family; with `leaning`, where it does before it alone.
     """
@@ -57,10 +56,7 @@ def wrong_sign(phrase: str, cited: Cited) -> str:
 
 
 def _holds(word: str, cited: Cited, *, leaning: bool) -> bool:
-    effect, bar = cited.effect, cited.bar
-    if word in BARS:
-        met = bar is not None and effect.value <= bar[0] and effect.high < bar[1]
-        return bar is not None and met == BARS[word]
+    effect = cited.effect
     if word not in DIRECTIONS:
         return cited.verdict == word
     if effect.side is None:

@@ -24,10 +24,9 @@ COMMITTED = [Path(folder).name for folder in _TRACKED.stdout.split()]
 # What takes long is made again of these, one of each kind of effect, and by `make test-all` of all.
 OFTEN = {
     "demo",
-    "methods",
+    "domains",
+    "dose",
     "recipe-confirm",
-    "outcomes-qwen",
-    "dose-before",
     "scoring-cost",
     "recovery-long",
 }

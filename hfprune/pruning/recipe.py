@@ -21,8 +21,7 @@ class PruningRecipe(NamedTuple):
 
 
 RECIPES: dict[RecipeName, PruningRecipe] = {
-    # Found by `recipe`, confirmed by `recipe-confirm`, where it is the method `best`, and taken by the rule
-    # of `candidates-confirm` and `candidates-larger`.
+    # docs/recipe.md says what it rests on; in `recipe-confirm` it is the method `best`.
     "best": PruningRecipe("fisher", {}, Allocation(rule="global"), linear=True),
     "paper": PruningRecipe("entropy", {}, Allocation(), linear=False),
 }

@@ -147,10 +147,7 @@ def _plans(files: Files, cell: Cell) -> Iterator[Stage]:
     """Yield the jobs that cut the plan of a cell; one in several steps scores before each what is left."""
     method, about = files.study.methods[cell.method], [files.record(paths.METHOD, method=cell.method)]
     blocks, resamples = files.blocks(cell), files.study.resamples
-    scores, mixed, others = files.tensors(paths.SCORES, cell), method.mixed_with, None
-    if mixed:
-        others = files.tensors(paths.SCORES, replace(cell, method=mixed.method))
-        about.append(files.record(paths.METHOD, method=mixed.method))
+    scores = files.tensors(paths.SCORES, cell)
     before: list[Path] = []
     for step in range(1, method.steps + 1):
         last = step == method.steps
@@ -168,9 +165,6 @@ def _plans(files: Files, cell: Cell) -> Iterator[Stage]:
             cell=cell,
             out=files.tensors(paths.PLAN if last else paths.STEP_PLAN, cell, step=step),
             after=[*about, *([blocks] if blocks else []), *before],
-            other=others,
-            layers=mixed.layers if mixed else None,
-            seed=cell.draw if mixed and not mixed.layers else 0,
         )
         yield plan
         before = [plan.out]

@@ -3,15 +3,14 @@
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from pydantic import Field, NonNegativeInt
+from pydantic import Field
 
 from hfprune.cells import Value, read_result, values_table, write_result
 from hfprune.provenance import is_current, provenance, recorded, stable
 from hfprune.runs import Stopwatch
-from hfprune.seeds import derive_seed
 from hfprune.settings.allocation import Allocation
 from hfprune.stages import Input, Output, Stage
-from hfprune.stages.fields import CellName, DenseModel, Safetensors, Seed
+from hfprune.stages.fields import CellName, DenseModel, Safetensors
 from hfprune.stages.target import cell_of, size_values
 from hfprune.study.method import Units
 from hfprune.study.paths import RESAMPLED
@@ -35,16 +34,6 @@ class MakePlan(Stage):
         description="scores of resampled calibrations (`hfprune score --resamples`); their plans go to "
         ".resampled.safetensors beside the plan",
     )
-    other: Annotated[Path | None, _SCORES] = Field(
-        default=None,
-        description="scores of another method: of the units that only one of both plans keeps, keep a "
-        "random choice",
-    )
-    layers: list[NonNegativeInt] | None = Field(
-        default=None,
-        description="instead of a random choice, these layers keep the units of the other plan",
-    )
-    seed: Seed = 0
     ratio: float = Field(description="fraction of all parameters to remove")
     part: float = Field(
         default=1.0,
@@ -72,13 +61,11 @@ class MakePlan(Stage):
         from hfprune.models.load import load_skeleton
         from hfprune.models.units import count_parameters
         from hfprune.plans.counts import not_applicable
-        from hfprune.plans.mixing import by_coin, by_layer
         from hfprune.plans.planning import Plan, apply_plan, make_plan, save_plan
         from hfprune.scoring.score_files import Scores, load_resampled, load_scores, save_resampled
 
         settings = self.model_dump(include={"ratio", "units", "allocation"})
         settings |= {"part": self.part} if self.part < 1 else {}
-        settings |= {"layers": self.layers} if self.layers else {"seed": self.seed} if self.other else {}
         known, path = recorded(self.scores), self.out.with_suffix(".json")
         settings["scoring"] = known.get("settings", {}) | known.get("drawn", {})
         if is_current(path, self.outputs(), self.sources(), settings):
@@ -87,23 +74,11 @@ class MakePlan(Stage):
         model = load_skeleton(self.model)
         total = count_parameters(model)
 
-        def cut(*scores: Scores, seed: int = self.seed) -> Plan:
-            plans = [
-                make_plan(model, of_method, self.ratio, self.units, self.allocation, self.part)
-                for of_method in scores
-            ]
-            if len(plans) == 1:
-                return plans[0]
-            ours, theirs = plans
-            return by_layer(ours, theirs, self.layers) if self.layers else by_coin(ours, theirs, seed)
+        def cut(scores: Scores) -> Plan:
+            return make_plan(model, scores, self.ratio, self.units, self.allocation, self.part)
 
-        read = [self.scores, *([self.other] if self.other else [])]
-        plan = cut(*(load_scores(scores, [*self.units]) for scores in read))
-        others = []
-        if self.resampled:
-            beside = [scores.with_suffix(RESAMPLED) for scores in read[1:]]
-            again = zip(*map(load_resampled, [self.resampled, *beside]), strict=False)
-            others = [cut(*scores, seed=derive_seed(self.seed, n)) for n, scores in enumerate(again, 1)]
+        plan = cut(load_scores(self.scores, [*self.units]))
+        others = [cut(scores) for scores in load_resampled(self.resampled)] if self.resampled else []
         note = not_applicable(model, self.ratio, self.units, self.allocation)
         apply_plan(model, plan)
         run = provenance(watch, self.sources(), **settings)

@@ -74,14 +74,6 @@ def readable(name: str) -> str:
     return f"{readable(base)}, {rest}" if base else rest[:1].upper() + rest[1:]
 
 
-def _of_layers(layers: list[int]) -> str:
-    """Return `layer 3`, `layers 0 to 9` of consecutive ones, or all of them."""
-    if len(layers) == 1:
-        return f"layer {layers[0]}"
-    is_run = layers == [*range(layers[0], layers[0] + len(layers))]
-    return f"layers {layers[0]} to {layers[-1]}" if is_run else f"layers {', '.join(map(str, layers))}"
-
-
 def _label(name: str, method: Method) -> str:
     if method.label:
         return method.label
@@ -96,12 +88,6 @@ def _differences(method: Method) -> Iterator[str]:
     if method.units != Method().units:
         yield _units(method.units)
     yield from _allocation(method.allocation)
-    if other := method.mixed_with:
-        yield (
-            f"{_of_layers(other.layers)} by {readable(other.method)}"
-            if other.layers
-            else (f"coin against {readable(other.method)}")
-        )
     if method.bias:
         yield "bias"
     if method.steps > 1:

@@ -3,9 +3,8 @@
 import re
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
-from hfprune.errors import distinct
 from hfprune.settings import Listed, Name, Ratio, Strict
 from hfprune.settings.allocation import Allocation
 from hfprune.settings.units import UnitShares
@@ -50,33 +49,11 @@ class ByCriterion(Strict):
     options: dict[str, Any] = Field(default={})
 
 
-class MixedWith(Strict):
-    """Another method, and what is taken of its plan; a bare word is the method."""
-
-    method: Name
-    layers: Annotated[list[NonNegativeInt], Listed, AfterValidator(distinct)] | None = Field(
-        default=None,
-        min_length=1,
-        description="these layers keep what the other plan keeps; null: of the units that the two dispute, a "
-        "random choice stays, as many",
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _bare_method(cls, data: Any) -> Any:
-        return {"method": data} if isinstance(data, str) else data
-
-
 class Method(ByCriterion):
     """A named, configured way to get a pruned model: a criterion with options, or an external baseline."""
 
     units: Units = Field(default={"neurons": None})
     allocation: Allocation = Allocation()
-    mixed_with: MixedWith | None = Field(
-        default=None,
-        description="another method with whose plan that of this one is mixed: by a coin among the units that "
-        "they dispute, a null for the choice of either, or by `layers`",
-    )
     bias: bool = Field(
         default=False,
         description="put the mean of what the plan takes from a layer into its bias, as FLAP does",
@@ -110,12 +87,6 @@ class Method(ByCriterion):
     def _allocation_fits(self) -> "Method":
         if reason := self.allocation.unfit(self.units):
             raise ValueError(reason)
-        if self.mixed_with and (self.steps > 1 or self.allocation != Allocation(spare=self.allocation.spare)):
-            raise ValueError(
-                "mixed_with: give neither steps nor an allocation by which layers differ in width"
-            )
-        if self.mixed_with and self.mixed_with.layers and "layers" in self.units:
-            raise ValueError("mixed_with.layers: give units within layers, not layers")
         if self.bias and self.units.keys() == {"layers"}:
             raise ValueError("bias: a plan of layers alone cuts nothing that a bias could replace")
         return self

@@ -35,5 +35,4 @@ def _settings(study: Study, name: str) -> dict[str, object]:
         "steps": method.steps,
         "units": method.units,
         "bias": method.bias,
-        "mixed_with": method.mixed_with,
     }

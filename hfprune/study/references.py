@@ -122,9 +122,6 @@ def check_references(study: Study, catalogue: Catalogue, where: str) -> None:
                 f"{where}: corrected_together: {name!r} has no outcomes of items, so it has no p-value; "
                 "leave it out"
             )
-    for name, method in study.methods.items():
-        if method.mixed_with:
-            _check_mixture(study, name, method.mixed_with.method, f"{where}: methods.{name}.mixed_with")
     calibrated = {calibration.corpus for calibration in study.calibrations.values()}
     read = [
         (name, asset.removeprefix("corpora/"))
@@ -146,16 +143,3 @@ def _overlap(a: CorpusAsset, b: CorpusAsset) -> bool:
         return max(start, other_start) < min(stop, other_stop)
     pairs = [*product(a.texts(), b.texts())]
     return pairs != [(a, b)] and any(_overlap(*pair) for pair in pairs)
-
-
-def _check_mixture(study: Study, name: str, other: str, where: str) -> None:
-    """Fail if the plans of two methods would not keep as many of the same units, from the same sequences."""
-    if other not in study.methods:
-        raise HfpruneError(f"{where}: unknown {other!r}{nearest(other, [*study.methods])}")
-    ours, theirs = study.methods[name], study.methods[other]
-    same = ("units", "allocation", "steps", "baseline")
-    if any(getattr(ours, key) != getattr(theirs, key) for key in same):
-        raise HfpruneError(f"{where}: {other!r} must have the same units and allocation")
-    for model in study.models:
-        if {name, other} & {*study.methods_of(model)} == {name}:
-            raise HfpruneError(f"{where}: {model} takes {name!r}, but not {other!r}; let it take both")

@@ -77,8 +77,7 @@ class Study(Placement):
     effects: Annotated[list[Name], Listed, Distinct] = Field(
         default=[],
         description="effects beside those of every study. losses: the log perplexity that a plan adds, per that "
-        "of entropy; correlations: of each outcome with accuracy, over the plans; pairs: every two methods; "
-        "steps: each method of `chain` less the one before; "
+        "of entropy; pairs: every two methods; steps: each method of `chain` less the one before; "
         "training: held-out losses of pruned models less the dense one's, by the steps of the training; "
         "by_document: slopes of effects over the dense model's entropy on each document; calibrations: each "
         "method on a text less itself, and less the reference, on the first; terms: differences of effects "

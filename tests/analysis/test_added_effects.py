@@ -9,21 +9,17 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from committed import results_of
 from smoke import ROOT
 from synthetic import PAPER, Study, evidence, gather
 
 import hfprune.effects.added
 from hfprune.cells import DENSE, Value
-from hfprune.effects.added import correlations
 from hfprune.effects.added.by_document import ByDocument
-from hfprune.effects.added.correlations import Correlations
 from hfprune.effects.added.losses import Losses
 from hfprune.effects.added.training import Training
 from hfprune.errors import HfpruneError
 from hfprune.report.table_files import write_tables
 from hfprune.results.effect_rows import read_effects
-from hfprune.results.evidence import Evidence
 from hfprune.settings import validate
 from hfprune.stages.effects import MakeEffects
 from hfprune.study.added_effects import ADDED, AddedEffects
@@ -87,7 +83,6 @@ def test_the_documented_test_joins_the_effects_and_their_table(signs: None, tmp_
     ("name", "message"),
     [
         ("losse", "effects: unknown 'losse'; did you mean 'losses'?"),
-        ("correlations", "needs the measure zeroshot"),
         ("by_document", "needs the measure output_entropy"),
         ("steps", "steps needs `chain`, a list of three methods or more"),
         ("calibrations", "needs more than one text under `calibrations`"),
@@ -110,7 +105,7 @@ def test_what_is_unknown_or_lacks_its_measure_is_refused_before_the_first_job(
 ENTROPY = {"corpus": "c4-sample", "sequences": 8, "length": 32}
 
 
-@pytest.mark.parametrize("analysis", [Losses, Correlations, ByDocument, Training])
+@pytest.mark.parametrize("analysis", [Losses, ByDocument, Training])
 def test_a_run_that_has_not_ended_lacks_rows_and_nothing_else(
     analysis: type[AddedEffects], tmp_path: Path
 ) -> None:
@@ -119,29 +114,3 @@ def test_a_run_that_has_not_ended_lacks_rows_and_nothing_else(
         items = pd.DataFrame({"item": range(8), "nll": [4.0] * 8})
         study.result(method, 0.2, "perplexity", "text", Value("perplexity", 9.0), items=items)
     assert not [*analysis().rows(evidence(study.config(), tmp_path))]
-
-
-def test_correlations_are_over_every_pruned_model_whatever_its_recovery() -> None:
-    results = pd.read_csv(results_of("demo") / "results.csv")
-    smollm2 = results[(results["model"] == "smollm2-135m-instruct-q4") & (results["measure"] == "zeroshot")]
-    pruned = smollm2[smollm2["ratio"] > 0].groupby(["method", "ratio", "recovery"])
-    rows = pd.DataFrame([*Correlations().rows(Evidence(results_of("demo")))])
-    of_all = rows[rows["ratio"].isna() & (rows["outcome"] == "js_distance")].set_index("model")
-    assert of_all.loc["smollm2-135m-instruct-q4", "n"] == pruned.ngroups == 11
-
-
-@pytest.mark.parametrize(("plans", "values"), [(3, [-1, -1]), (2, [])])
-def test_three_plans_have_a_rank_correlation_and_two_none(
-    plans: int, values: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Here accuracy rises with the distance; over all plans, and over those of the one ratio."""
-    monkeypatch.setattr(correlations, "RESAMPLES", 100)
-    methods = ["entropy", "cross_entropy", "magnitude"][:plans]
-    study = Study(tmp_path, methods=methods, ratios=[0.2], tasks={"boolq": 0.5})
-    for right, method in enumerate(methods, 1):
-        study.outcomes(method, 0.2, "zeroshot/boolq", [1.0] * right + [0.0] * (8 - right))
-        study.outcomes(method, 0.2, "fidelity", [0.1 * right] * 8, metric="js_distance")
-    rows = [
-        row for row in Correlations().rows(evidence(study.config(), tmp_path)) if row.metric == "js_distance"
-    ]
-    assert [row.value for row in rows] == pytest.approx(values)

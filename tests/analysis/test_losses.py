@@ -1,12 +1,9 @@
-"""Losses relative to entropy's, and rank correlations, on outcomes for which they are known."""
+"""Losses relative to entropy's, on outcomes for which they are known."""
 
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import spearmanr
 
-from hfprune.effects.added import correlations
-from hfprune.effects.added.correlations import correlation
 from hfprune.effects.added.losses import loss_ratio
 from hfprune.statistics.estimates import estimate
 from hfprune.statistics.outcomes import Draw, contrast
@@ -35,23 +32,3 @@ def test_loss_relative_to_the_papers_plan_and_its_interval() -> None:
         assert min(abs(it.low), abs(it.high)) == pytest.approx(0, abs=1e-4)
     nothing_lost = loss_ratio(*map(_outcomes, (dense + noise.normal(0, 0.1, (3, 60)), dense, third)))
     assert np.isnan(nothing_lost[1:]).all()
-
-
-def test_ranks_of_outcomes_are_spearmans_and_fewer_documents_make_them_wider(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(correlations, "RESAMPLES", 2000)
-    noise = np.random.default_rng(2)
-
-    def outcomes(documents: int) -> list[dict[str, np.ndarray]]:
-        return [{task: noise.normal(at / 4, 1, (2, documents)) for task in ("a", "b")} for at in range(12)]
-
-    cheap, accuracy = outcomes(200), outcomes(200)
-    value, low, high = correlation(cheap, accuracy)
-    means = [[np.mean([x.mean() for x in cell.values()]) for cell in side] for side in (cheap, accuracy)]
-    assert value == pytest.approx(spearmanr(*means).statistic) and low <= value <= high
-    few = correlation(outcomes(4), outcomes(4))
-    assert few[2] - few[1] > 2 * (high - low)
-    # Without any relation, the interval holds 0.
-    shuffled = correlation(cheap, [accuracy[at] for at in noise.permutation(12)])
-    assert shuffled[1] < 0 < shuffled[2]

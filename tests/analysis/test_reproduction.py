@@ -261,4 +261,4 @@ def test_outside_a_checkout_and_for_a_study_that_git_lacks(
     assert "is in no checkout of git" in failure("check", "--results", made) and not capsys.readouterr().out
     run("check", "--results", made, "--out", tmp_path / "check.md")
     assert "is in no checkout of git" in (tmp_path / "check.md").read_text()
-    run("check", "--results", results_of("methods"), "--against", results_of("methods"))
+    run("check", "--results", results_of("dose"), "--against", results_of("dose"))

@@ -154,7 +154,7 @@ JSON = '{"corpus": "text", "sequences": 2, "length": 8}'
 def others(made: Path) -> None:
     """What only mistakes need: a plan and pairs of other models, folders that are no models, damaged results."""
     (made / "typo.yaml").write_text(TYPO)
-    cut, foreign, older = (shutil.copytree(results_of("draws"), made / one) for one in DAMAGED)
+    cut, foreign, older = (shutil.copytree(results_of("dose"), made / one) for one in DAMAGED)
     lines = (cut / "results.csv").read_text().splitlines(keepends=True)
     (cut / "results.csv").write_text("".join(lines[: len(lines) // 2]))
     (foreign / "claims.csv").write_text("x")

@@ -157,24 +157,25 @@ def test_mistakes_in_a_style_are_one_line(text: str | bytes | None, message: str
 
 
 def test_the_best_is_on_top_better_is_shaded_and_far_values_are_numbers_at_the_edge() -> None:
-    data = Results(results_of("methods"), PAPER)
+    data = Results(results_of("domains"), PAPER)
     # Of the first text; those of the others stand below it.
     axes: dict[str, Axes] = {}
     for ax in figure_of("effects", data).axes:
         axes.setdefault(re.sub(r"\s", " ", ax.get_xlabel()), ax)
     effects = beside_reference(data)
     effects = effects[effects["calibration"] == next(iter(data.study.calibrations))]
-    rows, perplexities = (effects[effects["outcome"] == name] for name in ("js_distance", "perplexity_ratio"))
+    outcomes = "fidelity_code.js_distance", "perplexity_ratio"
+    rows, perplexities = (effects[effects["outcome"] == name] for name in outcomes)
     assert rows["value"].is_monotonic_increasing
     labels = [label.get_text() for label in axes["Overlap"].get_yticklabels()]
     assert labels == [looks_of(data)[method].label for method in rows["method"]]
     ratio = axes["Perplexity ratio ↓"]
     assert ratio.get_xscale() == "log"
-    # Random and magnitude, with their intervals, and their points at the edge.
-    expected = ["96 (60 to 150) →", "62k (30k to 150k) →"]
+    # Magnitude, with its interval, and its point at the edge.
+    expected = ["60k (42k to 88k) →"]
     assert [text.get_text() for text in ratio.texts if "→" in text.get_text()] == expected
     low, high = ratio.get_xlim()
-    assert sum(line.get_xdata()[0] == high for line in ratio.get_lines()) == 2
+    assert sum(line.get_xdata()[0] == high for line in ratio.get_lines()) == 1
     near = perplexities[perplexities["value"] < 10]
     assert low < near["low"].min() and near["high"].max() < high
     shades = [
@@ -207,7 +208,7 @@ def test_the_majority_answer_stands_beside_the_accuracies() -> None:
 
 
 def test_the_width_of_a_column_is_an_option(tmp_path: Path) -> None:
-    where = "figures", "--results", results_of("methods"), "--format", "svg", "--out", tmp_path
+    where = "figures", "--results", results_of("recovery-before"), "--format", "svg", "--out", tmp_path
     run(*where, "--only", "effects", "answer", "--width", "3.3")
     size = re.search(r'width="([\d.]+)pt"', (tmp_path / "answer.svg").read_text())
     assert float(size[1]) / 72 == pytest.approx(3.3, abs=0.01)

@@ -13,7 +13,7 @@ from hfprune.report.drawing.panels import theme
 from hfprune.results.reader import Results
 
 # One of each design.
-DESIGNS = ("methods", "domains", "families", "recovery", "headline", "outcomes")
+DESIGNS = ("domains", "dose", "recovery-before", "headline", "larger")
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ DESIGNS = ("methods", "domains", "families", "recovery", "headline", "outcomes")
 )
 def test_the_figures_of_finished_studies(study: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Two models at two ratios are more than a page holds of learning curves, claims and tasks of a measure.
-    large = {"model": ["smollm2-135m-instruct-q4"], "ratio": [0.2]} if study == "recovery" else {}
+    large = {"model": ["smollm2-135m-instruct-q4"], "ratio": [0.2]} if study == "recovery-before" else {}
     checked = check(results_of(study), monkeypatch, **large)
     # One measured nothing but accuracy, after LoRA alone.
     assert ({"learning"} if study == "headline" else {"effects", "answer"}) <= checked
@@ -43,7 +43,7 @@ def test_the_column_of_a_page_with_two(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_large_letters_of_a_users_style(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine.mplstyle").write_text("font.size: 11\nfont.family: serif\n")
     over = read_style(tmp_path / "mine.mplstyle")
-    data = Results(results_of("methods"), PAPER)
+    data = Results(results_of("larger"), PAPER)
     for name in ("answer", "effects", "calibration", "claims"):
         with theme(over):
             assert misplaced(made_figure(name, data), monkeypatch) == [], name

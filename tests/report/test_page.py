@@ -19,7 +19,7 @@ from hfprune.page.study_results import read_study
 from hfprune.report.drawing.figure_files import write_figures
 from hfprune.results.effect_rows import read_effects
 
-STUDIES = METHODS, DRAWS = results_of("methods"), results_of("draws")
+STUDIES = METHODS, DRAWS = results_of("larger"), results_of("table7-gemma")
 
 
 class Elements(HTMLParser):
@@ -50,7 +50,7 @@ def page_of(folder: Path, out: Path) -> Elements:
 
 @pytest.fixture
 def copied(tmp_path: Path, words_only: None) -> Path:
-    return Path(shutil.copytree(METHODS, tmp_path / "methods"))
+    return Path(shutil.copytree(METHODS, tmp_path / "larger"))
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_every_claim_and_every_study_is_there(both: Elements) -> None:
     ran = [{*pd.read_csv(folder / "claims.csv").query("verdict != 'not run'")["claim"]} for folder in STUDIES]
     assert len(lines) == claims["claim"].nunique() + len(set.union(*ran)), "once a study if it ran in any"
     cards = [attributes for tag, attributes in both.elements if tag == "article" and "class" in attributes]
-    assert len(cards) == 3 + 1, "side by side, one for each text"
+    assert len(cards) == 1 + 1, "one for each study, of one text"
 
 
 @pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
@@ -82,9 +82,9 @@ def test_every_number_of_every_method_is_there(both: Elements, folder: Path) -> 
     found = values[values["measure"].isin(["fidelity", "perplexity"])].set_index(keys)["value"]
     pd.testing.assert_series_equal(found, expected[found.index])
     compared = read_effects(folder / "effects.csv").query(
-        "question == 'reference' and outcome == 'js_distance'"
+        "question == 'reference' and metric == 'js_distance'"
     )
-    at = ["method", "calibration", "ratio"]
+    at = ["method", "measure", "ratio"]
     shown = values[values["metric"] == "js_distance"].drop(columns="n")
     effects = shown.merge(compared[[*at, "value"]], on=at, suffixes=("", "_kept"))
     assert len(effects) == len(compared) > 0
@@ -97,9 +97,9 @@ def test_figures_are_those_of_the_command_with_their_values(both: Elements, tmp_
         drawn = re.findall(r"<text[^>]*>([^<]+)</text>", (tmp_path / f"{name}.svg").read_text())
         assert len(drawn) > 10 and all(" ".join(unescape(text).split()) in both.words for text in drawn)
         labels = [found.get("aria-label", "") for _, found in both.elements]
-        assert f"Values of the figure {name} of methods" in labels
+        assert f"Values of the figure {name} of larger" in labels
     ids = [found["id"] for _, found in both.elements if "id" in found]
-    assert len(ids) == len({*ids}) and "methods-answer-figure_1" in ids
+    assert len(ids) == len({*ids}) and "larger-answer-figure_1" in ids
     links = [value for _, found in both.elements for name, value in found.items() if name.endswith("href")]
     assert {link[1:] for link in links if link.startswith("#")} <= {*ids}
 
@@ -114,7 +114,7 @@ def test_the_answer_counts_both_sides_after_holm_and_a_single_draw_has_no_number
     both: Elements, copied: Path, tmp_path: Path
 ) -> None:
     effects = read_effects(copied / "effects.csv")
-    rows = effects.query("question == 'reference' and outcome == 'js_distance' and calibration == 'c4'")
+    rows = effects.query("question == 'reference' and outcome == 'js_distance'")
     assert {*rows["against"]} == {"entropy"} and {*rows["ratio"]} == {0.2}
     worse = (rows["low"] > 0) & (rows["holm"] < 0.05)
     assert worse.sum() > 1 and f", {worse.sum()} farther, and " in both.words
@@ -125,9 +125,9 @@ def test_the_answer_counts_both_sides_after_holm_and_a_single_draw_has_no_number
 
 
 def test_the_answer_is_by_the_primary_outcome_of_the_study(words_only: None, tmp_path: Path) -> None:
-    page = page_of(results_of("untuned"), tmp_path)
+    page = page_of(results_of("recovery-before"), tmp_path)
     assert "Which pruned model needs the fewest bits for right answers?" in page.words
-    rows = read_effects(results_of("untuned") / "effects.csv").query("question == 'reference'")
+    rows = read_effects(results_of("recovery-before") / "effects.csv").query("question == 'reference'")
     effect = rows.query("method == 'cross_entropy' and outcome == 'bpb' and ratio == 0.2").iloc[0]
     assert re.search(
         rf"differ significantly in Bits per byte.*a difference of \+{effect['value']:.3f}", page.words
@@ -214,7 +214,7 @@ def test_mistakes_end_with_one_line(tmp_path: Path) -> None:
     (tmp_path / "header/results.csv").write_text(lines[0])
     out = tmp_path / "report.html"
     for results, message in (
-        ([METHODS, METHODS], "two results folders are of one study, 'methods'"),
+        ([METHODS, METHODS], "two results folders are of one study, 'larger'"),
         ([tmp_path], "run `hfprune collect` first"),
         ([tmp_path / "header"], "results.csv holds no result; run `hfprune collect` first"),
     ):

@@ -1,13 +1,14 @@
-# The page of findings, from the studies whose tables git holds: `snakemake findings`. Of the chosen study it takes what is there.
+# The pages of findings, from the studies whose tables git holds: `snakemake findings`. Of the chosen study it takes what is there.
 FINDINGS_READ = sorted(
     str(file)
     for kind in ("*.csv", "*.parquet", "study.yaml")
     for file in Path("results").glob(f"*/{kind}")
     if not file.is_relative_to(RESULTS)
 )
+FINDINGS_TEXTS = sorted(Path("findings").glob("*.md"))
 FINDINGS_DRAWN = [
     f"docs/findings/{name}.svg"
-    for text in Path("findings").glob("findings.md")
+    for text in FINDINGS_TEXTS
     for name in re.findall(r"^{{figure ([\w-]+)}}", text.read_text(), re.MULTILINE)
 ]
 
@@ -21,7 +22,7 @@ rule findings:
         studies=sorted(map(str, Path("config/studies").glob("*.yaml"))),
     output:
         # Kept where a sentence fails.
-        page=update("docs/findings.md"),
+        pages=update([f"docs/{text.name}" for text in FINDINGS_TEXTS]),
         listing=update("docs/studies.md"),
         figures=update(FINDINGS_DRAWN),
     log:
@@ -29,6 +30,6 @@ rule findings:
     conda:
         ENVIRONMENT
     message:
-        "{rule}: {output.page}"
+        "{rule}: {output.pages}"
     shell:
-        "python -m findings --out {output.page} 2> {log} || {{ cat {log} >&2; exit 1; }}"
+        "python -m findings --out docs 2> {log} || {{ cat {log} >&2; exit 1; }}"

@@ -1,0 +1,48 @@
+"""Every significant comparison of two methods, as a Markdown table: what the texts do not name stands here."""
+
+from collections.abc import Sequence
+
+from findings.cited import Studies, effect_rows
+from findings.claims import named
+from findings.markdown import unpadded
+from hfprune.effects.questions import REFERENCE
+from hfprune.results.declarations import within_sentence
+from hfprune.results.effect_rows import EffectRow
+
+HEADINGS = ["study", "comparison", "outcome", "significant effects"]
+
+
+def table(studies: Studies, names: Sequence[str]) -> str:
+    """Return one row per study, pair of sides and outcome, with its effects by model, ratio and calibration.
+
+    It has what compares two methods and holds after the correction of its study; claims are such comparisons.
+    """
+    lines: dict[tuple[str, str, str], list[str]] = {}
+    for study in names:
+        rows = studies.effects(study)
+        for row in effect_rows(rows[rows["question"].isin([REFERENCE, "claim"])]):
+            if row.effect.sure:
+                place = study, _sides(studies, study, row), _outcome(studies, study, row)
+                lines.setdefault(place, []).append(f"{_where(studies, study, row)}: {row.effect}")
+    return unpadded([[*place, "<br>".join(effects)] for place, effects in lines.items()], HEADINGS)
+
+
+def _sides(studies: Studies, study: str, row: EffectRow) -> str:
+    sides = ((row.method, row.recovery), (row.against, row.against_recovery))
+    said = [f"{studies.label(study, method)}, {recovery}" for method, recovery in sides]
+    return (" / " if row.effect.ratio else " − ").join(side.removesuffix(", none") for side in said)
+
+
+def _outcome(studies: Studies, study: str, row: EffectRow) -> str:
+    results = studies.results(study)
+    label = within_sentence(results.declared.find(row.measure, row.metric).metric.label)
+    corpus = getattr(results.study.measures[row.measure], "corpus", None)
+    return f"{label} on `{corpus}`" if corpus else label
+
+
+def _where(studies: Studies, study: str, row: EffectRow) -> str:
+    calibrations = studies.results(study).study.calibrations
+    text = row.calibration if len(calibrations) > 1 else ""
+    has_sizes = any(calibration.sizes for calibration in calibrations.values())
+    size = f"{row.sequences} sequences" if has_sizes else ""
+    return ", ".join(filter(None, [named(row.model, row.ratio), text, size]))
