@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from hfprune.assets.known_tasks import CROWS
 from hfprune.comparison.before_after import ASKED, CAPABILITY, REPEATS, TASK, class_of
-from hfprune.results.effect import ALIKE, BETTER, SHARE, WORSE, Effect
+from hfprune.results.effect import ALIKE, BETTER, PERCENT_FORM, WORSE, Effect
 from hfprune.results.effect_rows import EffectRow
 from hfprune.rounding import percent
 from hfprune.statistics.spread import MIN_DOCUMENTS
@@ -104,7 +104,7 @@ def _fall(row: EffectRow) -> float:
 def _share_lost(row: EffectRow) -> Effect:
     """Return the rise of a capability's bits per byte as a share of the dense model's."""
     dense = row.base or math.nan
-    return Effect(row.value / dense, row.low / dense, row.high / dense, form=SHARE, better=-1)
+    return Effect(row.value / dense, row.low / dense, row.high / dense, form=PERCENT_FORM, better=-1)
 
 
 def _summary(
@@ -242,5 +242,5 @@ def _more(row: EffectRow) -> str:
 def _ends(row: EffectRow) -> str:
     _, before, after, *_ = row.words()
     unit = "% right" if class_of(row.measure) == TASK else "bits per byte"
-    change = f", {Effect(row.value / row.base, form=SHARE)}" if row.base else ""
+    change = f", {Effect(row.value / row.base, form=PERCENT_FORM)}" if row.base else ""
     return f"{row.task} ({before} → {after} {unit}{change})"
