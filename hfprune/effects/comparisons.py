@@ -18,6 +18,7 @@ from hfprune.results.evidence import Evidence
 from hfprune.statistics.estimates import Estimate
 from hfprune.statistics.outcomes import Contrast, NotMeasuredError, Outcomes, contrast
 from hfprune.study.calibration import Calibrated
+from hfprune.study.cells import is_of_weights
 
 DENSE_SIDE: Side = (DENSE, Recovery.NONE)
 
@@ -72,10 +73,22 @@ class Comparison:
     def difference(self, left: Side, right: Side) -> Contrast:
         """Return the outcomes of one side less those of the other.
 
+        Beside several samples of a size, a method that reads none has one plan per draw. One from weights alone
+        stands beside every sample, any other beside the first of its draw.
+
         Raises:
             NotComparableError: they were measured on different draws, tasks or items.
         """
-        return contrast([(1.0, self.sides[left]), (-1.0, self.sides[right])])
+        study, sides = self.evidence.study, {side: self.sides[side] for side in (left, right)}
+        reads = {side: side[0] != DENSE and study.reads(side[0]) for side in sides}
+        unread = [side for side in sides if not reads[side] and side[0] != DENSE]
+        if any(reads.values()) and unread and study.samples_of(self.model, self.calibrated) > 1:
+            (side,) = unread
+            if is_of_weights(study, *side):
+                sides[side] = {None: next(iter(sides[side].values()))}
+            else:
+                sides = {side: _first_samples(outcomes, study.draws) for side, outcomes in sides.items()}
+        return contrast([(1.0, sides[left]), (-1.0, sides[right])])
 
     def row(
         self,
@@ -164,6 +177,11 @@ def _sides(
         with suppress(NotMeasuredError):
             found[method, recovery] = evidence.outcomes(cells, declared.measure, declared.metric.name, tasks)
     return found
+
+
+def _first_samples(outcomes: Outcomes, draws: Sequence[int]) -> Outcomes:
+    """Return the outcomes of the first sample of each draw, whose number is the draw's."""
+    return {draw: tasks for draw, tasks in outcomes.items() if draw is None or draw.number in draws}
 
 
 def mean(outcomes: Outcomes) -> float:
