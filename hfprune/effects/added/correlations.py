@@ -10,8 +10,9 @@ from hfprune.cells import DENSE
 from hfprune.cells.recovery import Recovery
 from hfprune.effects.comparisons import ComparedBy, Comparison, comparisons
 from hfprune.paper.printed import AVERAGE
-from hfprune.results.effect_rows import EffectRow
+from hfprune.results.effect_rows import EffectRow, row_of
 from hfprune.results.evidence import Evidence
+from hfprune.statistics.estimates import Estimate
 from hfprune.statistics.outcomes import contrast
 from hfprune.study.added_effects import AddedEffects
 from hfprune.study.calibration import Calibrated
@@ -71,24 +72,21 @@ def _row(
 ) -> EffectRow:
     declared = compared.outcome.declared
     value, low, high = ends
-    return EffectRow(
+    return row_of(
+        Estimate(value, low, high, n=plans),
+        float,
+        left=("", ""),
+        right=("", ""),
+        covers="plans and items",
         question=Correlations.question,
         model=compared.model,
         calibration=compared.calibrated.calibration,
         sequences=compared.calibrated.sequences,
         ratio=ratio,
-        method="",
-        recovery="",
-        against="",
-        against_recovery="",
         outcome=compared.outcome.name,
         measure=declared.measure,
         metric=declared.metric.name,
-        value=value,
-        low=low,
-        high=high,
-        n=plans,
-        covers="plans and items",
+        detectable=np.nan,
         better="higher",
         form=Correlations.form,
         label=declared.metric.label,
