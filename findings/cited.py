@@ -1,5 +1,6 @@
 """Numbers that the page cites: effects of studies, each with the row that it is."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -43,7 +44,7 @@ class Cited:
         """Return the effect of a row, or that of the other side against the method."""
         effect = row.effect
         if turned:
-            base = row.base * effect.value if effect.ratio else row.base + effect.value
+            base = math.nan if math.isnan(row.base) else row.own
             effect = effect.turned()
             row = row._replace(
                 method=row.against,

@@ -121,6 +121,10 @@ def _part(name: str, part: str, cited: Sequence[Cited]) -> str:
     cited_row = _single(name, cited)
     effect, row = cited_row.effect, cited_row.row
     if part == "relative":
+        if not (row.base and math.isfinite(row.base)):
+            raise HfpruneError(
+                f"{name}.relative: the other side's own outcome is unknown or zero; take `size`"
+            )
         return f"{100 * abs(effect.value / row.base):.1f} %"
     if part == "value":
         return effect.texts[0]

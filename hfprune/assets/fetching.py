@@ -13,7 +13,7 @@ from hfprune.assets.corpora import write_corpus
 from hfprune.assets.formats import Facts, describe, is_fetched
 from hfprune.assets.instructions import write_instructions
 from hfprune.assets.models import wanted_files, write_model
-from hfprune.assets.prefetch import announce, pinned
+from hfprune.assets.prefetch import announce, local_files, pinned
 from hfprune.assets.requests import write_requests
 from hfprune.assets.tasks import write_task
 from hfprune.errors import HfpruneError
@@ -77,11 +77,8 @@ def raw_files(asset: Asset, downloads: Path) -> Iterator[list[Path]]:
     match asset.source:
         case HubSource() as source:
             yield hub.repo_files(source, hub.repo_type(asset), wanted_files(asset))
-        case LocalSource(path=path) if path.is_dir():
-            nested = getattr(asset, "format", "") == "datasets"
-            yield sorted(entry for entry in path.glob("**/*" if nested else "*") if entry.is_file())
         case LocalSource(path=path) if path.exists():
-            yield [path]
+            yield local_files(asset, path)
         case LocalSource(path=path):
             raise HfpruneError(f"{path}: no such file or folder; correct the path in config/assets.yaml")
         case LmEvalSource():

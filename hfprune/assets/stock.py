@@ -78,6 +78,12 @@ def examples_split(config: dict[str, Any]) -> str:
     return str(config.get("training_split") or config.get("validation_split") or config["test_split"])
 
 
+def default_shots(name: str) -> float:
+    """Return how many examples lm-eval puts before a question of a task, or on average over a group's tasks."""
+    tasks = [config for config in members(name).values() if not isinstance(config["task"], list)]
+    return sum(config.get("num_fewshot") or 0 for config in tasks) / len(tasks)
+
+
 @cache
 def _index(folder: Path) -> dict[str, Any]:
     """Return lm-eval's index of a folder: tasks, groups and tags by their names."""

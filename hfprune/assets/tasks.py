@@ -63,9 +63,7 @@ def task_files(folder: Path) -> dict[str, dict[str, Path]]:
 def _saved(task: str, config: Mapping[str, Any], split: str, files: list[Path]) -> pa.Table:
     """Return a split of a task from folders CONFIG/SPLIT of saved datasets."""
     place = f"{config.get('dataset_name')}/{split}"
-    data = [
-        file for file in files if file.suffix == ".arrow" and file.parent.as_posix().endswith(f"/{place}")
-    ]
+    data = [file for file in _tables(files, "arrow") if file.parent.as_posix().endswith(f"/{place}")]
     if not data:
         raise HfpruneError(
             f"task {task!r}: its source holds no {place}/*.arrow; correct it in config/assets.yaml"
@@ -97,10 +95,14 @@ def _as_stock(task: str) -> Any:
     ]
 
 
+def _tables(files: list[Path], format: str) -> list[Path]:
+    """Return the files of a format, but for those in which saved datasets keep the results of transforms."""
+    return [file for file in files if file.suffix == f".{format}" and not file.name.startswith("cache-")]
+
+
 def _read(name: str, format: str, files: list[Path]) -> pa.Table:
     if format in ("arrow", "parquet"):
-        # A saved dataset's folder may also hold the results of cached transforms, in `cache-….arrow`.
-        data = [file for file in files if file.suffix == f".{format}" and not file.name.startswith("cache-")]
+        data = _tables(files, format)
         if not data:
             raise HfpruneError(f"task {name!r}: its source holds no .{format} file")
         return pa.concat_tables([read_table(file) for file in data])

@@ -33,7 +33,7 @@ from hfprune.comparison.before_after import (
 from hfprune.effects.questions import GAIN, TO_DENSE
 from hfprune.measurement import MEASURES, Metric
 from hfprune.results.declarations import Declaration, Declarations
-from hfprune.results.effect_rows import ITEMS_ALONE, EffectRow, corrected, estimated
+from hfprune.results.effect_rows import ITEMS_ALONE, EffectRow, corrected, row_of
 from hfprune.statistics.estimates import Estimate, estimate
 from hfprune.statistics.outcomes import NotComparableError, Outcomes, contrast
 
@@ -100,23 +100,23 @@ def effect_row(
     metric, (base, own) = declared.metric, numbers
     ratio = metric.effect == "ratio"
     value = own / base if ratio else own - (0 if math.isnan(base) else base)
-    row = EffectRow(
+    row = row_of(
+        difference or Estimate(math.nan),
+        declared.shown,
+        left=(left, ""),
+        right=(DENSE, ""),
+        covers=ITEMS_ALONE if difference else "",
         question=TO_DENSE,
         model="",
         calibration="",
         sequences=0,
         ratio=None,
-        method=left,
-        recovery="",
-        against=DENSE,
-        against_recovery="",
         outcome=declared.outcome,
         measure=declared.measure,
         metric=metric.name,
         base=base,
-        **estimated(difference or Estimate(math.nan), declared.shown) | {"value": value},
+        value=value,
         p=difference.p_value() if difference else math.nan,
-        covers=ITEMS_ALONE if difference else "",
         neutral=declared.neutral,
         better=metric.better,
         unit=declared.unit,

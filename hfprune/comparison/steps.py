@@ -6,9 +6,12 @@ import pandas as pd
 from hfprune.cells import DENSE
 from hfprune.comparison.before_after import ASKED, CAPABILITY, OWN, Sides, class_of
 from hfprune.comparison.rows import compared, paired
-from hfprune.results.effect import SHARE, WORSE, Effect
+from hfprune.results.effect import PERCENT_FORM, WORSE, Effect
 from hfprune.results.effect_rows import corrected
 from hfprune.rounding import percent
+
+# The measure of text by which --max-loss judges; those of capabilities are judged by their right answers.
+LIMIT = f"{ASKED}perplexity"
 
 
 def worth_taking(sides: Sides, *, keep: bool, most: float | None = None) -> tuple[str, list[str]]:
@@ -62,12 +65,16 @@ def _fallen(sides: Sides, best: str, step: str) -> list[str]:
 def _within(sides: Sides, step: str, most: float) -> bool:
     """Tell whether a step is shown to be within the limit, by each measure that it is of."""
     asked = [key for key in sides[step] if key[0].startswith(ASKED)]
-    columns = {key: "nll" if key[0] == f"{ASKED}perplexity" else "bpb" for key in asked}
     rises = [
-        relative_rise(sides[step][key].items, sides[DENSE][key].items, column, most)[0]
-        for key, column in columns.items()
+        relative_rise(sides[step][key].items, sides[DENSE][key].items, limit_column(key[0]), most)[0]
+        for key in asked
     ]
     return all(rise.high < most for rise in rises)
+
+
+def limit_column(measure: str) -> str:
+    """Return the outcome of items by which a measure is judged within a limit."""
+    return "nll" if measure == LIMIT else "bpb"
 
 
 def relative_rise(after: pd.DataFrame, before: pd.DataFrame, column: str, limit: float) -> tuple[Effect, int]:
@@ -86,4 +93,4 @@ def relative_rise(after: pd.DataFrame, before: pd.DataFrame, column: str, limit:
     ends = np.array([change.value, change.low, change.high])
     rises = np.expm1(ends) if column == "nll" else ends / before[column].mean()
     value, low, high = map(float, rises)
-    return Effect(value, low, high, form=SHARE, better=-1, neutral=limit), change.n
+    return Effect(value, low, high, form=PERCENT_FORM, better=-1, neutral=limit), change.n

@@ -1,12 +1,13 @@
 """Whether a pruned model can be used: what it kept, and what it lost."""
 
 import math
+import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from hfprune.assets.known_tasks import CROWS
 from hfprune.comparison.before_after import ASKED, CAPABILITY, REPEATS, TASK, class_of
-from hfprune.results.effect import ALIKE, BETTER, SHARE, WORSE, Effect
+from hfprune.results.effect import ALIKE, BETTER, PERCENT_FORM, WORSE, Effect
 from hfprune.results.effect_rows import EffectRow
 from hfprune.rounding import percent
 from hfprune.statistics.spread import MIN_DOCUMENTS
@@ -33,8 +34,8 @@ REPETITION = Bounds(22, 44)
 BROKEN = 1000.0
 USABLE, UNCLEAR, LOST = "usable", "not shown usable", "not usable"
 VERDICTS = USABLE, UNCLEAR, LOST
-# What calibrates on more text of a capability's kind.
-MORE_TEXT = {"code": "--mix c4=1,code=4", "mathematics": "--mix c4=2,code=1,math=1"}
+# The mixes with more text of a capability's kind.
+MORE_TEXT = {"code": "c4=1,code=4", "mathematics": "c4=2,code=1,math=1"}
 
 
 def standing(loss: Effect, bounds: Bounds) -> str:
@@ -104,7 +105,7 @@ def _fall(row: EffectRow) -> float:
 def _share_lost(row: EffectRow) -> Effect:
     """Return the rise of a capability's bits per byte as a share of the dense model's."""
     dense = row.base or math.nan
-    return Effect(row.value / dense, row.low / dense, row.high / dense, form=SHARE, better=-1)
+    return Effect(row.value / dense, row.low / dense, row.high / dense, form=PERCENT_FORM, better=-1)
 
 
 def _summary(
@@ -208,7 +209,10 @@ def _calibration(texts: Sequence[EffectRow], lost: Sequence[EffectRow], calibrat
     """Yield the advice to calibrate on other text, where a capability fell by more than perplexity on text did."""
     rise = max((row.effect.change.value for row in texts), default=math.inf)
     if calibrated_on and (fallen := [row.task for row in lost if _fall(row) > rise]):
-        flags = [MORE_TEXT[task] for task in fallen if task in MORE_TEXT] or ["--text or --mix"]
+        mixes = [MORE_TEXT[task] for task in fallen if task in MORE_TEXT]
+        # A text that was mixed for the call has the name of its mix.
+        others = [mix for mix in mixes if calibrated_on != f"mix-{re.sub('[=,]', '-', mix)}"]
+        flags = [f"--mix {mix}" for mix in others] or ["--text or --mix"]
         yield (
             f"calibration on more text like {', '.join(fallen)}, which fell by more than perplexity did "
             f"({', '.join(flags)}; this was {calibrated_on})"
@@ -242,5 +246,5 @@ def _more(row: EffectRow) -> str:
 def _ends(row: EffectRow) -> str:
     _, before, after, *_ = row.words()
     unit = "% right" if class_of(row.measure) == TASK else "bits per byte"
-    change = f", {Effect(row.value / row.base, form=SHARE)}" if row.base else ""
+    change = f", {Effect(row.value / row.base, form=PERCENT_FORM)}" if row.base else ""
     return f"{row.task} ({before} → {after} {unit}{change})"

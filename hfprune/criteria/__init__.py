@@ -1,7 +1,6 @@
 """The contract of a criterion. Every other file in this folder is one, and is discovered automatically.
 
-A criterion declares its needs and its formulas; `hfprune.scoring` runs them. Nothing here imports torch, so
-that a study can be checked without it.
+A criterion declares its needs and formulas; `hfprune.scoring` runs them. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -54,6 +53,7 @@ class WeightCriterion(Criterion):
     """A criterion that reads weights only."""
 
     needs = "weights"
+    seeded: ClassVar[bool] = False  # whether scores depend on the seed of the draw
 
     @abstractmethod
     def layer_scores(self, mlp: Any, generator: torch.Generator) -> Tensor:

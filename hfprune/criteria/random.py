@@ -17,6 +17,7 @@ class Random(WeightCriterion):
     """Uniform in [0, 1), from the seed of the draw."""
 
     kinds = ("neurons", "key_value_groups", "layers")
+    seeded = True
 
     def layer_scores(self, mlp: Units, generator: torch.Generator) -> Tensor:
         """Return uniform random numbers [units]."""

@@ -13,11 +13,12 @@ from hfprune.cells import DENSE
 from hfprune.cells.recovery import Recovery
 from hfprune.effects.questions import Side
 from hfprune.results.declarations import Declaration
-from hfprune.results.effect_rows import BOTH, EffectRow, estimated
+from hfprune.results.effect_rows import BOTH, EffectRow, row_of
 from hfprune.results.evidence import Evidence
 from hfprune.statistics.estimates import Estimate
 from hfprune.statistics.outcomes import Contrast, NotMeasuredError, Outcomes, contrast
 from hfprune.study.calibration import Calibrated
+from hfprune.study.cells import is_of_weights
 
 DENSE_SIDE: Side = (DENSE, Recovery.NONE)
 
@@ -72,10 +73,22 @@ class Comparison:
     def difference(self, left: Side, right: Side) -> Contrast:
         """Return the outcomes of one side less those of the other.
 
+        Beside several samples of a size, a method that reads none has one plan per draw. One from weights alone
+        stands beside every sample, any other beside the first of its draw.
+
         Raises:
             NotComparableError: they were measured on different draws, tasks or items.
         """
-        return contrast([(1.0, self.sides[left]), (-1.0, self.sides[right])])
+        study, sides = self.evidence.study, {side: self.sides[side] for side in (left, right)}
+        reads = {side: side[0] != DENSE and study.reads(side[0]) for side in sides}
+        unread = [side for side in sides if not reads[side] and side[0] != DENSE]
+        if any(reads.values()) and unread and study.samples_of(self.model, self.calibrated) > 1:
+            (side,) = unread
+            if is_of_weights(study, *side):
+                sides[side] = {None: next(iter(sides[side].values()))}
+            else:
+                sides = {side: _first_samples(outcomes, study.draws) for side, outcomes in sides.items()}
+        return contrast([(1.0, sides[left]), (-1.0, sides[right])])
 
     def row(
         self,
@@ -100,34 +113,49 @@ class Comparison:
         covers = (BOTH if it.known else "") if covers is None else covers
         count = len(self.evidence.tasks(declared.measure)) if tasks is None else len(tasks)
         fields: dict[str, Any] = {
-            **estimated(it, declared.shown),
-            "tasks": count if declared.per_task else 1,
-            "p": it.p_value() if covers == BOTH else np.nan,
             "family": self._family(question) if covers == BOTH else "",
-            "covers": covers,
+            "task": self.outcome.task,
+            "tasks": count if declared.per_task else 1,
             "neutral": declared.neutral,
             "better": declared.metric.better,
             "unit": declared.unit,
             "form": declared.metric.effect_form,
             "label": declared.metric.label,
         }
-        against, against_recovery = right or ("", "")
-        return EffectRow(
+        return row_of(
+            it,
+            declared.shown,
+            left=left,
+            right=right or ("", ""),
+            covers=covers,
             question=question,
             model=self.model,
             calibration=self.calibrated.calibration,
             sequences=self.calibrated.sequences,
             ratio=self.ratio,
-            method=left[0],
-            recovery=left[1],
-            against=against,
-            against_recovery=against_recovery,
             outcome=self.outcome.name,
             measure=declared.measure,
             metric=declared.metric.name,
-            task=self.outcome.task,
             **fields | more,
         )
+
+    def quotient_row(
+        self,
+        question: str,
+        left: Side,
+        right: Side,
+        it: Estimate,
+        ends: tuple[float, float, float],
+        **more: Any,
+    ) -> EffectRow:
+        """Return the row of a quotient of effects: its value and the ends of its interval, without a p-value.
+
+        The counts are those of the estimate `it`.
+        """
+        value, low, high = ends
+        covers = "" if np.isnan([low, high]).any() else BOTH
+        untested = {"value": value, "low": low, "high": high, "p": np.nan, "family": ""}
+        return self.row(question, left, right, it, covers, **untested | more)
 
     def _family(self, question: str) -> str:
         """Return the name of the family: those of the study's first calibration, and of the others, are two."""
@@ -164,6 +192,11 @@ def _sides(
         with suppress(NotMeasuredError):
             found[method, recovery] = evidence.outcomes(cells, declared.measure, declared.metric.name, tasks)
     return found
+
+
+def _first_samples(outcomes: Outcomes, draws: Sequence[int]) -> Outcomes:
+    """Return the outcomes of the first sample of each draw, whose number is the draw's."""
+    return {draw: tasks for draw, tasks in outcomes.items() if draw is None or draw.number in draws}
 
 
 def mean(outcomes: Outcomes) -> float:

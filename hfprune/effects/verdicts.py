@@ -30,7 +30,7 @@ from hfprune.paper.printed import AVERAGE, AVERAGE_WITHOUT_CROWS
 from hfprune.paper.relations import Paper
 from hfprune.results.averages import with_averages
 from hfprune.results.declarations import Declaration
-from hfprune.results.effect_rows import BOTH, EffectRow, estimated
+from hfprune.results.effect_rows import BOTH, EffectRow, row_of
 from hfprune.results.evidence import Evidence, NotApplicableError
 from hfprune.statistics.estimates import holm
 from hfprune.statistics.outcomes import NotComparableError, NotMeasuredError
@@ -233,7 +233,13 @@ def _shown(claim: Claim) -> Callable[[float], float]:
 
 def _effect_row(evidence: Evidence, claim: Claim, row: ClaimRow, found: Judged) -> EffectRow:
     """Return the effect of a claim as a row of the table of effects."""
-    return EffectRow(
+    return row_of(
+        found.effect,
+        _shown(claim),
+        left=(found.left.method, found.left.recovery),
+        right=(found.right.method, found.right.recovery),
+        covers=BOTH if found.effect.known and not claim.arithmetic else "",
+        family="" if claim.arithmetic or row.metric != claim.metric else CLAIM,
         question=CLAIM,
         claim=claim.id,
         base=base(evidence, claim, found),
@@ -241,17 +247,9 @@ def _effect_row(evidence: Evidence, claim: Claim, row: ClaimRow, found: Judged) 
         calibration=row.calibration,
         sequences=row.sequences,
         ratio=row.ratio,
-        method=found.left.method,
-        recovery=found.left.recovery,
-        against=found.right.method,
-        against_recovery=found.right.recovery,
         outcome=row.metric,
         measure=claim.measure,
         metric=claim.metric,
-        **estimated(found.effect, _shown(claim)),
-        p=np.nan if claim.arithmetic else found.effect.p_value(),
-        family="" if claim.arithmetic or row.metric != claim.metric else CLAIM,
-        covers=BOTH if found.effect.known and not claim.arithmetic else "",
         neutral=claim.neutral,
         better=evidence.declared.find(claim.measure, claim.metric).metric.better,
         unit=row.unit,

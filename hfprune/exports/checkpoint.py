@@ -80,6 +80,10 @@ def export(
     made = made or {}
     with export_folder(out, source) as (folder, about):
         sizes = _sizes(model, align, plain)
+        if gguf:
+            from hfprune.exports.gguf_file import check_supported, save_gguf
+
+            check_supported(model, sizes, source)
         twin = _loadable(model, sizes)
         written = count_parameters(twin)
         about |= made | {"parameters": count_parameters(model), "parameters_on_disk": written}
@@ -89,8 +93,6 @@ def export(
         _check_config(folder, twin, model)
         copy_files(source, folder)
         if gguf:
-            from hfprune.exports.gguf_file import save_gguf
-
             save_gguf(folder / "model.gguf", model, twin, sizes, folder)
         applied = vars(model).get("kept_units")
         if plan or applied:

@@ -64,6 +64,16 @@ def architecture_of(model: "PreTrainedModel", sizes: LayerSizes) -> str:
     )
 
 
+def check_supported(model: "PreTrainedModel", sizes: LayerSizes, source: Path) -> None:
+    """Check, before anything is written, that llama.cpp computes what a model does and splits text as it does.
+
+    Raises:
+        HfpruneError: it does not, see `architecture_of`, or splits text otherwise than the tokenizer in `source`.
+    """
+    architecture_of(model, sizes)
+    _splitting(load_tokenizer(source))
+
+
 def save_gguf(
     file: Path, model: "PreTrainedModel", twin: "PreTrainedModel", sizes: LayerSizes, folder: Path
 ) -> None:
@@ -77,7 +87,7 @@ def save_gguf(
         folder: has its `config.json` and its tokenizer.
 
     Raises:
-        HfpruneError: llama.cpp would not compute the same, see `architecture_of`, or splits text otherwise.
+        HfpruneError: as `check_supported`, which finds it before weights are written.
     """
     architecture = architecture_of(model, sizes)
     writer = gguf.GGUFWriter(file, architecture)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field, NonNegativeInt
@@ -48,14 +49,15 @@ class Tasks(TaskMeasure):
 
     def tokens(self) -> float:
         """Return the tokens of the documents of all tasks and of their examples, with those that are written."""
-        known = [known_task(task) for task in self.tasks]
-        return float(
-            sum(
-                min(self.documents or task.documents, task.documents)
-                * (task.tokens * (1 + (self.shots or 0)) + WRITTEN * task.written)
-                for task in known
-            )
-        )
+        from hfprune.assets.stock import default_shots
+
+        tokens = 0.0
+        for name in self.tasks:
+            task = known_task(name)
+            shots = default_shots(Path(name).name) if self.shots is None else self.shots
+            documents = min(self.documents or task.documents, task.documents)
+            tokens += documents * (task.tokens * (1 + shots) + WRITTEN * task.written)
+        return tokens
 
     def run(self, subject: Subject) -> Outcome:
         """Score one task or group; the model is prepared once for all of them."""

@@ -14,6 +14,7 @@ from hfprune.assets.requests import read_requests
 from hfprune.cells import read_result
 from hfprune.comparison.before_after import ASKED, OWN, BeforeAfter, Sample, Sides, read_sides, timed_on
 from hfprune.comparison.rows import rows_of, weight_bytes
+from hfprune.comparison.steps import LIMIT
 from hfprune.comparison.usability import conclusions
 from hfprune.errors import HfpruneError, missing, nearest
 from hfprune.exports.export_folder import PROVENANCE
@@ -45,8 +46,7 @@ HELDOUT: Declared = {"corpus": READ, "sequences": 96, "length": 128}
 OWN_TEXT: Declared = {"sequences": 256, "length": 128}
 LONG, ENOUGH = 800, 16  # characters that surely have so many tokens; documents
 QUESTIONS = 50
-# By what --max-loss judges: short crops of many documents, which show a loss in seconds.
-LIMIT = f"{ASKED}perplexity"
+# By what --max-loss judges (`LIMIT`): short crops of many documents, which show a loss in seconds.
 CROPS: Declared = {
     "measure": "perplexity",
     "corpus": "wikipedia-sample",

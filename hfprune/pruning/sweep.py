@@ -10,11 +10,11 @@ from tabulate import tabulate
 
 from hfprune.cells import DENSE, read_result
 from hfprune.comparison.before_after import spelt
-from hfprune.comparison.steps import relative_rise
+from hfprune.comparison.steps import LIMIT, limit_column, relative_rise
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
 from hfprune.page.pruned import Swept
-from hfprune.pruning.beside_dense import CROPS, LIMIT
+from hfprune.pruning.beside_dense import CROPS
 from hfprune.pruning.folder import SWEPT
 from hfprune.report.charts import Chart
 from hfprune.report.drawing.panels import sheet, theme
@@ -65,8 +65,7 @@ def losses(jobs: Mapping[str, Stage], most: float) -> list[Tried]:
         for (measure, task), file in sorted(files.items(), key=lambda item: item[0][0] != LIMIT):
             name = PERPLEXITY if measure == LIMIT else spelt(task).replace("_", " ")
             items = [pd.read_parquet(path.with_suffix(".parquet")) for path in (file, dense[measure, task])]
-            column = "nll" if measure == LIMIT else "bpb"
-            rise, documents[name] = relative_rise(items[0], items[1], column, most)
+            rise, documents[name] = relative_rise(items[0], items[1], limit_column(measure), most)
             if not rise.known:
                 raise HfpruneError(f"--max-loss: too few documents of {name} for an interval; give --ratio")
             rises[name] = rise

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 import numpy as np
 import pandas as pd
 
-from hfprune.assets.known_tasks import CROWS, PRIMARY, preferred
+from hfprune.assets.known_tasks import CROWS, PRIMARY, SCORE, preferred
 from hfprune.calibration.folds import MIN_DRAWS
 from hfprune.cells import CELL_COLUMNS, KEY
 from hfprune.errors import HfpruneError
@@ -14,6 +14,7 @@ from hfprune.results.declarations import Declarations
 from hfprune.statistics.estimates import LEVEL, interval
 from hfprune.statistics.spread import MIN_DOCUMENTS, draws_and_items
 
+OF_LEVEL = [name for name in KEY if name != "draw"]
 MEAN = "mean"  # the task of a mean over the tasks of a measure that is not zero-shot
 
 
@@ -70,7 +71,7 @@ def levels(results: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
     Returns:
         The columns of `over_draws`, and `low` and `high`, the ends of the 95 % interval of `half_width`. Where the
         metric is compared by ratios, errors multiply, so the interval is symmetric in the logarithm (delta method:
-        the logarithm's standard error is stderr / value). A task's accuracy has Wilson's interval.
+        the logarithm's standard error is stderr / value). A task's share of right answers has Wilson's interval.
     """
     averages = [rows for rows in _averages(results, declared) if len(rows)]
     rows = over_draws(pd.concat([results, *averages]))
@@ -82,25 +83,36 @@ def levels(results: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
     ratios = pd.Series([metrics[pair].effect == "ratio" for pair in pairs], rows.index, dtype=bool)
     value, factor = rows["value"], np.exp(half / rows["value"])
     low, high = (value - half).mask(ratios, value / factor), (value + half).mask(ratios, value * factor)
-    return _with_scores(rows.assign(low=low, high=high), declared)
+    return _with_scores(rows.assign(low=low, high=high), _shares(results, declared))
 
 
-def _with_scores(levels: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
-    """Return levels in which Wilson's score interval takes the place of that of a task's accuracy, a fraction.
+def _shares(results: pd.DataFrame, declared: Declarations) -> pd.Index:
+    """Return the levels, by their coordinates, that are shares of right answers: every item is 0 or 1.
 
-    It stays between 0 and 1, and has a length where all answers are right. Where items may be right in part, or
-    draws add their variance, n is that of answers with this variance, and the quantile over draws is Student's.
+    Of items between 0 and 1 with the mean p, those alone have the variance p (1 - p) n / (n - 1); that of answers
+    that are right in part, such as F1's, is smaller.
+    """
+    kinds = results["measure"].map(declared.kind)
+    accuracies = kinds.eq("zeroshot") & results["metric"].isin(PRIMARY)
+    scores = results[accuracies | (kinds.eq("tasks") & results["metric"].eq(SCORE))]
+    p, variance = scores["value"], scores["stderr"] ** 2 * (scores["n"] - 1)
+    zero_or_one = pd.Series(np.isclose(variance, p * (1 - p), rtol=1e-4), scores.index)
+    in_all_draws = zero_or_one.groupby([scores[name] for name in OF_LEVEL]).all()
+    return in_all_draws[in_all_draws].index
+
+
+def _with_scores(levels: pd.DataFrame, shares: pd.Index) -> pd.DataFrame:
+    """Return levels in which Wilson's score interval takes the place of that of the `shares` of right answers.
+
+    It stays between 0 and 1, and has a length where all answers are right. Where draws add their variance, n is
+    that of answers with this variance, and the quantile over draws is Student's.
 
     Sources: Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", 1927; Dean and Pagano,
     "Evaluating Confidence Interval Methods for Binomial Proportions in Clustered Surveys", 2015.
     """
     from scipy.stats import norm
 
-    kinds = levels["measure"].map(declared.kind)
-    right = (kinds.eq("zeroshot") & levels["metric"].isin(PRIMARY)) | (
-        kinds.eq("tasks") & levels["metric"].eq("score")
-    )
-    rows = levels[right & levels["low"].notna() & levels["value"].between(0, 1)]
+    rows = levels[pd.MultiIndex.from_frame(levels[OF_LEVEL]).isin(shares) & levels["low"].notna()]
     p, normal = rows["value"], norm.ppf((1 + LEVEL) / 2)
     variance = rows["stderr"].fillna(0) ** 2 + (rows["sd"] ** 2 / rows["draws"]).fillna(0)
     vary = variance > 0

@@ -12,7 +12,7 @@ ALPHA = 0.05  # of every test: an interval of 95 % that leaves no effect out has
 STANDINGS = BETTER, ALIKE, WORSE = "better", "no significant difference", "worse"
 # The directions of better outcomes.
 DIRECTIONS = {"higher": 1, "lower": -1}
-SHARE = "{:+.1%}"
+PERCENT_FORM = "{:+.1%}"
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Effect:
         if not self.ratio:
             return self
         value, low, high, neutral = (end - 1 for end in (self.value, self.low, self.high, self.neutral))
-        return replace(self, value=value, low=low, high=high, neutral=neutral, form=SHARE, ratio=False)
+        return replace(self, value=value, low=low, high=high, neutral=neutral, form=PERCENT_FORM, ratio=False)
 
     @property
     def texts(self) -> tuple[str, str]:

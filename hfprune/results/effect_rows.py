@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypedDict
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -141,21 +141,26 @@ def corrected(rows: Sequence[EffectRow]) -> list[EffectRow]:
     return [row._replace(holm=p_value) for row, p_value in zip(rows, adjusted, strict=True)]
 
 
-class Numbers(TypedDict):
-    """The fields of a row that are an estimate's; see `EffectRow`."""
+def row_of(
+    it: Estimate,
+    shown: Callable[[float], float],
+    *,
+    left: tuple[str, str],
+    right: tuple[str, str],
+    covers: str,
+    **fields: Any,
+) -> EffectRow:
+    """Return the row of an estimate, with a p-value where its interval covers draws and items.
 
-    value: float
-    low: float
-    high: float
-    draws: int
-    resamples: int
-    n: int
-    detectable: float
-
-
-def estimated(it: Estimate, shown: Callable[[float], float]) -> Numbers:
-    """Return the fields of an estimate's row, in the units shown."""
-    return {
+    Args:
+        it: the effect.
+        shown: brings its numbers into the units shown.
+        left: the method with its recovery.
+        right: the other side.
+        covers: what the interval stands for.
+        fields: the others, or in place of those of the estimate.
+    """
+    of_estimate: dict[str, Any] = {
         "value": shown(it.value),
         "low": shown(it.low),
         "high": shown(it.high),
@@ -163,4 +168,14 @@ def estimated(it: Estimate, shown: Callable[[float], float]) -> Numbers:
         "resamples": it.resamples,
         "n": it.n,
         "detectable": shown(it.minimum()),
+        "p": it.p_value() if covers == BOTH else np.nan,
     }
+    (method, recovery), (against, against_recovery) = left, right
+    return EffectRow(
+        method=method,
+        recovery=recovery,
+        against=against,
+        against_recovery=against_recovery,
+        covers=covers,
+        **of_estimate | fields,
+    )

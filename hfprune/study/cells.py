@@ -6,6 +6,7 @@ from itertools import product
 
 from hfprune.cells import DENSE, UNCALIBRATED, Cell
 from hfprune.cells.recovery import Recovery
+from hfprune.criteria import CRITERIA, WeightCriterion
 from hfprune.measurement import Measure
 from hfprune.study.calibration import Calibrated
 from hfprune.study.study import Study
@@ -63,6 +64,15 @@ def compared_within(study: Study, calibrated: Calibrated, cell: Cell) -> bool:
     if cell.sequences:
         return cell.sequences == calibrated.sequences
     return calibrated == study.largest(cell.model, calibrated.calibration)
+
+
+def is_of_weights(study: Study, method: str, recovery: Recovery) -> bool:
+    """Tell whether a method's model follows from the dense weights alone, and so is the same for every sample."""
+    settings = study.methods[method]
+    if settings.baseline or settings.mixed_with or settings.bias or recovery is not Recovery.NONE:
+        return False
+    criterion = CRITERIA.load(settings.criterion or method)
+    return issubclass(criterion, WeightCriterion) and not criterion.seeded
 
 
 def solution(study: Study, cell: Cell) -> Recovery:

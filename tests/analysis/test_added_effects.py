@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -52,8 +53,11 @@ def test_the_documented_test_joins_the_effects_and_their_table(signs: None, tmp_
     study = Study(tmp_path, methods=["entropy", "cross_entropy", "magnitude"], ratios=[0.2])
     losses = {DENSE: [3.0] * 8, "entropy": [4.0] * 8, "magnitude": [3.5] * 2 + [5.0] * 6}
     losses["cross_entropy"] = [3.5] * 8
-    for method, own in losses.items():
-        items = pd.DataFrame({"item": range(8), "nll": own})
+    for method, of_documents in losses.items():
+        # Two blocks a document, of which one may be the other way round.
+        own = [loss + apart for loss in of_documents for apart in (-0.1, 0.1)]
+        own[1] += 0.6 * (method == "magnitude")
+        items = pd.DataFrame({"item": range(16), "document": np.repeat(range(8), 2), "nll": own})
         study.result(
             method, 0.2 * (method != DENSE), "perplexity", "text", Value("perplexity", 9.0), items=items
         )

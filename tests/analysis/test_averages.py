@@ -1,7 +1,5 @@
 """The paper's metric rule, averages over tasks and summaries over draws, against numbers worked out by hand."""
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -60,18 +58,35 @@ def test_a_task_without_a_primary_metric_is_named(study: Study) -> None:
         study.collect()
 
 
+def share(right: int, n: int, metric: str = "acc") -> Value:
+    """A task's value of n answers of which so many are right."""
+    p = right / n
+    return Value(metric, p, (p * (1 - p) / (n - 1)) ** 0.5, n)
+
+
 @pytest.mark.parametrize(("right", "n"), [(0, 24), (3, 24), (24, 24), (41, 100)])
 def test_a_tasks_accuracy_has_wilsons_interval(study: Study, right: int, n: int) -> None:
-    p = right / n
-    value = Value("acc", p, (p * (1 - p) / (n - 1)) ** 0.5, n)
-    study.result("entropy", 0.2, "zeroshot", "boolq", value)
+    study.result("entropy", 0.2, "zeroshot", "boolq", share(right, n))
     for draw in range(3):  # whose spread adds to the variance, but no bound is crossed
-        study.result("random", 0.2, "zeroshot", "boolq", replace(value, value=abs(p - draw / 50)), draw=draw)
+        study.result("random", 0.2, "zeroshot", "boolq", share(abs(right - draw), n), draw=draw)
     levels = Results(study.collect(), PAPER).levels.query("metric == 'acc'").set_index("method")
     expected = binomtest(right, n).proportion_ci(method="wilson")
     assert levels.loc["entropy", ["low", "high"]].tolist() == pytest.approx([*expected])
     low, value, high = levels.loc["random", ["low", "value", "high"]]
     assert 0 < low < value < high < 1 and high - low > expected.high - expected.low
+
+
+def test_scores_that_are_right_in_part_have_students_interval(study: Study) -> None:
+    """As F1's; one such draw is enough, and the mean of two tasks is no share of right answers."""
+    study.more = {"tasks": {"tasks": ["squadv2", "gsm8k_cot"]}}
+    right, partly = share(16, 24, "score"), Value("score", 2 / 3, 0.05, 24)
+    for draw in range(3):
+        study.result("entropy", 0.2, "tasks", "squadv2", partly if draw == 1 else right, draw=draw)
+        study.result("entropy", 0.2, "tasks", "gsm8k_cot", right, draw=draw)
+    levels = Results(study.collect(), PAPER).levels.query("metric == 'score'").set_index("task")
+    above, below = levels["high"] - levels["value"], levels["value"] - levels["low"]
+    assert np.isclose(above, below)[levels.index != "gsm8k_cot"].tolist() == [True, True]
+    assert above["gsm8k_cot"] < below["gsm8k_cot"]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import Study, evidence, study_of_texts
+from synthetic import Study, effects_of, evidence, study_of_texts
 
 from hfprune.cells import DENSE
 from hfprune.cells.recovery import Recovery
@@ -147,6 +147,31 @@ def test_a_method_that_reads_no_calibration_stands_in_the_group_of_the_largest_s
     }
     draws = {side: [draw.number for draw in outcomes if draw] for side, outcomes in groups[16].items()}
     assert draws[("entropy", NONE)] == [0, 1], "the samples of a size"
+
+
+def test_a_plan_from_weights_stands_beside_every_sample_and_a_random_one_beside_the_first(
+    tmp_path: Path,
+) -> None:
+    study, rng = (
+        Study(tmp_path, methods=["entropy", "magnitude", "random"], ratios=[0.2]),
+        np.random.default_rng(0),
+    )
+    samples = {"entropy": rng.normal(0.3, 0.01, (4, 8))}
+    samples |= {"magnitude": rng.normal(0.4, 0.01, (1, 8)), "random": rng.normal(0.5, 0.01, (1, 8))}
+    for method, drawn in samples.items():
+        for draw, items in enumerate(drawn):
+            at: dict[str, Any] = {"sequences": 16 if method == "entropy" else 0, "draw": draw}
+            study.outcomes(method, 0.2, "fidelity", items, metric="js_distance", **at)
+    sizes = {"corpus": "c4", "sequences": 64, "length": 8, "sizes": {16: 4}}
+    given = study.config().model_dump(mode="json", exclude_unset=True)
+    found = evidence(Config.model_validate(given | {"calibrations": {"c4": sizes}}), tmp_path)
+    rows = effects_of(found).query("outcome == 'js_distance'").set_index("method")
+    means = {method: drawn.mean() for method, drawn in samples.items()}
+    magnitude, random = rows.loc["magnitude"], rows.loc["random"]
+    assert magnitude["value"] == pytest.approx(means["magnitude"] - means["entropy"])
+    assert (magnitude["sequences"], magnitude["draws"], magnitude["covers"]) == (16, 4, "draws and items")
+    assert random["value"] == pytest.approx(means["random"] - samples["entropy"][0].mean())
+    assert (random["draws"], random["covers"]) == (1, ""), "one random plan says nothing of others"
 
 
 def test_groups_are_by_model_outcome_ratio_and_text_and_the_dense_model_is_in_each(folder: Path) -> None:

@@ -32,7 +32,7 @@ def settings(methods: list[str], **changes) -> Config:
 
 
 def test_one_sorted_row_per_number_and_one_of_its_level_with_stable_types(study: Study) -> None:
-    piqa = Value("acc", 0.5, 0.1, 64), Value("acc_norm", 0.6, 0.2, 64)
+    piqa = Value("acc", 0.5, 0.1, 64), Value("acc_norm", 0.6, (0.24 / 9) ** 0.5, 10)
     study.result("cross_entropy", 0.3, "zeroshot", "piqa", *piqa)
     study.result("entropy", None, "cost", "", Value("seconds", 1.5))
     study.result(DENSE, 0.0, "perplexity", "wiki", Value("perplexity", 12.0, 0.1, 24))
@@ -51,9 +51,9 @@ def test_one_sorted_row_per_number_and_one_of_its_level_with_stable_types(study:
     levels = data.levels.set_index(["method", "task", "metric"])
     assert levels.loc[("entropy", "", "seconds"), ["value", "draws"]].tolist() == [1.5, 1]
     assert levels.loc[("cross_entropy", "average", "average"), "value"] == 0.6, "of the primary metric"
-    # The roots of Wilson's equation, with n such that p (1 - p) / (n - 1) is the square of the error.
+    # The roots of Wilson's equation.
     for end in levels.loc[("cross_entropy", "piqa", "acc_norm"), ["low", "high"]]:
-        assert (end - 0.6) ** 2 == pytest.approx(1.95996**2 * end * (1 - end) / 7, rel=1e-4)
+        assert (end - 0.6) ** 2 == pytest.approx(1.95996**2 * end * (1 - end) / 10, rel=1e-4)
 
 
 def test_csv_holds_the_same_numbers_to_the_last_bit(study: Study) -> None:

@@ -11,11 +11,13 @@ from assets.local import fetch_local
 from datasets import ClassLabel, Dataset, Features, Value
 from pyarrow import parquet
 
-from hfprune.assets.catalogue import CorpusAsset
-from hfprune.assets.formats import describe, is_fetched, read_fetched
+from hfprune.assets.catalogue import CorpusAsset, TaskAsset
+from hfprune.assets.formats import describe, is_fetched, read_fetched, read_table
+from hfprune.assets.prefetch import to_download
 from hfprune.assets.tasks import task_files
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json, sha256
+from hfprune.settings import validate
 
 
 def jsonl(*records: object) -> bytes:
@@ -183,6 +185,25 @@ def test_a_saved_dataset_and_what_was_written_here(tmp_path: Path) -> None:
     first = fetch_local("tasks", "piqa", tmp_path / "saved", tmp_path / "first", format="arrow", rows=2)
     again = fetch_local("tasks", "piqa", first, tmp_path / "again", format="arrow", rows=2)
     assert written("tasks", first) == written("tasks", again) == PIQA
+
+
+def test_a_task_from_folders_of_saved_datasets(tmp_path: Path) -> None:
+    """What a transform left in a cache is no document; announced is the size of all that is read."""
+    for split in ("train", "validation"):
+        Dataset.from_list(PIQA).save_to_disk(tmp_path / "saved/None" / split)
+        saved = tmp_path / "saved/None" / split
+        (saved / "cache-0123456789abcdef.arrow").write_bytes(
+            (saved / "data-00000-of-00001.arrow").read_bytes()
+        )
+    task = fetch_local("tasks", "piqa", tmp_path / "saved", tmp_path / "out", format="datasets", rows=2)
+    assert {split: len(read_table(file)) for split, file in task_files(task)["piqa"].items()} == {
+        "train": 2,
+        "validation": 2,
+    }
+    source = {"provider": "local", "path": str(tmp_path / "saved")}
+    asset = validate(TaskAsset, {"source": source, "format": "datasets"}, "test")
+    sizes = to_download(asset, tmp_path)
+    assert sum(sizes.values()) == sum(file.stat().st_size for file in (tmp_path / "saved").rglob("*.*"))
 
 
 GOOD: dict[str, tuple[list[Any], dict[str, Any]]] = {

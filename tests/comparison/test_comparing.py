@@ -379,6 +379,8 @@ def test_the_first_sentence_says_what_was_lost_the_worst_first(tmp_path: Path) -
         "What may help: calibration on more text like code, reading, which fell by more than perplexity did "
         "(--mix c4=1,code=4; this was c4-sample); a lower --ratio."
     )
+    *_, helps = conclusions(rows, 400, repaired=True, calibrated_on="mix-c4-1-code-4")
+    assert "(--text or --mix; this was mix-c4-1-code-4)" in helps, "no advice to do the same again"
     known = {name: changes for name, changes in LOSSES.items() if name != "code"}
     first, *_ = conclusions(
         compared(of_text(tmp_path, 0.05) | answers(tmp_path, **known)), 400, repaired=True

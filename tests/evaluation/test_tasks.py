@@ -21,7 +21,7 @@ from hfprune.evaluation.lm import PrefixTreeLM
 from hfprune.evaluation.lm_tasks import evaluate_task, offline_tasks
 from hfprune.evaluation.measured_model import Subject
 from hfprune.evaluation.prefix_tree import stems
-from hfprune.measures.tasks import Tasks
+from hfprune.measures.tasks import WRITTEN, Tasks
 from hfprune.measures.zeroshot import Zeroshot
 from hfprune.models.load import load_model, load_tokenizer
 from hfprune.settings import validate
@@ -187,6 +187,14 @@ def test_examples_that_all_questions_share_are_read_once(
     assert found["greedy"].map(list).tolist() == expected["greedy"].map(list).tolist()
     for mine, theirs in zip(found["loglikelihood"], expected["loglikelihood"], strict=True):
         assert list(mine) == pytest.approx(list(theirs), abs=2e-3)
+
+
+def test_cost_counts_the_examples_that_a_task_has_by_itself() -> None:
+    """As lm-eval has them: eight of gsm8k_cot, three of each task of a group, and none of MMLU."""
+    for task, shots in (("gsm8k_cot", 8), ("bbh_cot_fewshot", 3), ("mmlu", 0)):
+        tokens = [Tasks(tasks=[task], documents=10, shots=asked).tokens() for asked in (None, shots)]
+        assert tokens[0] == pytest.approx(tokens[1]), task
+    assert Tasks(tasks=["gsm8k_cot"]).tokens() == 1319 * (67 * 9 + WRITTEN * 127)
 
 
 def test_a_sample_of_a_group_has_questions_of_every_task(tiny_models: Path, tmp_path: Path) -> None:

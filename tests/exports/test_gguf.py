@@ -1,5 +1,6 @@
 """GGUF files of layers of unequal widths, read and quantised by a released llama.cpp."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from engines.matrix import read_by
 from families import TEXT, WIDTHS, build, cut
 from gguf import GGUFReader
 from smoke import ROOT
+from tokenizers.pre_tokenizers import Whitespace
 from transformers import AutoTokenizer
 
 import hfprune
@@ -77,6 +79,11 @@ def test_a_file_in_16_bits_has_vectors_in_32(dense, tmp_path: Path) -> None:
     assert torch.equal((bits << 16).view(torch.float32), model.model.layers[1].mlp.up_proj.weight.float())
 
 
+def written_too_early(*_args: object) -> None:
+    """Stands for `save_pretrained` where a refusal must come first."""
+    raise AssertionError("weights are written before the refusal")
+
+
 @pytest.mark.parametrize(
     ("family", "changes", "groups", "refusal"),
     [
@@ -93,10 +100,22 @@ def test_a_file_in_16_bits_has_vectors_in_32(dense, tmp_path: Path) -> None:
     ],
 )
 def test_what_llama_cpp_cannot_compute_is_refused_in_a_line(
-    family: str, changes: dict, groups, refusal: str, dense, tmp_path: Path
+    family: str, changes: dict, groups, refusal: str, dense, tmp_path: Path, monkeypatch
 ) -> None:
-    model = cut(build(family, **changes), WIDTHS["unequal"], groups)
+    source, model = dense(family), cut(build(family, **changes), WIDTHS["unequal"], groups)
+    monkeypatch.setattr(type(model), "save_pretrained", written_too_early)
     with pytest.raises(hfprune.HfpruneError, match=REFUSED.format(refusal)) as failure:
-        export(model, dense(family), tmp_path / "out", gguf=True)
+        export(model, source, tmp_path / "out", gguf=True)
     assert "--plain" in str(failure.value) and "\n" not in str(failure.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_another_tokenizer_is_refused_before_weights_are_written(dense, tmp_path: Path, monkeypatch) -> None:
+    source = Path(shutil.copytree(dense("llama3"), tmp_path / "dense"))
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    tokenizer.backend_tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.save_pretrained(source)
+    model = cut(build("llama3"), WIDTHS["unequal"])
+    monkeypatch.setattr(type(model), "save_pretrained", written_too_early)
+    with pytest.raises(hfprune.HfpruneError, match=r"^--gguf: it knows the tokenizers of LLaMA 3, "):
+        export(model, source, tmp_path / "out", gguf=True)

@@ -313,6 +313,19 @@ def test_a_name_of_several_effects_takes_words_alone(tmp_path: Path) -> None:
         text.numbered()
 
 
+@pytest.mark.parametrize("base", [np.nan, 0.0])
+def test_nothing_is_relative_to_an_unknown_outcome(base: float, tmp_path: Path) -> None:
+    (tmp_path / "text.md").write_text("A pair.\n{a.relative: lower}\n")
+    row = ROW._replace(base=base, value=-1, low=-2, high=-0.5)
+    text = Text(tmp_path / "text.md", lambda _: [Cited.of_row("x", row, turned=False)], {})
+    with pytest.raises(
+        HfpruneError, match=r"text\.md:2: a\.relative: the other side's own outcome is unknown"
+    ):
+        text.rendered()
+    turned = Cited.of_row("x", row, turned=True)
+    assert turned.row.base == pytest.approx(base - 1, nan_ok=True)
+
+
 def test_a_line_may_hold_a_block_beside_numbers(tmp_path: Path) -> None:
     (tmp_path / "text.md").write_text("{n} before, {{table x}} and {n} after\n")
     text = Text(tmp_path / "text.md", lambda _: "7", {"table": lambda name: f"[{name} {{n}}]"})

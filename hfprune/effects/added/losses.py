@@ -4,13 +4,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from itertools import product
 
-import numpy as np
-
 from hfprune.cells import DENSE
 from hfprune.cells.recovery import Recovery
 from hfprune.effects.comparisons import DENSE_SIDE, ComparedBy, Comparison, comparisons
 from hfprune.effects.questions import Side
-from hfprune.results.effect_rows import BOTH, EffectRow
+from hfprune.results.effect_rows import EffectRow
 from hfprune.results.evidence import Evidence
 from hfprune.statistics.estimates import estimate
 from hfprune.statistics.outcomes import NotComparableError, Outcomes
@@ -38,22 +36,9 @@ class Losses(AddedEffects):
 
 def _row(compared: Comparison, left: Side, right: Side) -> EffectRow:
     sides = compared.sides
-    value, low, high = loss_ratio(sides[right], sides[DENSE_SIDE], sides[left])
+    ends = loss_ratio(sides[right], sides[DENSE_SIDE], sides[left])
     counts = estimate(compared.difference(left, right))
-    return compared.row(
-        Losses.question,
-        left,
-        right,
-        counts,
-        covers="" if np.isnan(low) else BOTH,
-        value=value,
-        low=low,
-        high=high,
-        p=np.nan,
-        family="",
-        better="lower",
-        form=Losses.form,
-    )
+    return compared.quotient_row(Losses.question, left, right, counts, ends, better="lower", form=Losses.form)
 
 
 def _pairs(sides: Mapping[Side, Outcomes]) -> Iterator[tuple[Side, Side]]:

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from hfprune.effects.comparisons import ComparedBy, Comparison, comparisons
 from hfprune.effects.questions import Side
-from hfprune.results.effect_rows import BOTH, EffectRow
+from hfprune.results.effect_rows import EffectRow
 from hfprune.results.evidence import Evidence
 from hfprune.statistics.estimates import Estimate, estimate
 from hfprune.statistics.outcomes import NotComparableError
@@ -47,22 +48,6 @@ def _share(
 ) -> EffectRow:
     sides, (first, last) = compared.sides, ends
     step = [(1.0, sides[after]), (-1.0, sides[before])]
-    value, low, high = paired_quotient(step, [(1.0, sides[last]), (-1.0, sides[first])])
-    row = compared.row(
-        Steps.question,
-        after,
-        before,
-        effect,
-        covers="" if np.isnan([low, high]).any() else BOTH,
-        value=value,
-        low=low,
-        high=high,
-        p=np.nan,
-        family="",
-        detectable=np.nan,
-        neutral=0.0,
-        better="",
-        unit="",
-        form="{:.2f}",
-    )
-    return row._replace(task=SHARE)
+    share = paired_quotient(step, [(1.0, sides[last]), (-1.0, sides[first])])
+    shown: dict[str, Any] = {"detectable": np.nan, "neutral": 0.0, "better": "", "unit": "", "form": "{:.2f}"}
+    return compared.quotient_row(Steps.question, after, before, effect, share, task=SHARE, **shown)

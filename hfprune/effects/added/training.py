@@ -4,15 +4,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
-import numpy as np
-
 from hfprune.cells import DENSE, Cell
 from hfprune.cells.recovery import Recovery
 from hfprune.effects.comparisons import mean
 from hfprune.effects.slopes import over_logarithm
 from hfprune.effects.standard import over_draws_or_items
 from hfprune.results.curves import held_out_losses
-from hfprune.results.effect_rows import BOTH, EffectRow, estimated
+from hfprune.results.effect_rows import BOTH, EffectRow, row_of
 from hfprune.results.evidence import Evidence
 from hfprune.statistics.outcomes import NotComparableError, Outcomes, contrast
 from hfprune.study.added_effects import AddedEffects
@@ -78,23 +76,22 @@ def _row(
     sides = ((1.0, pruned), (-1.0, dense))
     terms = [(sign * weight, losses[step]) for step, weight in weights.items() for sign, losses in sides]
     it, covers = over_draws_or_items(contrast(terms))
-    return EffectRow(
+    return row_of(
+        it,
+        float,
+        left=(cell.method, cell.recovery),
+        right=(DENSE, Recovery.LORA),
+        covers=covers,
+        family=f"{Training.question}: {family}" if covers == BOTH else "",
         question=Training.question,
         model=cell.model,
         calibration=cell.calibration,
         sequences=cell.sequences,
         ratio=cell.ratio,
-        method=cell.method,
-        recovery=cell.recovery,
-        against=DENSE,
-        against_recovery=Recovery.LORA,
         outcome=outcome,
         measure="recovery",
         metric="loss",
-        **(estimated(it, float) | {"n": _sequences(terms[0][1])}),
-        p=it.p_value() if covers == BOTH else np.nan,
-        family=f"{Training.question}: {family}" if covers == BOTH else "",
-        covers=covers,
+        n=_sequences(terms[0][1]),
         better="lower",
         form=Training.form,
         label="Held-out loss",

@@ -1,11 +1,15 @@
 """Effects that the study asks for beside those of every study."""
 
+from collections.abc import Mapping
+
+from hfprune.assets.known_tasks import known_task
 from hfprune.report.cells import calibration_columns, present, ratio_column, texts, words
 from hfprune.report.effects import effects_of
 from hfprune.report.looks import looks_of
 from hfprune.report.publication import TablePublication
 from hfprune.report.style import method_label
 from hfprune.report.typeset import MISSING, Column, Table
+from hfprune.results.declarations import Declaration
 from hfprune.results.reader import Results
 from hfprune.study import paths
 from hfprune.study.added_effects import ADDED
@@ -44,7 +48,7 @@ class Added(TablePublication):
             ),
             Column(
                 "Outcome",
-                [outcomes[row.outcome].label if row.outcome in outcomes else row.label for row in effects],
+                [_outcome(row.outcome, row.label, outcomes) for row in effects],
                 words=True,
             ),
             Column("Of", [task.replace("_", " ") or MISSING for task in rows["task"]], words=True),
@@ -59,3 +63,10 @@ class Added(TablePublication):
             "interval. *: no effect is excluded also by Holm's correction, where the effects are of a family."
         ]
         return Table(rows, present(columns), notes, groups=("model", "question"))
+
+
+def _outcome(name: str, label: str, outcomes: Mapping[str, Declaration]) -> str:
+    """Return an outcome for readers: of a mean without a task, which task that is."""
+    whole, _, task = name.partition("_without_")
+    shown = outcomes[whole].label if whole in outcomes else label
+    return f"{shown} without {known_task(task).short}" if task else shown
