@@ -27,7 +27,7 @@ class Prune(Command, Pruning):
         "how much (one of the four is required)": ("ratio", "max_loss", "params", "size", "keep"),
         "how": (
             *("recipe", "criterion", "options", "allocation", "align", "plain", "linear", "recover"),
-            *("keep_recovery", "text", "mix", "sequences", "length", "dtype", "seed"),
+            *("keep_recovery", "text", "mix", "sequences", "length", "dtype", "device_map", "seed"),
         ),
         "what to measure": ("compare", "quick", "eval_text", "tasks"),
         "output and places": ("out", "resources", "catalogue"),

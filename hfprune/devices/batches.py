@@ -4,6 +4,10 @@
 WRITTEN_AT_ONCE = 16384
 
 
+# Tokens of a forward pass that measures a model whose weights lie on disk: each pass reads all of them.
+READ_AT_ONCE = 4096
+
+
 def batch_tokens(*, on_gpu: bool) -> int:
     """Return the tokens of a forward pass: just enough to saturate the device.
 

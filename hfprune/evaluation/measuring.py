@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from hfprune.cells import BY_HAND, Cell, write_result
+from hfprune.devices.batches import READ_AT_ONCE
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.measured_model import Subject
 from hfprune.measurement import Measure, Outcome, stems
@@ -193,10 +194,10 @@ def _joined(outcome: Outcome, of_plans: list[Outcome]) -> Outcome:
     return Outcome(outcome.values, pd.concat(numbered, ignore_index=True))
 
 
-def with_batch_size(measure: Measure) -> Measure:
+def with_batch_size(measure: Measure, *, on_disk: bool = False) -> Measure:
     """Return the measure with a fixed batch size, since results depend on it slightly in low precision."""
     if "batch_tokens" not in type(measure).model_fields or measure.batch_tokens is not None:  # type: ignore[attr-defined]
         return measure
     from hfprune.models.load import default_batch_tokens
 
-    return measure.model_copy(update={"batch_tokens": default_batch_tokens()})
+    return measure.model_copy(update={"batch_tokens": READ_AT_ONCE if on_disk else default_batch_tokens()})

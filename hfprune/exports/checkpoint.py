@@ -22,6 +22,7 @@ from hfprune.models.checks import alike
 from hfprune.models.compact import load
 from hfprune.models.fused import joined, separate
 from hfprune.models.load import load_tokenizer
+from hfprune.models.on_disk import is_on_disk, moved
 from hfprune.models.shape import LayerSizes, own_sizes
 from hfprune.models.sizes import describe, largest, layer_sizes, own_config, resize
 from hfprune.models.units import count_parameters
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 NO_CONFIG = (
     f"cannot export: transformers does not build this {{}} from a config ({REASON}); measure with --plan"
 )
+# The most of one file; that of transformers 4.
+SHARD = "5GB"
 # Written by transformers 5 alone; 4 would take them for arguments of the tokenizer.
 _ONLY_5 = ("backend", "is_local", "local_files_only")
 
@@ -87,7 +90,7 @@ def export(
         twin = _loadable(model, sizes)
         written = count_parameters(twin)
         about |= made | {"parameters": count_parameters(model), "parameters_on_disk": written}
-        twin.save_pretrained(folder)
+        twin.save_pretrained(folder, max_shard_size=SHARD)
         spell_twice(folder / "config.json")
         list_sizes(folder / "config.json", sizes)
         _check_config(folder, twin, model)
@@ -158,10 +161,14 @@ def _loadable(model: "PreTrainedModel", sizes: LayerSizes) -> "PreTrainedModel":
             f"cannot export: transformers' {type(twin).__name__} has no {extra[0]}, solved for the plan; "
             "measure with --plan and --linear, or solve without the bias"
         )
-    state = {name: _padded(tensor, shapes[name]) for name, tensor in state.items()}
-    for name, tensor in joined(state, twin.state_dict()).items():
+    own = moved if is_on_disk(model) else nn.Identity()
+    for name, tensor in state.items():
+        if tensor.shape != shapes[name]:
+            state[name] = own(_padded(tensor, shapes[name]))
+    for name, tensor in joined(state, twin.state_dict()):
         owner, _, last = name.rpartition(".")
-        setattr(twin.get_submodule(owner), last, nn.Parameter(tensor, requires_grad=False))
+        weight = tensor if name in state else own(tensor)
+        setattr(twin.get_submodule(owner), last, nn.Parameter(weight, requires_grad=False))
     twin.tie_weights()
     twin.generation_config = model.generation_config
     return twin
@@ -198,7 +205,7 @@ def _padded(tensor: Tensor, shape: Sequence[int]) -> Tensor:
     """Return a weight filled up with zeros to a shape: act(0) · 0 = 0, and zero heads give 0."""
     missing = [wanted - length for wanted, length in zip(shape, tensor.shape, strict=True)]
     # The last dimension comes first.
-    return pad(tensor, [end for more in reversed(missing) for end in (0, more)]) if any(missing) else tensor
+    return pad(tensor, [end for more in reversed(missing) for end in (0, more)])
 
 
 def _mistral(llama: Any) -> tuple[type["PreTrainedModel"], Any]:

@@ -3,7 +3,7 @@
 All other code finds the parts under the names that they have in LLaMA.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -44,16 +44,14 @@ def separate(model: "PreTrainedModel") -> None:
                 module.act_fn = module.activation_fn
 
 
-def joined(state: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
-    """Return a model's weights under the names of a checkpoint, in which the parts of fused layers are one."""
-    separated = {}
+def joined(state: Mapping[str, Tensor], names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+    """Yield a model's weights under the names of a checkpoint, in which the parts of fused layers are one."""
     for name in names:
         if name in state:
-            separated[name] = state[name]
+            yield name, state[name]
             continue
         whole = name.split(".")[-2]
-        separated[name] = torch.cat([state[name.replace(whole, part)] for part in PARTS[whole]])
-    return separated
+        yield name, torch.cat([state[name.replace(whole, part)] for part in PARTS[whole]])
 
 
 def linear_of(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:

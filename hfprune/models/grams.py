@@ -1,19 +1,18 @@
 """Second moments of the inputs of the layers that read units, in one pass over the calibration."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from hfprune.calibration.folds import folds_of
 from hfprune.errors import HfpruneError
-from hfprune.models.head import check_blocks, hidden_states
-from hfprune.models.replacing import forward_replaced
+from hfprune.models.head import check_blocks
+from hfprune.models.layerwise import read_layers
 from hfprune.models.units import Units
 from hfprune.settings.units import layer_of
 
@@ -92,36 +91,6 @@ def batches_of(blocks: Tensor, documents: Sequence[int] | None, batch_tokens: in
     return [(part, held) for held in (False, True) for part in blocks[away == held].split(size)]
 
 
-@torch.no_grad()
-def _read(
-    model: "PreTrainedModel",
-    tokens: Tensor,
-    layers: range,
-    state: Tensor | None,
-    watched: Sequence[nn.Module],
-) -> tuple[list[Tensor], Tensor]:
-    """Let some layers read tokens, of which `state` is what the layers before them gave.
-
-    The model's own forward pass makes positions and masks, so every family is right.
-
-    Returns:
-        The input of each watched module, and the output of the last of these layers.
-    """
-    decoder, whole, seen = model.model, model.model.layers, {}
-    with ExitStack() as stack:
-        for layer in whole[: layers.start]:
-            stack.enter_context(forward_replaced(layer, lambda *_, **__: state))
-        for module in (*watched, whole[layers.stop - 1]):
-            hook = module.register_forward_hook(
-                lambda module, x, output: seen.update({module: (x[0], output)})
-            )
-            stack.callback(hook.remove)
-        stack.callback(setattr, decoder, "layers", whole)
-        decoder.layers = whole[: layers.stop]
-        hidden_states(model, tokens.to(model.device, torch.int64))
-    return [seen[module][0] for module in watched], seen[whole[layers.stop - 1]][1]
-
-
 def grams(
     model: "PreTrainedModel", batches: Sequence[Batch], units: Sequence[Units]
 ) -> Iterator[tuple[str, Moments, Moments]]:
@@ -141,7 +110,7 @@ def grams(
         sums = {x.name: [Moments.none(x) for _ in range(2)] for x in here}
         readers, layers = [unit.linears[-1] for unit in here], range(behind, layer + 1)
         for number, (tokens, held_out) in enumerate(batches):
-            inputs, states[number] = _read(model, tokens, layers, states[number], readers)
+            inputs, states[number] = read_layers(model, tokens, layers, states[number], readers)
             for both, x in zip(sums.values(), inputs, strict=True):
                 both[held_out].add(x)
         behind = layer + 1

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -13,9 +13,11 @@ from hfprune.errors import KIND, REASON, HfpruneError, explained
 from hfprune.files import read_json
 from hfprune.models.checks import check_model
 from hfprune.models.fused import separate
+from hfprune.models.on_disk import read_as_saved
 from hfprune.models.shape import own_sizes
 from hfprune.models.sizes import describe, layer_sizes, resize
 from hfprune.models.units import gated_mlps
+from hfprune.settings import DeviceMap
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -36,7 +38,7 @@ def load_model(
     dtype: str | None = None,
     device: torch.device | None = None,
     *,
-    device_map: Literal["auto"] | None = None,
+    device_map: DeviceMap | None = None,
 ) -> "PreTrainedModel":
     """Load a model from a folder for inference, dense, pruned or compact: frozen weights, `eval` mode.
 
@@ -45,23 +47,26 @@ def load_model(
             writes it.
         dtype: `float32`, `bfloat16` or `float16`; by default the checkpoint's.
         device: by default `default_device()`.
-        device_map: `auto` instead of one device: all GPUs, which this process then leases.
+        device_map: instead of one device, `auto`: all GPUs, which this process then leases; or `disk`: the weights
+            stay in their files, and the processor computes.
 
     Raises:
         HfpruneError: there is no such model, its weights are damaged, its architecture or head is not
-            supported, or it does not fit the devices of a `device_map`.
+            supported, it does not fit the devices of a `device_map`, or with `disk` its files have another dtype.
     """
     path = Path(path)
     _require_model(path)
     sum_exactly()
-    if device_map:
+    if device_map == "auto":
         lease_all()
+    if device_map == "disk":
+        dtype, device = read_as_saved(path, dtype), torch.device("cpu")
     # Whatever a foreign folder makes transformers or safetensors raise.
     with explained(f"{path}: cannot load the model ({KIND}: {REASON})", Exception, most=300):
         model, lacking = _loaded(
             path,
             dtype="auto" if dtype is None else getattr(torch, dtype),
-            device_map=device_map or {"": device or default_device()},
+            device_map="auto" if device_map == "auto" else {"": device or default_device()},
             use_safetensors=True,
             local_files_only=True,
         )
@@ -70,6 +75,7 @@ def load_model(
         raise HfpruneError(f"{path}: its safetensors lack {len(lacking)} weights, the first is {lacking[0]}")
     if any(parameter.is_meta for parameter in model.parameters()):
         raise HfpruneError(f"{path}: the model is larger than the memory of all visible devices together")
+    model.__dict__["weights_on_disk"] = device_map == "disk"
     model.eval().requires_grad_(False)
     separate(model)
     check_model(model)
@@ -104,7 +110,7 @@ def sum_exactly() -> None:
 
 
 def load_checkpoint(
-    path: Path, dense: Path, dtype: str | None = None, device_map: Literal["auto"] | None = None
+    path: Path, dense: Path, dtype: str | None = None, device_map: DeviceMap | None = None
 ) -> "PreTrainedModel":
     """Load a checkpoint that an external baseline made from a dense model; see `load_model`.
 

@@ -10,6 +10,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from hfprune.errors import HfpruneError, explained
+from hfprune.models.on_disk import is_on_disk, move
 from hfprune.models.sizes import describe, layer_sizes
 from hfprune.models.units import KeyValueGroups, Kind, Units, count_parameters, units_of
 from hfprune.plans.allocation import keep_globally, keep_highest, keep_jointly, keep_uniformly
@@ -222,6 +223,8 @@ def apply_plan(model: "PreTrainedModel", plan: Plan) -> None:
     # Layers last: until then, layers have their numbers in the dense model.
     for name in sorted(plan, key=lambda name: name == "layers"):
         units[name].keep(plan[name])
+        if is_on_disk(model):
+            move(units[name].linears)
     for name in plan:
         if isinstance(unit := units[name], KeyValueGroups):
             model.config.head_dim = unit.head_dim  # else it would follow from the number of heads

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, ByteSize, Field, JsonValue, PositiveInt, m
 from hfprune.assets.places import resources_folder
 from hfprune.assets.spelling import FORMS
 from hfprune.errors import nearest
-from hfprune.settings import Dtype, Removed, Strict, plain
+from hfprune.settings import Dtype, Placement, Removed, plain
 from hfprune.settings.allocation import Allocation
 from hfprune.stages import Alone
 from hfprune.stages.fields import CatalogueFile, Resources, Seed
@@ -116,7 +116,7 @@ def _pairs(given: str) -> list[tuple[str, str]]:
     return [(kind.strip(), weight.strip()) for kind, _, weight in words if kind]
 
 
-class Pruning(Strict):
+class Pruning(Placement):
     """All that `hfprune prune` takes: a model, how far and how to prune it, and what to compare."""
 
     model: str = Field(description=f"the model: a name in config/assets.yaml, {FORMS['models'].ways()}")
@@ -251,11 +251,18 @@ class Pruning(Strict):
             raise ValueError("--text and --mix: each alone says what to calibrate on; keep one of them")
         if (self.eval_text or self.tasks) and not self.compare:
             raise ValueError("--eval-text and --tasks are for the comparison, which --no-compare leaves out")
+        if self.recover and self.device_map:
+            raise ValueError("--recover trains on one device; remove it, or --device-map")
+        if self.device_map == "disk" and (self.tasks or self.keep or (self.compare and not self.quick)):
+            raise ValueError(
+                "--device-map disk: capabilities, tasks and speed would read the model thousands of times: give "
+                "--quick (text only) or --no-compare, and neither --tasks nor --keep"
+            )
         return self
 
     def again(self) -> str:
         """Return the command that makes the model again elsewhere: files and folders by their names alone."""
-        elsewhere = {"out", "quick", "tasks", "keep", "resources", "catalogue", *LIMITS}
+        elsewhere = {"out", "quick", "tasks", "keep", "resources", "catalogue", "device_map", *LIMITS}
         words = ["hfprune", "prune"]
         for name, value in self.model_dump(mode="json", exclude=elsewhere, exclude_defaults=True).items():
             flag = name.replace("_", "-")

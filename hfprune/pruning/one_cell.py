@@ -16,6 +16,7 @@ from hfprune.cells.recovery import Recovery
 from hfprune.comparison.before_after import step_of
 from hfprune.errors import HfpruneError
 from hfprune.models.load import load_skeleton
+from hfprune.models.on_disk import saved_dtype
 from hfprune.models.units import count_parameters, gated_mlps, units_of
 from hfprune.plans.counts import not_applicable
 from hfprune.plans.planning import Plan, apply_plan, make_plan
@@ -26,7 +27,7 @@ from hfprune.pruning.faster_dtype import faster_dtype
 from hfprune.pruning.folder import MODEL, WORK
 from hfprune.pruning.recipe import PruningRecipe
 from hfprune.pruning.sample import Sample
-from hfprune.settings import NAME, load, validate
+from hfprune.settings import NAME, Dtype, load, validate
 from hfprune.settings.allocation import Allocation
 from hfprune.settings.recovery import fewest_sequences
 from hfprune.stages import Stage
@@ -157,7 +158,8 @@ def one_cell(
         "draws": [asked.seed],
         "recoveries": recoveries if asked.ratio else recoveries[-1:],
         "recovery": LORA | {"instructions": names["instructions"]} if asked.recover else None,
-        "dtype": asked.dtype if asked.dtype != "auto" else faster_dtype(folders["models"], asked.out / WORK),
+        "dtype": asked.dtype if asked.dtype != "auto" else _dtype(asked, folders["models"]),
+        "device_map": asked.device_map,
         "calibrations": {
             names["corpora"]: {
                 "corpus": names["corpora"],
@@ -182,6 +184,12 @@ def one_cell(
     )
 
 
+def _dtype(asked: Pruning, model: Path) -> Dtype:
+    """Return the faster precision, or that of weights that stay on disk."""
+    on_disk = asked.device_map == "disk"
+    return saved_dtype(model) if on_disk else faster_dtype(model, asked.out / WORK)
+
+
 def jobs_of(files: Files, asked: Pruning, recovery: Recovery) -> dict[str, Stage]:
     """Return the jobs by their titles, in order: the model after this recovery and its export, then what it lost.
 
@@ -203,6 +211,7 @@ def jobs_of(files: Files, asked: Pruning, recovery: Recovery) -> dict[str, Stage
         **changes,
         # Weights stay as they were saved, unless a precision is asked for.
         dtype=None if asked.dtype == "auto" else asked.dtype,
+        device_map=asked.device_map,
         align=asked.align or 1,
         plain=asked.plain,
         command=_to_the_same(asked, recovery).again() if len(cells) > 1 else asked.again(),
@@ -220,10 +229,15 @@ def jobs_of(files: Files, asked: Pruning, recovery: Recovery) -> dict[str, Stage
     first, *others = measured.values()
     for job in others:
         job.follow(first)
+    made = measured | {"export": export} if len(cells) > 1 else {"export": export} | measured
+    if asked.device_map == "disk":  # each token of the sample would read the whole model
+        return steps | made
     text = files.asset("corpora", READ)
     fast = faster_dtype(dense, asked.out / WORK, decoding=True) if asked.dtype == "auto" else asked.dtype
-    last = {"sample": Sample(model=dense, **changes, dtype=fast, text=text, out=files.file(SAMPLE))}
-    return steps | (measured | {"export": export} if len(cells) > 1 else {"export": export} | measured) | last
+    sample = Sample(
+        model=dense, **changes, dtype=fast, device_map=asked.device_map, text=text, out=files.file(SAMPLE)
+    )
+    return steps | made | {"sample": sample}
 
 
 def _to_the_same(asked: Pruning, recovery: Recovery) -> Pruning:

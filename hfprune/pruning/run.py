@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import JsonValue
 
+from hfprune.criteria import make_criterion
 from hfprune.errors import HfpruneError, missing
 from hfprune.files import read_json, write_json
 from hfprune.pruning.config import Pruning
@@ -77,6 +78,7 @@ def pruned(asked: Pruning) -> "BeforeAfter":
     from hfprune.pruning.folder import MODEL, REPORT, SWEPT, claimed
     from hfprune.pruning.one_cell import fewest_blocks, jobs_of, one_cell
     from hfprune.pruning.recipe import chosen
+    from hfprune.scoring.fitting import require_by_layer
 
     recipe = chosen(asked)
     if asked.recover and not find_spec("peft"):
@@ -92,6 +94,10 @@ def pruned(asked: Pruning) -> "BeforeAfter":
         print(f"text to calibrate on: {text.about()}", file=sys.stderr)
         asked = asked.model_copy(update={"text": None if asked.mix else text.name})
         folders = _fetched(asked, text)
+        if asked.device_map == "disk":
+            criterion = {recipe.criterion: make_criterion(recipe.criterion, recipe.options)}
+            dtype = None if asked.dtype == "auto" else asked.dtype
+            require_by_layer(criterion, folders["models"], [*asked.units], dtype, asked.length)
         require_replaceable(asked.out / MODEL, folders["models"])
         measures, foretold = fitting(asked, folders), Foretold()
         asked, sweep = _at_its_ratio(asked, recipe, folders, measures, foretold)

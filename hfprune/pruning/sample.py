@@ -8,6 +8,7 @@ from pydantic import Field
 from hfprune.assets.corpora import read_corpus
 from hfprune.files import write_json
 from hfprune.provenance import is_current, origin
+from hfprune.settings import Placement
 from hfprune.stages import Output, Stage
 from hfprune.stages.fields import ExistingPath
 from hfprune.stages.target import Pruned
@@ -20,7 +21,7 @@ CONTINUED = 64
 STEPS = {1: TOKENS - 1, CROPS["sequences"]: CONTINUED - 1}
 
 
-class Sample(Stage, Pruned):
+class Sample(Stage, Pruned, Placement):
     """What both models write: continuations of a prompt and of beginnings of documents."""
 
     prompts: ClassVar = 1 + CROPS["sequences"], CROPS["length"]
@@ -43,7 +44,8 @@ class Sample(Stage, Pruned):
         settings = {"dtype": self.dtype}
         if is_current(self.out, [], inputs, settings):
             return False
-        tokenizer, model = load_tokenizer(self.model), load_model(self.model, self.dtype)
+        tokenizer = load_tokenizer(self.model)
+        model = load_model(self.model, self.dtype, device_map=self.device_map)
         prompt = torch.tensor([tokenizer(PROMPT)["input_ids"]])
         blocks, documents = sample_blocks(read_corpus(self.text), tokenizer, **CROPS, corpus=self.text.name)
         said: dict[str, Any] = {"prompt": PROMPT}

@@ -68,8 +68,9 @@ def solve_plans(
             if place in cut[name] and place not in by_plan[name]:
                 with explained(f"{place}: {REASON}", HfpruneError):
                     solved = {place: solve(cut[name][place], plan[place], dense, settings)}
-                save_solved(state / name / f"{place}.safetensors", solved, identity=identity)
-                by_plan[name] |= solved
+                saved = state / name / f"{place}.safetensors"
+                save_solved(saved, solved, identity=identity)
+                by_plan[name] |= load_solved(saved)  # where it takes no memory
     return by_plan
 
 

@@ -3,10 +3,12 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from hfprune.criteria import Criterion, GradientCriterion, SearchCriterion, by_gradient, distinct
 from hfprune.devices.batches import batch_tokens
-from hfprune.models.shape import BYTES, Shape
+from hfprune.errors import HfpruneError
+from hfprune.models.shape import BYTES, Shape, shape_of
 from hfprune.scoring.passes import SUMS_SHARE, GradientPass, gradient_passes, layer_parts, sums_bytes
 
 
@@ -95,3 +97,27 @@ def _backward_passes(criteria: Sequence[GradientCriterion]) -> int:
 def _of_weights(criterion: Criterion) -> bool:
     """Tell whether a criterion is in weight form, which takes the gradients of weights."""
     return isinstance(criterion, GradientCriterion) and criterion.scorable() != criterion.kinds
+
+
+def require_by_layer(
+    criteria: Mapping[str, Criterion], model: Path, kinds: Sequence[str], dtype: str | None, length: int
+) -> None:
+    """Fail if a model whose weights stay on disk cannot be scored layer by layer: by weights or activations.
+
+    Raises:
+        HfpruneError: a criterion needs the whole model, and how much memory to read a sequence of `length` tokens;
+            or the weights have another dtype.
+    """
+    from hfprune.models.on_disk import read_as_saved
+
+    saved = read_as_saved(model, dtype)
+    for name, criterion in criteria.items():
+        if criterion.needs in ("weights", "activations"):
+            continue
+        needed = ScoringCost(shape_of(model.name, [model]), {name: criterion}, kinds, saved).peak(length)
+        why = "takes gradients" if criterion.needs == "gradient" else "searches"
+        raise HfpruneError(
+            f"criterion {name!r} {why}, which needs the whole model in memory: {needed / 1e9:,.1f} GB with one "
+            f"sequence of {length} tokens. Leave out --device-map disk, or give a criterion that reads weights or "
+            "activations, such as wanda, flap or magnitude"
+        )

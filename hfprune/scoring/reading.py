@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from tqdm import tqdm
+from tqdm import tqdm, trange
 
 from hfprune.criteria import GradientCriterion, Positions, SearchCriterion, by_gradient
 from hfprune.errors import HfpruneError
@@ -23,6 +23,8 @@ from hfprune.models.head import (
     logits,
     pieces,
 )
+from hfprune.models.layerwise import read_layers
+from hfprune.models.on_disk import is_on_disk
 from hfprune.models.units import Units
 from hfprune.provenance import save_tensors, unfinished
 from hfprune.scoring.recorders import ActivationRecorder, GradientRecorder
@@ -59,6 +61,8 @@ class Sweep:
     def activations(self, scorers: Sequence[Scorer]) -> None:
         """Read the blocks once for all criteria, without head or gradient; errors are those of `gradients`."""
         recorder = ActivationRecorder(self.model, scorers)
+        if is_on_disk(self.model):
+            return self._read_by_layer(recorder)
         with torch.no_grad():
             self._read_blocks(recorder, partial(hidden_states, self.model), "activations")
 
@@ -120,29 +124,54 @@ class Sweep:
         ]
         identity = f"{self.identity} {about}"
         done, total = restore_state(path, identity, scorers) if path else 0, len(self.blocks)
+        stops = marks(total)
         blocks = self.blocks.to(self.model.device)
         saved = time.monotonic()
         with recorder.recording(), tqdm(total=total, initial=done, desc=name, unit="sequence") as bar:
             while done < total:
                 recorder.first = done
-                mark = next(mark for mark in marks(total) if mark > done)
-                # Up to the mark: the curve must not depend on the batch size.
-                batch = blocks[done : min(done + max(1, self.batch_tokens // blocks.shape[1]), mark)]
+                batch = blocks[done : self._end(done)]
                 read(batch.to(torch.int64))
                 for scorer in scorers:
                     scorer.flush(done)
                 done += len(batch)
                 bar.update(len(batch))
                 due = path is not None and time.monotonic() - saved > SAVE_SECONDS
-                if done == mark or due:
+                if done in stops or due:
                     for scorer in scorers:
                         scorer.check()
-                if done == mark:
+                if done in stops:
                     for scorer in scorers:
                         scorer.mark(done)
                 if path and (done == total or due):
                     save_state(path, identity, done, scorers)
                     saved = time.monotonic()
+
+    def _end(self, start: int) -> int:
+        """Return where the batch ends that begins at a sequence: at a mark, since no curve depends on its size."""
+        total, length = self.blocks.shape
+        mark = next(mark for mark in marks(total) if mark > start)
+        return min(start + max(1, self.batch_tokens // length), mark)
+
+    def _read_by_layer(self, recorder: ActivationRecorder) -> None:
+        """Let each layer read all batches before the next one: so each weight comes from disk once.
+
+        In memory are the states between layers. A curve has its last mark alone, and nothing is saved on the way.
+        """
+        check_blocks(self.model, self.blocks)
+        states: dict[int, Tensor] = {}
+        for layer in trange(len(self.model.model.layers), desc="activations", unit="layer"):
+            with recorder.recording(layer):
+                first = 0
+                while first < len(self.blocks):
+                    recorder.first, end = first, self._end(first)
+                    part = range(layer, layer + 1)
+                    batch = self.blocks[first:end]
+                    _, states[first] = read_layers(self.model, batch, part, states.get(first), ())
+                    first = end
+        for scorer in recorder.scorers:
+            scorer.flush(0)
+            scorer.check()
 
     def _one_batch(self, recorder: GradientRecorder, tokens: Tensor) -> None:
         criteria = [cast(GradientCriterion, scorer.criterion) for scorer in recorder.scorers]

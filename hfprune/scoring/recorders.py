@@ -36,15 +36,18 @@ class ActivationRecorder:
         """Number of the first sequence of the batch."""
 
     @contextmanager
-    def recording(self) -> Iterator[None]:
-        """Hook the model for as long as the block runs: the scorers get the shares of every batch."""
+    def recording(self, only: int | None = None) -> Iterator[None]:
+        """Hook the model, or `only` one layer, while the block runs: the scorers get the shares of every batch."""
         kinds = set().union(*(scorer.kinds for scorer in self.scorers))
         with ExitStack() as stack:
             for units in units_of(self.model, kinds - {"layers"}).values():
+                if only not in (None, layer_of(units.name)):
+                    continue
                 hook = units.linears[-1].register_forward_pre_hook(partial(self._inputs, units.name))
                 stack.callback(hook.remove)
             for index, layer in enumerate(self.model.model.layers if "layers" in kinds else []):
-                stack.callback(layer.register_forward_hook(partial(self._layer, index)).remove)
+                if only in (None, index):
+                    stack.callback(layer.register_forward_hook(partial(self._layer, index)).remove)
             yield
 
     def _inputs(self, key: str, _module: nn.Module, inputs: tuple[Tensor]) -> None:

@@ -200,7 +200,8 @@ class Scorer:
 
     def add_layer(self, layer: int, rows: Tensor) -> None:
         """Keep the shares [sequences] of a decoder layer until `flush` adds those of all layers together."""
-        self._layers[layer] = rows
+        before = [self._layers[layer]] if layer in self._layers else []
+        self._layers[layer] = torch.cat([*before, rows])
 
     def flush(self, first: int) -> None:
         """Add the shares of all decoder layers of the batch that begins at sequence `first`."""

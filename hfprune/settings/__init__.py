@@ -60,12 +60,16 @@ class Strict(BaseModel):
         return data
 
 
+DeviceMap = Literal["auto", "disk"]
+
+
 class Placement(Strict):
     """Where the weights lie, in the words of transformers' `from_pretrained`."""
 
-    device_map: Literal["auto"] | None = Field(
+    device_map: DeviceMap | None = Field(
         default=None,
-        description="auto: a model that is larger than a GPU is spread over all GPUs (one device)",
+        description="auto: a model that is larger than a GPU is spread over all GPUs; disk: one that is larger "
+        "than memory stays in its files and is read layer by layer, by the processor (one device)",
     )
 
 

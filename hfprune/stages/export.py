@@ -8,11 +8,12 @@ from pydantic import Field, PositiveInt
 from hfprune.exports.export_folder import PROVENANCE, require_replaceable
 from hfprune.files import read_json
 from hfprune.provenance import origin, stable
+from hfprune.settings import Placement
 from hfprune.stages import Stage
 from hfprune.stages.target import Pruned
 
 
-class Export(Stage, Pruned):
+class Export(Stage, Pruned, Placement):
     """A model as a folder that other programs load."""
 
     example: ClassVar = (
@@ -55,7 +56,7 @@ class Export(Stage, Pruned):
         record = self.out / PROVENANCE
         if record.is_file() and read_json(record) | made == read_json(record):
             return False
-        model = self.load()
+        model = self.load(device_map=self.device_map)
         shape = {"plain": self.plain, "gguf": self.gguf}
         written = export(model, self.model, self.out, made, align=self.align, plan=self.plan, **shape)
         left = count_parameters(model)

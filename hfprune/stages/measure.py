@@ -155,7 +155,8 @@ class MeasureCells(Stage, Computing, Placement):
 
         from hfprune.evaluation.measuring import measure_cells, with_batch_size
 
-        measures = {name: with_batch_size(measure) for name, measure in self.made.items()}
+        on_disk = self.device_map == "disk"
+        measures = {name: with_batch_size(measure, on_disk=on_disk) for name, measure in self.made.items()}
         dtype = self.dtype
         targets: list[CellToMeasure] = []
         first = self._earlier._subject if self._earlier else None

@@ -17,7 +17,7 @@ from hfprune.files import require_writable
 from hfprune.models.shape import Shape
 from hfprune.provenance import fingerprint, is_current, provenance, recorded, stable
 from hfprune.runs import Provenance, Stopwatch
-from hfprune.scoring.fitting import ScoringCost
+from hfprune.scoring.fitting import ScoringCost, require_by_layer
 from hfprune.scoring.passes import SUMS_SHARE
 from hfprune.settings import Placement
 from hfprune.stages import Stage
@@ -101,6 +101,10 @@ class Score(Stage, ScoredMethods, Computing, Placement):
         # Fixed before it is recorded, since results depend on it in low precision.
         batch_tokens = self.batch_tokens or default_batch_tokens()
         blocks, plan = self.tokens(self.sequences), load_plan(self.plan) if self.plan else {}
+        if self.device_map == "disk":
+            by_method = {method: criterion for method, (_, criterion) in methods.items()}
+            length = 1 if blocks is None else blocks.shape[1]
+            require_by_layer(by_method, self.model, [*self.units], self.dtype, length)
         count = 0 if blocks is None else len(blocks)
         ranges = {sample: self.sample(*sample[1:], count) for sample in samples}
         origins = {

@@ -1,14 +1,14 @@
 """The model that a command works on: a dense one, and the plan, checkpoint or adapter that changes it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, model_validator
 
 from hfprune.cells import BY_HAND, DENSE, UNCALIBRATED, Cell, Value
 from hfprune.cells.recovery import Recovery
 from hfprune.errors import HfpruneError
-from hfprune.settings import Dtype, Strict
+from hfprune.settings import DeviceMap, Dtype, Strict
 from hfprune.settings.recovery import ADAPTER, SOLVED
 from hfprune.stages import Input
 from hfprune.stages.fields import Computing, DenseModel
@@ -64,9 +64,7 @@ class Cut(Change):
         """Return the name of the method in a cell without `--cell`."""
         return "pruned" if self.cut_inputs() else DENSE
 
-    def load(
-        self, dtype: Dtype | None = None, device_map: Literal["auto"] | None = None
-    ) -> "PreTrainedModel":
+    def load(self, dtype: Dtype | None = None, device_map: DeviceMap | None = None) -> "PreTrainedModel":
         """Load the checkpoint, or the dense model with the plan applied, and merge the adapter, where given.
 
         Raises:
@@ -128,17 +126,21 @@ class Pruned(Cut, Computing):
         recovery = Recovery("+".join(steps)) if steps else Recovery.NONE
         return cell_of(named, self.model, self.method(), recovery=recovery)
 
-    def load(
-        self, dtype: Dtype | None = None, device_map: Literal["auto"] | None = None
-    ) -> "PreTrainedModel":
+    def load(self, dtype: Dtype | None = None, device_map: DeviceMap | None = None) -> "PreTrainedModel":
         """Load the model as `Cut.load`, by default in the dtype of the flag."""
         return super().load(dtype or self.dtype, device_map)
 
     def _adapted(self, model: "PreTrainedModel") -> "PreTrainedModel":
         if not self.adapter:
             return model
+        from hfprune.models.on_disk import is_on_disk
         from hfprune.recovery.adapter import merge_adapter
 
+        if is_on_disk(model):
+            raise HfpruneError(
+                "--adapter: merged weights are new ones, for all of which there must be memory: "
+                "leave out --adapter or --device-map disk"
+            )
         return merge_adapter(model, self.adapter, {"model": self.model} | self.cut_inputs())
 
 

@@ -69,7 +69,7 @@ def compared_within(study: Study, calibrated: Calibrated, cell: Cell) -> bool:
 def is_of_weights(study: Study, method: str, recovery: Recovery) -> bool:
     """Tell whether a method's model follows from the dense weights alone, and so is the same for every sample."""
     settings = study.methods[method]
-    if settings.baseline or settings.mixed_with or settings.bias or recovery is not Recovery.NONE:
+    if settings.baseline or settings.bias or recovery is not Recovery.NONE:
         return False
     criterion = CRITERIA.load(settings.criterion or method)
     return issubclass(criterion, WeightCriterion) and not criterion.seeded

@@ -121,7 +121,7 @@ def test_parts_of_a_fused_layer_keep_its_bias_and_are_joined_with_it(tokens) -> 
     check_model(plain)
     assert torch.equal(plain(tokens).logits, expected)
     assert plain.model.layers[0].self_attn.k_proj.bias is not None
-    after = joined(plain.state_dict(), before)
+    after = dict(joined(plain.state_dict(), before))
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
 
 

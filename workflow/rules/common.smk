@@ -47,7 +47,7 @@ CELL_GROUP = f"cell-{COORDINATES}" if CLUSTER and CELLS_PER_JOB == 1 else None
 
 # One job per GPU at a time, each with a leased GPU. A cluster counts its own GPUs, and gives one to each of its jobs.
 if (GPUS or workflow.remote_exec) and workflow.nodes is None and "gpu" not in workflow.global_resources:
-    given = GPUS if STUDY.device_map or not workflow.remote_exec else 1
+    given = GPUS if STUDY.device_map == "auto" or not workflow.remote_exec else 1
     workflow.register_resource("gpu", max(1, given))
 
 

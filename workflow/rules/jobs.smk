@@ -131,5 +131,5 @@ class Jobs:
 
 def gpus():
     """Return the GPUs of a job: one, or with a device map all, on a cluster as many as the profile allows."""
-    most = workflow.global_resources.get("gpu").value if STUDY.device_map else None
+    most = workflow.global_resources.get("gpu").value if STUDY.device_map == "auto" else None
     return most or int(GPUS > 0 or CLUSTER)
