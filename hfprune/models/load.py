@@ -119,6 +119,8 @@ def load_checkpoint(
     ):
         if own != wanted:
             raise HfpruneError(f"{path}: its {what} is {own}, but that of {dense} is {wanted}")
+    if any(path.glob("tokenizer*")) and load_tokenizer(path).get_vocab() != load_tokenizer(dense).get_vocab():
+        raise HfpruneError(f"{path}: its tokenizer is not that of {dense}, so that no token means the same")
     return model
 
 

@@ -34,8 +34,9 @@ def cells(name: str, study: Study) -> Iterator[Cell]:
 
 def _recovers(study: Study, method: str, ratio: float, recovery: Recovery) -> bool:
     """Tell whether a method's cells at a ratio get a recovery."""
-    if recovery.reconstructs and study.methods[method].baseline:
-        return False  # which may have no plan
+    settings = study.methods[method]
+    if settings.model or (recovery.reconstructs and settings.baseline):
+        return recovery is Recovery.NONE  # a whole model has no plan, and a baseline may have none
     return not recovery.trains or bool(study.recovery and study.recovery.covers(method, ratio))
 
 
@@ -46,7 +47,7 @@ def scorings(name: str, study: Study) -> Iterator[Cell]:
     """
     for model in study.models:
         for method, draw in product(study.methods_of(model), study.draws):
-            if study.methods[method].baseline is None:
+            if not study.methods[method].unscored:
                 for calibrated in {one.calibration: one for one in study.calibrated(model, method)}.values():
                     yield Cell(name, model, method, *calibrated, None, draw, Recovery.NONE)
 
