@@ -12,7 +12,16 @@ from pydantic import JsonValue
 from hfprune.assets.corpora import read_corpus
 from hfprune.assets.requests import read_requests
 from hfprune.cells import read_result
-from hfprune.comparison.before_after import ASKED, OWN, BeforeAfter, Sample, Sides, read_sides, timed_on
+from hfprune.comparison.before_after import (
+    ASKED,
+    OWN,
+    STORAGE,
+    BeforeAfter,
+    Sample,
+    Sides,
+    read_sides,
+    timed_on,
+)
 from hfprune.comparison.rows import rows_of, weight_bytes
 from hfprune.comparison.usability import conclusions
 from hfprune.errors import HfpruneError, missing, nearest
@@ -25,6 +34,7 @@ from hfprune.models.units import count_parameters
 from hfprune.pruning.calibration_text import CalibrationText
 from hfprune.pruning.config import Pruning
 from hfprune.pruning.folder import MODEL
+from hfprune.pruning.rivals import RIVAL, rival_lines
 from hfprune.recovery.packing import load_packed
 from hfprune.settings.recovery import RECOVERED
 from hfprune.stages import Stage
@@ -128,6 +138,7 @@ def fitting(asked: Pruning, folders: dict[str, Path]) -> dict[str, Declared]:
     of_texts = _of_texts()
     measures = {name: HELDOUT for name in of_texts} | limited(asked, folders)
     measures |= {} if asked.quick else {"latency": TURNS}
+    measures |= {STORAGE: {}} if asked.beside else {}
     for asset, folder in folders.items():
         if asset.startswith("corpora/"):
             long_ones = sum(len(text) > LONG for text in read_corpus(folder))
@@ -178,7 +189,8 @@ def _too_long(asked: Pruning, group: str, tokenizer: "PreTrainedTokenizerBase", 
 
 def found_of(jobs: dict[str, Stage], more: Sequence[Path] = ()) -> Sides:
     """Return what was measured after each step, in `more` files too, and what recovery found of itself."""
-    written = [file for job in jobs.values() if job.stage == "measure" for file in job.outputs()]
+    measured = [job for title, job in jobs.items() if job.stage == "measure" and not title.startswith(RIVAL)]
+    written = [file for job in measured for file in job.outputs()]
     files = [*more, *(file for file in written if file.suffix == ".json")]
     files += [file for job in jobs.values() for file in job.outputs() if files and file.name == RECOVERED]
     return read_sides({file: read_result(file) for file in files})
@@ -216,7 +228,8 @@ def outcome(
     weights, repeated = (weight_bytes(model), weight_bytes(out)), sample.get("repeated", {})
     shown = Sample(sample["prompt"], sample["before"], sample["after"]) if sample else None
     effects = rows_of(sides, step, sizes, weights, repeated)
-    comparison = BeforeAfter(effects, step, [], shown, timed_on(sides))
+    rivals = rival_lines(sides, step, jobs) if asked.beside else []
+    comparison = BeforeAfter(effects, step, [], shown, timed_on(sides), rivals)
     said = [
         *conclusions(
             comparison.rows,

@@ -195,6 +195,11 @@ class Pruning(Strict):
         description="compare on 50 questions of each of these lm-eval tasks too, with its own number of examples, "
         "such as arc_easy gsm8k_cot",
     )
+    beside: Annotated[list[str], BeforeValidator(_words)] = Field(
+        default=[],
+        description="compare with rivals too: quantised (the dense model in 8 and 4 bits, the pruned one in 8), "
+        "smaller (the next smaller model of its series in the catalogue), or smaller=MODEL",
+    )
     keep_recovery: bool = Field(
         default=False,
         description="export the last step even if it raised perplexity or cost a capability",
@@ -249,13 +254,18 @@ class Pruning(Strict):
             raise ValueError("--keep: how much these may lose is missing: add --max-loss 20%")
         if self.text and self.mix:
             raise ValueError("--text and --mix: each alone says what to calibrate on; keep one of them")
-        if (self.eval_text or self.tasks) and not self.compare:
-            raise ValueError("--eval-text and --tasks are for the comparison, which --no-compare leaves out")
+        for word in self.beside:
+            if word not in ("quantised", "smaller") and not word.startswith("smaller="):
+                raise ValueError(f"--beside: unknown rival {word!r}{nearest(word, ['quantised', 'smaller'])}")
+        if (self.eval_text or self.tasks or self.beside) and not self.compare:
+            raise ValueError(
+                "--eval-text, --tasks and --beside are for the comparison, which --no-compare leaves out"
+            )
         return self
 
     def again(self) -> str:
         """Return the command that makes the model again elsewhere: files and folders by their names alone."""
-        elsewhere = {"out", "quick", "tasks", "keep", "resources", "catalogue", *LIMITS}
+        elsewhere = {"out", "quick", "tasks", "beside", "keep", "resources", "catalogue", *LIMITS}
         words = ["hfprune", "prune"]
         for name, value in self.model_dump(mode="json", exclude=elsewhere, exclude_defaults=True).items():
             flag = name.replace("_", "-")

@@ -25,6 +25,7 @@ from hfprune.pruning.config import Pruning
 from hfprune.pruning.faster_dtype import faster_dtype
 from hfprune.pruning.folder import MODEL, WORK
 from hfprune.pruning.recipe import PruningRecipe
+from hfprune.pruning.rivals import rival_jobs
 from hfprune.pruning.sample import Sample
 from hfprune.settings import NAME, load, validate
 from hfprune.settings.allocation import Allocation
@@ -222,7 +223,11 @@ def jobs_of(files: Files, asked: Pruning, recovery: Recovery) -> dict[str, Stage
         job.follow(first)
     text = files.asset("corpora", READ)
     fast = faster_dtype(dense, asked.out / WORK, decoding=True) if asked.dtype == "auto" else asked.dtype
-    last = {"sample": Sample(model=dense, **changes, dtype=fast, text=text, out=files.file(SAMPLE))}
+    last: dict[str, Stage] = {
+        "sample": Sample(model=dense, **changes, dtype=fast, text=text, out=files.file(SAMPLE))
+    }
+    if asked.beside:
+        last |= rival_jobs(files, asked, measured[f"measure {step_of(recovery)}"], measured)
     return steps | (measured | {"export": export} if len(cells) > 1 else {"export": export} | measured) | last
 
 

@@ -172,7 +172,9 @@ def _fetched(asked: Pruning, text: "CalibrationText") -> dict[str, Path]:
     """
     from hfprune.assets.catalogue import Catalogue
     from hfprune.assets.resolving import is_there, resolve
+    from hfprune.models.load import require_series
     from hfprune.pruning.beside_dense import read_later
+    from hfprune.pruning.rivals import smaller_of
     from hfprune.stages.fetch import fetch
 
     start = time.perf_counter()
@@ -189,9 +191,14 @@ def _fetched(asked: Pruning, text: "CalibrationText") -> dict[str, Path]:
     others_read = {folder.resolve() for asset, folder in folders.items() if asset.startswith("corpora/")}
     folders["corpora"] = text.folder(asked.resources, asked.catalogue)
     # The largest last, so that another name's mistake is found before it.
+    catalogue = load(Catalogue, asked.catalogue)
+    smaller = smaller_of(asked, catalogue.models)
     for kind, spelling in {"instructions": asked.recover, "models": asked.model}.items():
         if spelling:
             folders[kind] = resolve(kind, spelling, asked.resources, asked.catalogue)
+    if smaller:
+        folders["smaller"] = resolve("models", smaller, asked.resources, asked.catalogue)
+        require_series(folders["smaller"], folders["models"])
     corpora = asked.resources / "corpora"
     for source in [folders["corpora"], *(corpora / name for name in text.shares)]:
         if f"corpora/{source.name}" in later or source.resolve() in others_read:
@@ -199,7 +206,6 @@ def _fetched(asked: Pruning, text: "CalibrationText") -> dict[str, Path]:
                 f"{'--mix' if asked.mix else '--text'}: the comparison reads {source.name}; "
                 "calibrate on another text"
             )
-    catalogue = load(Catalogue, asked.catalogue)
     absent = [asset for asset in later if not is_there(asset, catalogue, asked.resources)]
     fetch(absent, catalogue, asked.catalogue, asked.resources)
     print(f"fetch: {time.perf_counter() - start:.0f} s", file=sys.stderr)
