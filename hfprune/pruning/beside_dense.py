@@ -34,7 +34,6 @@ from hfprune.models.units import count_parameters
 from hfprune.pruning.calibration_text import CalibrationText
 from hfprune.pruning.config import Pruning
 from hfprune.pruning.folder import MODEL
-from hfprune.pruning.rivals import RIVAL, rival_lines
 from hfprune.recovery.packing import load_packed
 from hfprune.settings.recovery import RECOVERED
 from hfprune.stages import Stage
@@ -189,7 +188,7 @@ def _too_long(asked: Pruning, group: str, tokenizer: "PreTrainedTokenizerBase", 
 
 def found_of(jobs: dict[str, Stage], more: Sequence[Path] = ()) -> Sides:
     """Return what was measured after each step, in `more` files too, and what recovery found of itself."""
-    measured = [job for title, job in jobs.items() if job.stage == "measure" and not title.startswith(RIVAL)]
+    measured = [job for title, job in jobs.items() if title.startswith("measure ")]  # and no rival
     written = [file for job in measured for file in job.outputs()]
     files = [*more, *(file for file in written if file.suffix == ".json")]
     files += [file for job in jobs.values() for file in job.outputs() if files and file.name == RECOVERED]
@@ -228,8 +227,7 @@ def outcome(
     weights, repeated = (weight_bytes(model), weight_bytes(out)), sample.get("repeated", {})
     shown = Sample(sample["prompt"], sample["before"], sample["after"]) if sample else None
     effects = rows_of(sides, step, sizes, weights, repeated)
-    rivals = rival_lines(sides, step, jobs) if asked.beside else []
-    comparison = BeforeAfter(effects, step, [], shown, timed_on(sides), rivals)
+    comparison = BeforeAfter(effects, step, [], shown, timed_on(sides))
     said = [
         *conclusions(
             comparison.rows,

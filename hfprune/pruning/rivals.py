@@ -87,8 +87,6 @@ def rival_lines(sides: Sides, step: str, jobs: Mapping[str, Stage]) -> list[list
             models[title.removeprefix(RIVAL)] = {
                 key: side for of_step in read_sides(results).values() for key, side in of_step.items()
             }
-    if len(models) == 1:
-        return []
     rows = {}
     for name, side in models.items():
         both = {DENSE: sides[DENSE], name: side}

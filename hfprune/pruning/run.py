@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from contextlib import redirect_stdout
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -77,6 +78,7 @@ def pruned(asked: Pruning) -> "BeforeAfter":
     from hfprune.pruning.folder import MODEL, REPORT, SWEPT, claimed
     from hfprune.pruning.one_cell import fewest_blocks, jobs_of, one_cell
     from hfprune.pruning.recipe import chosen
+    from hfprune.pruning.rivals import rival_lines
 
     recipe = chosen(asked)
     if asked.recover and not find_spec("peft"):
@@ -116,6 +118,8 @@ def pruned(asked: Pruning) -> "BeforeAfter":
         said += of_which_precision(asked, folders["models"])
         swept = sweep.files if sweep else ()
         comparison = outcome(asked, text, folders["models"], jobs, step_of(kept), said, swept)
+        rivals = rival_lines(found_of(jobs, swept), step_of(kept), jobs) if asked.beside else []
+        comparison = replace(comparison, rivals=rivals)
         write_card(asked.out / MODEL, folders["models"], comparison)
         settings, shown = _settings(asked, recipe, text, jobs), sweep.shown if sweep else None
         write_pruned_page(asked.out / REPORT, asked.out / MODEL, comparison, settings, seconds, shown)
