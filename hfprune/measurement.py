@@ -74,7 +74,7 @@ class Outcome(NamedTuple):
 # Names that a setting cannot have: flags of `hfprune measure`, and keys that a study takes for itself.
 RESERVED = {
     *("name", "resources", "cell", "out", "model", "plan", "checkpoint", "adapter", "linear", "resampled"),
-    *("dtype", "device_map"),
+    *("dtype", "device_map", "instead", "quantised"),
     *("measure", "methods", "without", "ratios", "settings"),
     *("criterion", "options", "blocks", "units", "seed"),
 }

@@ -85,9 +85,9 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
 
 
-def save_model(architecture: str, folder: Path) -> None:
+def save_model(architecture: str, folder: Path, **changes: int) -> None:
     tokenizer = build_tokenizer()
-    build_tiny(architecture, vocab_size=len(tokenizer)).save_pretrained(folder)
+    build_tiny(architecture, vocab_size=len(tokenizer), **changes).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 

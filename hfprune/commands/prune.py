@@ -29,7 +29,7 @@ class Prune(Command, Pruning):
             *("recipe", "criterion", "options", "allocation", "align", "plain", "linear", "recover"),
             *("keep_recovery", "text", "mix", "sequences", "length", "dtype", "device_map", "seed"),
         ),
-        "what to measure": ("compare", "quick", "eval_text", "tasks"),
+        "what to measure": ("compare", "quick", "eval_text", "tasks", "beside"),
         "output and places": ("out", "resources", "catalogue"),
     }
     resumes = True
@@ -45,5 +45,8 @@ class Prune(Command, Pruning):
         rows, headers = outcome.lines(), outcome.headers()
         align = ("left", *["right"] * (len(headers) - 1))
         print(tabulate(rows, headers, disable_numparse=True, colalign=align))
+        if outcome.rivals:
+            names, *rest = zip(*outcome.rivals, strict=True)
+            print("", tabulate(rest, names, disable_numparse=True), sep="\n")
         print("", *outcome.conclusions, *outcome.sampled(), sep="\n")
         print(f"\n{self.out / MODEL}: the model and its card; {self.out / REPORT}: the comparison as a page")

@@ -20,6 +20,7 @@ OWN, ASKED = "own_", "asked_"
 CAPABILITY, TASK = "gold_bpb", "tasks"
 # What the suite counts itself: no documents, or those of the sample.
 SIZE, SPEED, LEARNING, REPEATS = "size", "latency", "recovery", "sample"
+STORAGE = "storage"
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,8 @@ class BeforeAfter:
     sample: Sample | None = None
     timed_on: str = ""
     """The GPUs, or else the processor, on which times were taken; empty if none were."""
+    rivals: Sequence[Sequence[str]] = ()
+    """Headings, and a line for the dense model, the exported one and each rival; empty without rivals."""
 
     @property
     def rows(self) -> list[EffectRow]:

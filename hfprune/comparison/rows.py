@@ -23,6 +23,7 @@ from hfprune.comparison.before_after import (
     REPEATS,
     SIZE,
     SPEED,
+    STORAGE,
     TASK,
     Measured,
     Sides,
@@ -144,18 +145,24 @@ def rows_of(
             the `document` that each goes on with; empty if not measured.
     """
     taken = [step for step in sides if step != DENSE] or [exported]
-    qualities = [
+    qualities = qualities_of(sides, exported)
+    # What no step after pruning changes, such as the size, is the same after each.
+    once = [*_sizes(exported, parameters, weights), *speeds_of(sides, exported)]
+    whole = [row._replace(method=step) for row in once for step in taken]
+    return corrected([*qualities, *_repeating(repeated, exported), *_learning(sides), *whole])
+
+
+def qualities_of(sides: Sides, exported: str) -> list[EffectRow]:
+    """Return what each step has lost by measures of the exported one, but those of bytes, times and training."""
+    return [
         compared(sides, step, DENSE, key)
         for key in sides.get(exported, {})
-        for step in taken
-        if class_of(key[0]) not in (SPEED, LEARNING)
+        for step in sides
+        if step != DENSE
+        and class_of(key[0]) not in (SPEED, LEARNING, STORAGE)
         and key in sides[step]
         and _representing(class_of(key[0]), sides[step][key])
     ]
-    # What no step after pruning changes, such as the size, is the same after each.
-    once = [*_sizes(exported, parameters, weights), *_speeds(sides, exported)]
-    whole = [row._replace(method=step) for row in once for step in taken]
-    return corrected([*qualities, *_repeating(repeated, exported), *_learning(sides), *whole])
 
 
 def compared(sides: Sides, left: str, right: str, key: tuple[str, str]) -> EffectRow:
@@ -238,7 +245,7 @@ def _learning(sides: Sides) -> Iterator[EffectRow]:
         yield effect_row(HELD_OUT, RECOVERED, numbers, gain, question=GAIN, against=start, n=n)
 
 
-def _speeds(sides: Sides, exported: str) -> Iterator[EffectRow]:
+def speeds_of(sides: Sides, exported: str) -> Iterator[EffectRow]:
     """Yield the speeds, whose repeats take turns with the dense model; each turn is a pair.
 
     No later step changes a shape, so one is timed for all. Another process may find another ratio.

@@ -21,6 +21,7 @@ from hfprune.evaluation.prefix_tree import PrefixTree, batches, by_window, pack,
 from hfprune.models.checks import check_model
 from hfprune.models.head import chunks, hidden_states
 from hfprune.models.load import default_batch_tokens
+from hfprune.models.quantised import count_weights, quantised_layers
 from hfprune.models.shape import Shape
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ class PrefixTreeLM(HFLM):
             HfpruneError: the architecture is not supported.
         """
         super().__init__(pretrained, **({"backend": "causal", "batch_size": 1} | stock))
-        check_model(self.model)
+        if not quantised_layers(self.model):  # a loaded one was checked before
+            check_model(self.model)
         self.batch_tokens = int(batch_tokens or default_batch_tokens())
         self._begun: Beginning | None = None
 
@@ -110,7 +112,7 @@ class PrefixTreeLM(HFLM):
 
     def _costs(self) -> tuple[float, float]:
         """Return the floating-point operations per token and per attended pair of tokens."""
-        weights = sum(parameter.numel() for parameter in self.model.model.layers.parameters())
+        weights = count_weights(self.model.model.layers)
         shape = Shape.of_config(self.model.config.to_dict())
         return 2.0 * weights, 4.0 * shape.layers * shape.heads * shape.head_dim
 

@@ -33,6 +33,8 @@ class CellToMeasure(NamedTuple):
     """Role → file or folder that made the subject, for provenance."""
     not_applicable: str = ""
     """Why the method cannot prune as described at this ratio; then nothing is measured, and the results say so."""
+    settings: Mapping[str, object] = {}
+    """What else made the subject, for provenance."""
 
 
 @dataclass
@@ -141,7 +143,7 @@ def _measurements(
             folder = cell.subject.asset(kind, spelling)
             inputs |= {f"{kind}/{folder.name}": folder}
         inputs |= {f"files/{path}": path for path in part.files()}
-        used = part.model_dump(mode="json") | {"version": part.version, **settings}
+        used = part.model_dump(mode="json") | {"version": part.version, **settings, **cell.settings}
         yield _Measurement(name, task, part, cell.out / stem, state / stem, state, (inputs, used))
 
 

@@ -16,6 +16,7 @@ from transformers.cache_utils import CacheLayerMixin
 
 from hfprune.cells import Value
 from hfprune.models.head import next_logits
+from hfprune.models.quantised import OPERATIONS, weight_bytes
 from hfprune.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def _next_token(model: "PreTrainedModel", tokens: Tensor, cache: "Cache") -> Ten
 def prefill_flops(model: "PreTrainedModel", tokens: Tensor) -> int:
     """Count the floating-point operations of a prefill: a multiply-add is two, attention counts all pairs."""
     # The counter supports the plain attention kernel on every device, the fused kernels only on some.
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+    with FlopCounterMode(display=False, custom_mapping=OPERATIONS) as counter, sdpa_kernel(SDPBackend.MATH):
         prefill(model, tokens)
     return counter.get_total_flops()
 
@@ -87,7 +88,7 @@ def memory_bytes(model: "PreTrainedModel", cache: DynamicCache) -> int:
     """Count the bytes of the weights, tied ones once, and of a KV cache."""
     layers = [layer for layer in cache.layers if isinstance(layer, CacheLayerMixin)]
     kept = [x for layer in layers for x in (layer.keys, layer.values) if x is not None]
-    return sum(x.nbytes for x in (*model.parameters(), *kept))
+    return weight_bytes(model) + sum(x.nbytes for x in kept)
 
 
 def median_value(metric: str, numbers: pd.Series, base: pd.Series | None = None) -> Value:

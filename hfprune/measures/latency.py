@@ -7,6 +7,7 @@ from functools import partial
 from pydantic import Field, PositiveInt
 
 from hfprune.cells import Value
+from hfprune.errors import HfpruneError
 from hfprune.evaluation.measured_model import Subject
 from hfprune.measurement import DECODED, Measure, Metric, Outcome
 from hfprune.seeds import derive_seed
@@ -21,7 +22,8 @@ class Latency(Measure):
     those of the prefill; `memory_bytes` those of the weights and of the KV cache after the prefill of `batch`
     prompts, both counted; these, and `parameters`, are of the model as it was cut, whatever `align` is. Times
     are medians over repeats, speed-ups are ratios of medians, and standard errors are from a bootstrap over
-    repeats. One item per repeat.
+    repeats. One item per repeat. Quantised weights for which torch has no kernel are expanded in each pass, which
+    says nothing of their speed: they get no times.
     """
 
     needs = "reference"
@@ -66,8 +68,12 @@ class Latency(Measure):
 
         from hfprune.evaluation.timing import Timed, median_value, memory_bytes, prefill_flops
         from hfprune.models.aligned import aligned
+        from hfprune.models.quantised import count_weights, quantised_layers
 
         model = subject.model
+        quantised = quantised_layers(model)
+        if quantised and self.align > 1:
+            raise HfpruneError("latency.align: quantised weights cannot be filled up; leave align out")
         generator = torch.Generator().manual_seed(derive_seed(0, "latency"))
         shape = (self.batch, self.prompt_tokens)
         prompts = torch.randint(model.config.vocab_size, shape, generator=generator).to(model.device)
@@ -83,8 +89,9 @@ class Latency(Measure):
                 rows.append({f"{side}{metric}": x for side in sides for metric, x in taken[side].items()})
         items = pd.DataFrame(rows[1:])
         prefill, decode = "prefill_seconds", "decode_tokens_per_second"
-        values = [median_value(metric, items[metric]) for metric in (prefill, decode)]
-        if subject.has_dense:
+        slow = any(not layer.fast for layer in quantised)
+        values = [median_value(metric, items[metric]) for metric in (prefill, decode) if not slow]
+        if subject.has_dense and not slow:
             for metric, top, bottom in (
                 ("prefill_speedup", f"dense_{prefill}", prefill),
                 ("decode_speedup", decode, f"dense_{decode}"),
@@ -92,7 +99,7 @@ class Latency(Measure):
                 values.append(median_value(metric, items[top], items[bottom]))
                 items[metric] = items[top] / items[bottom]
         values.append(Value("flops", float(prefill_flops(model, prompts[:1]))))
-        values.append(Value("parameters", float(sum(x.numel() for x in model.parameters()))))
+        values.append(Value("parameters", float(count_weights(model))))
         values.append(Value("memory_bytes", float(memory_bytes(model, sides[""].cache))))
         items.insert(0, "item", range(len(items)))
         return Outcome(values, items)

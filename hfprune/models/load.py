@@ -117,15 +117,25 @@ def load_checkpoint(
     Raises:
         HfpruneError: as `load_model`, or architecture or vocabulary size differ from the dense model's.
     """
-    expected = load_skeleton(dense)
-    model = load_model(path, dtype, device_map=device_map)
+    require_series(path, dense)
+    return load_model(path, dtype, device_map=device_map)
+
+
+def require_series(path: Path, dense: Path) -> None:
+    """Fail unless a checkpoint has the architecture, the vocabulary and, if it has one, the tokenizer of another.
+
+    Raises:
+        HfpruneError: it has not, or is no checkpoint.
+    """
+    expected, model = load_skeleton(dense), load_skeleton(path)
     for what, own, wanted in (
         ("architecture", type(model).__name__, type(expected).__name__),
         ("vocabulary size", model.config.vocab_size, expected.config.vocab_size),
     ):
         if own != wanted:
             raise HfpruneError(f"{path}: its {what} is {own}, but that of {dense} is {wanted}")
-    return model
+    if any(path.glob("tokenizer*")) and load_tokenizer(path).get_vocab() != load_tokenizer(dense).get_vocab():
+        raise HfpruneError(f"{path}: its tokenizer is not that of {dense}, so that no token means the same")
 
 
 def _require_model(path: Path) -> None:

@@ -12,7 +12,16 @@ from pydantic import JsonValue
 from hfprune.assets.corpora import read_corpus
 from hfprune.assets.requests import read_requests
 from hfprune.cells import read_result
-from hfprune.comparison.before_after import ASKED, OWN, BeforeAfter, Sample, Sides, read_sides, timed_on
+from hfprune.comparison.before_after import (
+    ASKED,
+    OWN,
+    STORAGE,
+    BeforeAfter,
+    Sample,
+    Sides,
+    read_sides,
+    timed_on,
+)
 from hfprune.comparison.rows import rows_of, weight_bytes
 from hfprune.comparison.steps import LIMIT
 from hfprune.comparison.usability import conclusions
@@ -128,6 +137,7 @@ def fitting(asked: Pruning, folders: dict[str, Path]) -> dict[str, Declared]:
     of_texts = _of_texts()
     measures = {name: HELDOUT for name in of_texts} | limited(asked, folders)
     measures |= {} if asked.quick else {"latency": TURNS}
+    measures |= {STORAGE: {}} if asked.beside else {}
     for asset, folder in folders.items():
         if asset.startswith("corpora/"):
             long_ones = sum(len(text) > LONG for text in read_corpus(folder))
@@ -178,7 +188,8 @@ def _too_long(asked: Pruning, group: str, tokenizer: "PreTrainedTokenizerBase", 
 
 def found_of(jobs: dict[str, Stage], more: Sequence[Path] = ()) -> Sides:
     """Return what was measured after each step, in `more` files too, and what recovery found of itself."""
-    written = [file for job in jobs.values() if job.stage == "measure" for file in job.outputs()]
+    measured = [job for title, job in jobs.items() if title.startswith("measure ")]  # and no rival
+    written = [file for job in measured for file in job.outputs()]
     files = [*more, *(file for file in written if file.suffix == ".json")]
     files += [file for job in jobs.values() for file in job.outputs() if files and file.name == RECOVERED]
     return read_sides({file: read_result(file) for file in files})

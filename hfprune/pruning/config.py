@@ -195,6 +195,11 @@ class Pruning(Placement):
         description="compare on 50 questions of each of these lm-eval tasks too, with its own number of examples, "
         "such as arc_easy gsm8k_cot",
     )
+    beside: Annotated[list[str], BeforeValidator(_words)] = Field(
+        default=[],
+        description="compare with rivals too: quantised (the dense model in 8 and 4 bits, the pruned one in 8), "
+        "smaller (the next smaller model of its series in the catalogue), or smaller=MODEL",
+    )
     keep_recovery: bool = Field(
         default=False,
         description="export the last step even if it raised perplexity or cost a capability",
@@ -249,22 +254,28 @@ class Pruning(Placement):
             raise ValueError("--keep: how much these may lose is missing: add --max-loss 20%")
         if self.text and self.mix:
             raise ValueError("--text and --mix: each alone says what to calibrate on; keep one of them")
-        if (self.eval_text or self.tasks) and not self.compare:
-            raise ValueError("--eval-text and --tasks are for the comparison, which --no-compare leaves out")
+        for word in self.beside:
+            if word not in ("quantised", "smaller") and not word.startswith("smaller="):
+                raise ValueError(f"--beside: unknown rival {word!r}{nearest(word, ['quantised', 'smaller'])}")
+        if (self.eval_text or self.tasks or self.beside) and not self.compare:
+            raise ValueError(
+                "--eval-text, --tasks and --beside are for the comparison, which --no-compare leaves out"
+            )
         if self.recover and self.device_map:
             raise ValueError("--recover trains on one device; remove it, or --device-map")
-        if self.device_map == "disk" and (self.tasks or self.keep or (self.compare and not self.quick)):
+        more = self.tasks or self.keep or self.beside or (self.compare and not self.quick)
+        if self.device_map == "disk" and more:
             raise ValueError(
-                "--device-map disk: capabilities, tasks and speed would read the model thousands of times: give "
-                "--quick (text only) or --no-compare, and neither --tasks nor --keep"
+                "--device-map disk: all but text would read the model thousands of times: give --quick or "
+                "--no-compare, and none of --tasks, --keep and --beside"
             )
         return self
 
     def again(self) -> str:
         """Return the command that makes the model again elsewhere: files and folders by their names alone."""
-        elsewhere = {"out", "quick", "tasks", "keep", "resources", "catalogue", "device_map", *LIMITS}
+        here = {"out", "quick", "tasks", "beside", "keep", "resources", "catalogue", "device_map", *LIMITS}
         words = ["hfprune", "prune"]
-        for name, value in self.model_dump(mode="json", exclude=elsewhere, exclude_defaults=True).items():
+        for name, value in self.model_dump(mode="json", exclude=here, exclude_defaults=True).items():
             flag = name.replace("_", "-")
             if isinstance(value, bool):
                 words.append(f"--{flag}" if value else f"--no-{flag}")

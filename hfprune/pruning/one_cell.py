@@ -26,6 +26,7 @@ from hfprune.pruning.config import Pruning
 from hfprune.pruning.faster_dtype import faster_dtype
 from hfprune.pruning.folder import MODEL, WORK
 from hfprune.pruning.recipe import PruningRecipe
+from hfprune.pruning.rivals import rival_jobs
 from hfprune.pruning.sample import Sample
 from hfprune.settings import NAME, Dtype, load, validate
 from hfprune.settings.allocation import Allocation
@@ -234,10 +235,14 @@ def jobs_of(files: Files, asked: Pruning, recovery: Recovery) -> dict[str, Stage
         return steps | made
     text = files.asset("corpora", READ)
     fast = faster_dtype(dense, asked.out / WORK, decoding=True) if asked.dtype == "auto" else asked.dtype
-    sample = Sample(
-        model=dense, **changes, dtype=fast, device_map=asked.device_map, text=text, out=files.file(SAMPLE)
-    )
-    return steps | made | {"sample": sample}
+    last: dict[str, Stage] = {
+        "sample": Sample(
+            model=dense, **changes, dtype=fast, device_map=asked.device_map, text=text, out=files.file(SAMPLE)
+        )
+    }
+    if asked.beside:
+        last |= rival_jobs(files, asked, measured[f"measure {step_of(recovery)}"], measured)
+    return steps | made | last
 
 
 def _to_the_same(asked: Pruning, recovery: Recovery) -> Pruning:

@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from contextlib import redirect_stdout
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -78,6 +79,7 @@ def pruned(asked: Pruning) -> "BeforeAfter":
     from hfprune.pruning.folder import MODEL, REPORT, SWEPT, claimed
     from hfprune.pruning.one_cell import fewest_blocks, jobs_of, one_cell
     from hfprune.pruning.recipe import chosen
+    from hfprune.pruning.rivals import rival_lines
     from hfprune.scoring.fitting import require_by_layer
 
     recipe = chosen(asked)
@@ -122,6 +124,8 @@ def pruned(asked: Pruning) -> "BeforeAfter":
         said += of_which_precision(asked, folders["models"])
         swept = sweep.files if sweep else ()
         comparison = outcome(asked, text, folders["models"], jobs, step_of(kept), said, swept)
+        rivals = rival_lines(found_of(jobs, swept), step_of(kept), jobs) if asked.beside else []
+        comparison = replace(comparison, rivals=rivals)
         write_card(asked.out / MODEL, folders["models"], comparison)
         settings, shown = _settings(asked, recipe, text, jobs), sweep.shown if sweep else None
         write_pruned_page(asked.out / REPORT, asked.out / MODEL, comparison, settings, seconds, shown)
@@ -178,7 +182,9 @@ def _fetched(asked: Pruning, text: "CalibrationText") -> dict[str, Path]:
     """
     from hfprune.assets.catalogue import Catalogue
     from hfprune.assets.resolving import is_there, resolve
+    from hfprune.models.load import require_series
     from hfprune.pruning.beside_dense import read_later
+    from hfprune.pruning.rivals import smaller_of
     from hfprune.stages.fetch import fetch
 
     start = time.perf_counter()
@@ -195,9 +201,14 @@ def _fetched(asked: Pruning, text: "CalibrationText") -> dict[str, Path]:
     others_read = {folder.resolve() for asset, folder in folders.items() if asset.startswith("corpora/")}
     folders["corpora"] = text.folder(asked.resources, asked.catalogue)
     # The largest last, so that another name's mistake is found before it.
+    catalogue = load(Catalogue, asked.catalogue)
+    smaller = smaller_of(asked, catalogue.models)
     for kind, spelling in {"instructions": asked.recover, "models": asked.model}.items():
         if spelling:
             folders[kind] = resolve(kind, spelling, asked.resources, asked.catalogue)
+    if smaller:
+        folders["smaller"] = resolve("models", smaller, asked.resources, asked.catalogue)
+        require_series(folders["smaller"], folders["models"])
     corpora = asked.resources / "corpora"
     for source in [folders["corpora"], *(corpora / name for name in text.shares)]:
         if f"corpora/{source.name}" in later or source.resolve() in others_read:
@@ -205,7 +216,6 @@ def _fetched(asked: Pruning, text: "CalibrationText") -> dict[str, Path]:
                 f"{'--mix' if asked.mix else '--text'}: the comparison reads {source.name}; "
                 "calibrate on another text"
             )
-    catalogue = load(Catalogue, asked.catalogue)
     absent = [asset for asset in later if not is_there(asset, catalogue, asked.resources)]
     fetch(absent, catalogue, asked.catalogue, asked.resources)
     print(f"fetch: {time.perf_counter() - start:.0f} s", file=sys.stderr)

@@ -1,5 +1,6 @@
 """Quality against the gain: what pruning costs, and how much faster and smaller models get."""
 
+import numpy as np
 import pandas as pd
 
 from hfprune.cells import DENSE
@@ -9,6 +10,7 @@ from hfprune.results.declarations import Declarations
 
 # Metric → the kind of its measure. Of each, lower is better.
 QUALITIES = {"js_distance": "fidelity", "bpb": "gold_bpb"}
+BYTES = {"disk_bytes": "storage"}
 # Relative to the dense model: a speed-up (higher is better), or the share that is kept (lower is better).
 GAINS = {"prefill_speedup": 1, "decode_speedup": 1, "parameters_kept": -1}
 # Measured → what it would be if time followed a prefill's operations, or the weights that a decoding step reads.
@@ -24,7 +26,7 @@ CELL = ["model", "calibration", "sequences", "method", "ratio"]
 
 def label(metric: str, declared: Declarations) -> str:
     """Return the name of a quality or a gain for readers."""
-    kind = QUALITIES.get(metric, "latency")
+    kind = (QUALITIES | BYTES).get(metric, "latency")
     return (
         PARAMETERS
         if metric == "parameters_kept"
@@ -39,15 +41,15 @@ def tradeoff(levels: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
 
     Returns:
         the columns of `CELL`; the metrics of `QUALITIES` (the dense model's distance to itself is 0);
-        `parameters, memory_bytes, flops` as measured; `GAINS` relative to the dense model, which has 1; with
-        `<metric>_low` and `<metric>_high`, the ends of the 95 % interval of qualities and speed-ups; those of
-        speed-ups are over draws, which several processes measured, and in logarithms. The theoretical speed-ups of
-        `THEORY` are the dense model's operations or parameters over the pruned one's.
+        `parameters, memory_bytes, flops` and those of `BYTES` as measured; `GAINS` relative to the dense model,
+        which has 1; with `<metric>_low` and `<metric>_high`, the ends of the 95 % interval of qualities and
+        speed-ups; those of speed-ups are over draws, which several processes measured, and in logarithms. The
+        theoretical speed-ups of `THEORY` are the dense model's operations or parameters over the pruned one's.
     """
     plain = levels[(levels["recovery"] == Recovery.NONE) & levels["ratio"].notna()]
     wide = _wide(plain[plain["measure"] == declared.first("latency")], [*THEORY, *BARE])
-    columns = [*QUALITIES, *THEORY, *BARE]
-    for metric, kind in QUALITIES.items():
+    columns = [*QUALITIES, *BYTES, *THEORY, *BARE]
+    for metric, kind in (QUALITIES | BYTES).items():
         rows = plain[(plain["measure"] == declared.first(kind)) & (plain["metric"] == metric)]
         if rows["task"].nunique() > 1:
             rows = rows[rows["task"] == MEAN]
@@ -70,6 +72,16 @@ def tradeoff(levels: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
     for name, bare in THEORY.values():
         table[name] = of_dense[bare] / table[bare]
     return table
+
+
+def front(points: pd.DataFrame, better: str) -> pd.DataFrame:
+    """Return the points (`place`, `value`) of the Pareto front, the best place first.
+
+    Of no other point both the place, by the direction that is `better`, and the value, of which less is better,
+    are as good or better.
+    """
+    ordered = points.sort_values(["place", "value"], ascending=[better == "lower", True])
+    return ordered[ordered["value"] < ordered["value"].cummin().shift(fill_value=np.inf)]
 
 
 def _wide(rows: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:

@@ -102,7 +102,7 @@ def named(values: pd.DataFrame, study: Study, declared: Declarations) -> pd.Data
     declarations = {pair: declared.find(*pair) for pair in {*pairs}}
     named = {name: label.label for name, label in labels(study).items()}
     criteria = {
-        name: method.criterion or name for name, method in study.methods.items() if not method.baseline
+        name: method.criterion or name for name, method in study.methods.items() if not method.unscored
     }
     rows["label"] = [named.get(method, readable(method)) for method in rows["method"]]
     rows["criterion"] = [criteria.get(method, "") for method in rows["method"]]

@@ -28,6 +28,7 @@ from hfprune.stages.score import Score
 from hfprune.study import cells as study_cells
 from hfprune.study import paths
 from hfprune.study.files import Files, sweeps
+from hfprune.study.method import Method
 from hfprune.study.references import study_assets
 
 
@@ -43,7 +44,10 @@ def list_jobs(files: Files) -> Iterator[Stage]:
         for model, calibration, draw in product(models, study.calibrations, study.draws):
             yield _sweep(files, methods, model, calibration, draw)
     for cell in files.pruned():
-        yield from _plans(files, cell) if cell.method in files.criteria else [_adopt(files, cell)]
+        if cell.method in files.criteria:
+            yield from _plans(files, cell)
+        elif study.methods[cell.method].baseline:
+            yield _adopt(files, cell)
     yield from _linear(files)
     for model in filter(study.trains, study.models):
         yield from (_pack(files, model, draw) for draw in study.draws)
@@ -273,11 +277,10 @@ def _measure(files: Files, names: Iterable[str], cells: Mapping[Cell, ToMeasure]
 def _to_measure(files: Files, names: Iterable[str], cell: Cell) -> ToMeasure:
     """Return a cell to measure; on the plans of resampled calibrations, too, if a measure is taken on them."""
     on_plans = files.study.resamples and any(files.measures[name].resampled for name in names)
-    # A bias is solved for the method's own plan.
+    # A bias is solved for the method's own plan, and weights are quantised after it.
+    own = files.study.methods.get(cell.method, Method())
     plain = (
-        cell.recovery is Recovery.NONE
-        and cell.method in files.criteria
-        and not files.study.methods[cell.method].bias
+        cell.recovery is Recovery.NONE and cell.method in files.criteria and not (own.bias or own.quantised)
     )
     return ToMeasure(
         cell=cell,
@@ -285,5 +288,5 @@ def _to_measure(files: Files, names: Iterable[str], cell: Cell) -> ToMeasure:
         resampled=files.tensors(paths.PLAN, cell).with_suffix(paths.RESAMPLED)
         if on_plans and plain
         else None,
-        **files.changes(cell),
+        **files.measured(cell),
     )

@@ -6,7 +6,7 @@ at a time. By hand, `hfprune measure MEASURE` takes one measure of one model.
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field, PrivateAttr, model_validator
 
@@ -17,10 +17,11 @@ from hfprune.evaluation.measured_model import Subject, ToScore
 from hfprune.files import require_writable
 from hfprune.measurement import Measure, NamedMeasure, stems
 from hfprune.settings import Dtype, Name, Placement
-from hfprune.stages import Stage
+from hfprune.stages import AssetFlag, Stage
 from hfprune.stages.fields import CellName, Computing, DenseModel, ExistingPath, Resources
 from hfprune.stages.scoring_flags import Scoring
 from hfprune.stages.target import AdapterFolder, Change, Pruned, cell_of
+from hfprune.study.method import Quantised
 
 if TYPE_CHECKING:
     from hfprune.evaluation.measuring import CellToMeasure
@@ -45,12 +46,24 @@ class CellFiles(Change):
     """The files that make one model of the dense one, and where its results go."""
 
     adapter: AdapterFolder = None
+    instead: Annotated[Path | None, AssetFlag("models")] = Field(
+        default=None, description="another model, with the same tokenizer, in place of a pruned one"
+    )
+    quantised: Quantised | None = Field(
+        default=None, description="bits of the weights of the decoder layers, rounded after all else"
+    )
     resampled: ExistingPath | None = Field(
         default=None,
         description="plans of resampled calibrations (`hfprune plan --resampled`), measured beside the plan",
     )
     cell: CellName = None
     out: Path = Field(description="folder of the results: NAME.json, or NAME with one file per task")
+
+    @model_validator(mode="after")
+    def _whole_or_changed(self) -> "CellFiles":
+        if self.instead and (self.plan or self.checkpoint or self.adapter):
+            raise ValueError("--instead is a whole model: give no --plan, --checkpoint or --adapter")
+        return self
 
 
 class ToMeasure(CellFiles):
@@ -134,17 +147,19 @@ class MeasureCells(Stage, Computing, Placement):
     def pruned(self, cell: ToMeasure, dtype: Dtype | None = None) -> Pruned:
         """Return the model of a cell."""
         files = cell.model_dump(include={"plan", "checkpoint", "linear", "adapter"})
+        files |= {"checkpoint": cell.instead} if cell.instead else {}
         return Pruned(model=self.model, dtype=dtype, **files)
 
     def _check(self, name: str, measure: Measure, cell: ToMeasure) -> None:
         pruned = self.pruned(cell)
-        if measure.needs == "beside":
+        if measure.needs == "beside" and not cell.quantised:
             pruned.require_change()
-        if cell.resampled and (cell.adapter or cell.linear or not cell.plan):
-            raise HfpruneError("--resampled needs --plan, and no --linear or --adapter")
-        if measure.needs in ("dense", "criterion") and pruned.change_inputs():
+        if cell.resampled and (cell.adapter or cell.linear or cell.quantised or not cell.plan):
+            raise HfpruneError("--resampled needs --plan, and no --linear, --adapter or --quantised")
+        if measure.needs in ("dense", "criterion") and (pruned.change_inputs() or cell.quantised):
             raise HfpruneError(
-                f"{name} measures the dense model: remove --plan, --checkpoint, --linear and --adapter"
+                f"{name} measures the dense model: remove --plan, --checkpoint, --instead, --linear, --adapter "
+                "and --quantised"
             )
         if (measure.needs == "criterion") != (cell.scored is not None):
             raise HfpruneError(f"{name}: a measure of scoring, and no other, takes --criterion")
@@ -179,6 +194,7 @@ class MeasureCells(Stage, Computing, Placement):
         from hfprune.assets.resolving import resolve
         from hfprune.evaluation.measuring import CellToMeasure
         from hfprune.models.load import load_model, load_skeleton, load_tokenizer
+        from hfprune.models.quantised import quantise
         from hfprune.plans.planning import check_plan, load_plan, plan_note
         from hfprune.scoring.score_files import load_resampled
 
@@ -188,21 +204,24 @@ class MeasureCells(Stage, Computing, Placement):
             check_plan(load_skeleton(self.model), load_plan(cell.plan))
         inputs = {"model": self.model} | changed
         inputs |= {"resampled": cell.resampled} if cell.resampled else {}
-        change = pruned.change if changed and not cell.checkpoint else None
+        bits, whole = cell.quantised, pruned.checkpoint or not (changed or cell.quantised)
         subject = Subject(
-            None if change else lambda: pruned.load(device_map=device_map),
-            (lambda: load_model(self.model, dtype, device_map=device_map)) if changed else None,
-            change=change,
+            (lambda: quantise(pruned.load(device_map=device_map), bits)) if whole else None,
+            (lambda: load_model(self.model, dtype, device_map=device_map)) if changed or bits else None,
+            change=None if whole else lambda model: quantise(pruned.change(model), bits),
             tokenizer=lambda: load_tokenizer(self.model),
             find=partial(resolve, resources=self.resources),
             resampled=load_resampled(cell.resampled) if cell.resampled else [],
             beside=beside,
         )
         named = pruned.named_cell(cell.cell)
+        if bits and not changed:
+            named = cell_of(cell.cell, self.model, "quantised")
         if scored := cell.scored:
             criterion = scored.make()
             scored.check_blocks(scored.criterion, criterion)
             subject.scoring = ToScore(criterion, scored.tokens(), [*scored.units], scored.seed)
             named = cell_of(cell.cell, self.model, scored.criterion, draw=scored.seed)
             inputs |= scored.scoring_inputs(criterion)
-        return CellToMeasure(subject, named, cell.out, inputs, plan_note(cell.plan) if cell.plan else "")
+        note, settings = plan_note(cell.plan) if cell.plan else "", {"quantised": bits} if bits else {}
+        return CellToMeasure(subject, named, cell.out, inputs, note, settings)

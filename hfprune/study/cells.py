@@ -35,8 +35,9 @@ def cells(name: str, study: Study) -> Iterator[Cell]:
 
 def _recovers(study: Study, method: str, ratio: float, recovery: Recovery) -> bool:
     """Tell whether a method's cells at a ratio get a recovery."""
-    if recovery.reconstructs and study.methods[method].baseline:
-        return False  # which may have no plan
+    settings = study.methods[method]
+    if settings.model or (recovery.reconstructs and settings.baseline):
+        return recovery is Recovery.NONE  # a whole model has no plan, and a baseline may have none
     return not recovery.trains or bool(study.recovery and study.recovery.covers(method, ratio))
 
 
@@ -47,7 +48,7 @@ def scorings(name: str, study: Study) -> Iterator[Cell]:
     """
     for model in study.models:
         for method, draw in product(study.methods_of(model), study.draws):
-            if study.methods[method].baseline is None:
+            if not study.methods[method].unscored:
                 for calibrated in {one.calibration: one for one in study.calibrated(model, method)}.values():
                     yield Cell(name, model, method, *calibrated, None, draw, Recovery.NONE)
 
@@ -69,7 +70,7 @@ def compared_within(study: Study, calibrated: Calibrated, cell: Cell) -> bool:
 def is_of_weights(study: Study, method: str, recovery: Recovery) -> bool:
     """Tell whether a method's model follows from the dense weights alone, and so is the same for every sample."""
     settings = study.methods[method]
-    if settings.baseline or settings.bias or recovery is not Recovery.NONE:
+    if settings.baseline or settings.model or settings.bias or recovery is not Recovery.NONE:
         return False
     criterion = CRITERIA.load(settings.criterion or method)
     return issubclass(criterion, WeightCriterion) and not criterion.seeded

@@ -16,6 +16,7 @@ from hfprune.errors import HfpruneError
 from hfprune.measurement import Measure
 from hfprune.study import cells as study_cells
 from hfprune.study import paths
+from hfprune.study.method import Method, Quantised
 from hfprune.study.references import load_study
 from hfprune.study.study import Study
 
@@ -34,6 +35,13 @@ class Changes(Cut, total=False):
 
     linear: Path | None
     adapter: Path | None
+
+
+class ToMeasure(Changes, total=False):
+    """Also what no other stage takes, by its name in the settings of a measurement."""
+
+    instead: Path | None
+    quantised: Quantised | None
 
 
 @dataclass(frozen=True)
@@ -97,13 +105,16 @@ class Files:
         if cell.method == DENSE:
             return {}
         method = self.study.methods[cell.method]
+        if method.model:
+            return {}
         if method.baseline and self.baselines[method.baseline] == "checkpoint":
             return {"checkpoint": self.file(paths.CHECKPOINT, cell)}
         return {"plan": self.tensors(paths.PLAN, cell)}
 
     def adopted(self, cells: Iterable[Cell]) -> list[Path]:
         """Return the proofs that what baselines have made fits."""
-        baselines = [cell for cell in cells if cell.method not in (DENSE, *self.criteria)]
+        methods = self.study.methods
+        baselines = [cell for cell in cells if cell.method != DENSE and methods[cell.method].baseline]
         return [self.record(paths.PLAN, cell) for cell in baselines]
 
     def solved(self, cell: Cell) -> Path | None:
@@ -117,6 +128,12 @@ class Files:
         """Return all that makes a cell's model of the dense one, by its name in the settings of a stage."""
         adapter = self.file(paths.RECOVERY, cell) if cell.recovery.trains else None
         return {**self.changed(cell), "linear": self.solved(cell), "adapter": adapter}
+
+    def measured(self, cell: Cell) -> ToMeasure:
+        """Return all that makes the measured model: another one, or the cell's changes; quantised at last."""
+        method = self.study.methods.get(cell.method, Method())
+        whole = method.model not in (None, DENSE) and self.asset("models", method.model or "")
+        return {**self.changes(cell), "instead": whole or None, "quantised": method.quantised}
 
     def pruned(self) -> list[Cell]:
         """Return the pruned cells, each once, without its recovery."""
@@ -142,7 +159,7 @@ def criteria_of(study: Study) -> dict[str, Criterion]:
     """
     criteria = {}
     for name, method in study.methods.items():
-        if method.baseline:
+        if method.unscored:
             continue
         place, chosen = f"study: methods.{name}", method.criterion or name
         criteria[name] = make_criterion(chosen, method.options, place, [*method.units])

@@ -77,9 +77,14 @@ def readable(name: str) -> str:
 def _label(name: str, method: Method) -> str:
     if method.label:
         return method.label
-    if method.baseline:
-        return readable(method.baseline)
-    return ", ".join([readable(method.criterion or name), *_differences(method)])
+    if method.unscored:
+        name = readable(method.baseline or DENSE) if method.model in (None, DENSE) else method.model
+        return ", ".join([name, *_bits(method)])
+    return ", ".join([readable(method.criterion or name), *_differences(method), *_bits(method)])
+
+
+def _bits(method: Method) -> list[str]:
+    return [f"{method.quantised} bits"] if method.quantised else []
 
 
 def _differences(method: Method) -> Iterator[str]:

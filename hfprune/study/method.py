@@ -1,10 +1,11 @@
 """A method: a named, configured way to get a pruned model."""
 
 import re
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, PositiveInt, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_validator
 
+from hfprune.cells import DENSE
 from hfprune.settings import Listed, Name, Ratio, Strict
 from hfprune.settings.allocation import Allocation
 from hfprune.settings.units import UnitShares
@@ -28,6 +29,8 @@ def hexadecimal(colour: str) -> str:
     return colour
 
 
+# A flag gives a word.
+Quantised = Annotated[Literal[8, 4], BeforeValidator(lambda bits: int(bits) if bits in ("8", "4") else bits)]
 Units = Annotated[
     UnitShares,
     Field(
@@ -69,6 +72,15 @@ class Method(ByCriterion):
         default=None,
         description="in place of a criterion: the name of a rule file in workflow/rules/baselines",
     )
+    model: Name | None = Field(
+        default=None,
+        description="in place of a criterion: a whole model, `dense` or another of the catalogue with the same "
+        "tokenizer, such as the next smaller one",
+    )
+    quantised: Quantised | None = Field(
+        default=None,
+        description="bits of the weights of the decoder layers, rounded in memory after plan and reconstruction",
+    )
     label: Annotated[str, AfterValidator(_fit_for_print)] | None = Field(
         default=None,
         description="its name in tables and figures; null: its criterion and the settings that differ",
@@ -79,9 +91,19 @@ class Method(ByCriterion):
 
     @model_validator(mode="after")
     def _one_kind(self) -> "Method":
-        if self.baseline and self.model_fields_set - {"baseline", "ratios", "label", "colour"}:
-            raise ValueError("a baseline takes no criterion and no other key; its rule decides everything")
+        own = {"baseline", "model", "quantised", "ratios", "label", "colour"}
+        if self.unscored and (self.model_fields_set - own or (self.baseline and self.model)):
+            raise ValueError(
+                "a baseline or a model takes no criterion and no key but quantised, ratios, label and colour"
+            )
+        if self.model == DENSE and not self.quantised:
+            raise ValueError("model: dense is measured anyway; add `quantised: 8` or `quantised: 4`")
         return self
+
+    @property
+    def unscored(self) -> bool:
+        """Whether a baseline or another model is in the place of a criterion."""
+        return bool(self.baseline or self.model)
 
     @model_validator(mode="after")
     def _allocation_fits(self) -> "Method":

@@ -8,7 +8,7 @@ PAPERS = "entropy"  # the paper's criterion
 
 def reference_of(study: Study, method: str) -> str:
     """Return the reference of a method: entropy, or the first criterion of a study without entropy."""
-    criteria = [other for other, settings in study.methods.items() if not settings.baseline]
+    criteria = [other for other, settings in study.methods.items() if not settings.unscored]
     return next(name for name in (PAPERS, *criteria, *study.methods) if name in study.methods)
 
 
@@ -25,8 +25,8 @@ def differing(study: Study, method: str, reference: str) -> list[str]:
 
 def _settings(study: Study, name: str) -> dict[str, object]:
     method = study.methods[name]
-    if method.baseline:
-        return {"baseline": method.baseline}
+    if method.unscored:
+        return {"baseline": method.baseline or method.model}
     criterion = CRITERIA.make(method.criterion or name, method.options, name)
     return {
         "criterion": method.criterion or name,
@@ -35,4 +35,5 @@ def _settings(study: Study, name: str) -> dict[str, object]:
         "steps": method.steps,
         "units": method.units,
         "bias": method.bias,
+        "quantised": method.quantised,
     }

@@ -15,6 +15,7 @@ from hfprune.assets.catalogue import (
     PypiSource,
 )
 from hfprune.assets.spelling import FORMS, entry
+from hfprune.cells import DENSE
 from hfprune.errors import HfpruneError, nearest
 from hfprune.models.shape import known_shapes
 from hfprune.settings import load, validate
@@ -28,6 +29,7 @@ def study_assets(study: Study) -> list[str]:
     pairs = [study.recovery.instructions] if study.recovery and any(map(study.trains, study.models)) else []
     wanted = [
         *(f"models/{name}" for name in study.models),
+        *(f"models/{method.model}" for method in study.methods.values() if method.model not in (None, DENSE)),
         *(f"corpora/{name}" for name in corpora),
         *measured,
         *(f"instructions/{name}" for name in pairs),

@@ -142,7 +142,7 @@ class Study(Placement):
         known = [*CRITERIA.sources()]
         for name, method in self.methods.items():
             criterion = method.criterion or name
-            if not method.baseline and criterion not in known:
+            if not method.unscored and criterion not in known:
                 return f"methods.{name}: unknown criterion {criterion!r}{nearest(criterion, known)}"
         return ""
 
@@ -236,7 +236,7 @@ class Study(Placement):
         """Tell whether scores by a method read a calibration; an unknown criterion is refused elsewhere."""
         settings = self.methods[method]
         criterion = settings.criterion or method
-        known = not settings.baseline and criterion in CRITERIA.sources()
+        known = not settings.unscored and criterion in CRITERIA.sources()
         return known and CRITERIA.load(criterion).needs != "weights"
 
     def calibrated(self, model: str, method: str | None = None) -> list[Calibrated]:

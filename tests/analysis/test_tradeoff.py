@@ -10,7 +10,7 @@ from synthetic import PAPER, Study
 
 from hfprune.cells import DENSE, Value
 from hfprune.report.table_files import write_tables
-from hfprune.report.tradeoff import GAINS, tradeoff
+from hfprune.report.tradeoff import GAINS, front, tradeoff
 from hfprune.results.reader import Results
 
 LATENCY = {"latency": {}, "gold_bpb": {"groups": {"a": ["arc_easy"], "b": ["boolq"]}}}
@@ -76,6 +76,27 @@ def test_a_speed_up_of_three_processes_has_an_interval_above_zero(tmp_path: Path
     half = 4.302653 * 0.7 / np.sqrt(3)  # t of 2 degrees of freedom
     bounds = [1.1 * np.exp(-half / 1.1), 1.1 * np.exp(half / 1.1)]
     assert found[["decode_speedup_low", "decode_speedup_high"]].tolist() == pytest.approx(bounds)
+
+
+def test_the_pareto_front_by_hand() -> None:
+    points = pd.DataFrame({"place": [1.0, 2.0, 2.0, 3.0, 4.0], "value": [0.0, 0.2, 0.3, 0.4, 0.4]})
+    assert front(points, "higher").index.tolist() == [4, 1, 0], "3 loses as much as 4, which is faster"
+    assert front(points, "lower").index.tolist() == [0], "nothing is both smaller and better"
+
+
+def test_bytes_on_disk_are_an_axis_where_they_were_measured(tmp_path: Path) -> None:
+    more = LATENCY | {"storage": {}}
+    study = Study(tmp_path / "study", ["width"], [0.2], more=more)
+    measure(study, DENSE, *WHOLE, ratio=0.0)
+    measure(study, "width", *CELLS["width"])
+    for method, ratio, size in ((DENSE, 0.0, 2e8), ("width", 0.2, 1.6e8)):
+        study.result(method, ratio, "storage", "", Value("disk_bytes", size))
+    folder = study.collect()
+    assert read(folder)["disk_bytes"].tolist() == [2e8, 1.6e8]
+    axes = [ax for ax in figure_of("tradeoff", Results(folder, PAPER)).axes if "disk" in ax.get_xlabel()]
+    assert {ax.get_xlabel()[:-2].replace("\n", " ") for ax in axes} == {"Weights on disk (GB)"}
+    (joined,) = (line for line in axes[0].lines if [*line.get_xdata()] == pytest.approx([0.16, 0.2]))
+    assert joined.get_ydata().tolist() == [0.2, 0.0]
 
 
 def test_the_figure_shows_them(measured: Path) -> None:

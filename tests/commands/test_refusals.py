@@ -77,7 +77,7 @@ measure zeroshot --model mine --tasks tasks/piqa --plan plan.safetensors --resam
 measure cost --model mine --criterion entropy --out OUT
     criterion 'entropy' needs --blocks
 measure cost --model mine --plan plan.safetensors --criterion entropy --blocks blocks.safetensors --out OUT
-    cost measures the dense model: remove --plan, --checkpoint, --linear and --adapter
+    cost measures the dense model: remove --plan, --checkpoint, --instead, --linear, --adapter and --quantised
 measure --model mine --settings '{"measures": {"cost": {"sequences": 2}}, "cells": [{"out": "OUT"}]}'
     cost: a measure of scoring, and no other, takes --criterion
 measure --model mine --settings '{"measures": {"cost": {}, "fidelity": TEXT}, "cells": [{"out": "OUT"}]}'

@@ -215,3 +215,34 @@ def test_a_bias_of_a_method_is_solved_beside_a_linear_recovery_and_taken_in_ever
     (budget,) = [job for job in jobs if job.stage == "budget"]
     assert dict(zip(map(len, budget.units), budget.spare, strict=False)) == {1: 0, 2: 6}
     assert Counter(job.stage for job in jobs)["pack"] == 1
+
+
+def test_the_rivals_of_the_docs_are_whole_models_or_quantised_after_all_else(tmp_path: Path) -> None:
+    """Nothing is cut or adopted for a whole model, whose folder is fetched before it is measured."""
+    block = next(
+        block
+        for block in re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/studies.md").read_text(), re.DOTALL)
+        if "dense_4:" in block
+    )
+    path = tmp_path / "rivals.yaml"
+    path.write_text(block)
+    study, catalogue = load_study(path, CATALOGUE)
+    jobs = [*list_jobs(files_of(study, catalogue=catalogue))]
+    assert not [job for job in jobs if job.stage == "adopt"]
+    assert {job.cell.method for job in jobs if job.stage == "plan"} == {"fisher", "fisher_8", "shortgpt"}
+    smaller = Path("resources/models/qwen2.5-coder-0.5b-instruct-q4")
+    assert [smaller / "asset.json"] in [job.outputs() for job in jobs]
+    found = {}
+    for job in jobs:
+        for cell in job.cells if job.stage == "measure" else []:
+            found[cell.cell.method] = cell.plan is not None, cell.instead, cell.quantised
+            assert (smaller / "asset.json" in job.inputs()) == (cell.instead is not None)
+    assert found == {
+        "dense": (False, None, None),
+        "fisher": (True, None, None),
+        "fisher_8": (True, None, 8),
+        "dense_8": (False, None, 8),
+        "dense_4": (False, None, 4),
+        "smaller": (False, smaller, None),
+        "shortgpt": (True, None, None),
+    }

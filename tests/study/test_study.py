@@ -92,7 +92,16 @@ def reading(*corpora: str) -> dict:
         ),
         ({"methods": {"dense": None}}, "'dense' is the unpruned model"),
         ({"methods": {"a/b": None}}, "methods"),
-        ({"methods": {"a": {"baseline": "b", "options": {}}}}, "methods.a: a baseline takes no criterion"),
+        ({"methods": {"a": {"baseline": "b", "options": {}}}}, "methods.a: a baseline or a model takes no"),
+        (
+            {"methods": {"a": {"model": "dense"}}},
+            "methods.a: model: dense is measured anyway; add `quantised",
+        ),
+        ({"methods": {"a": {"model": "dense", "quantised": 6}}}, "methods.a.quantised"),
+        (
+            only("entropy") | {"methods": {"a": {"model": "smollm2-135m-instruct-q5"}}},
+            "unknown models 'smollm2-135m-instruct-q5'; did you mean 'smollm2-135m-instruct-q4'",
+        ),
         ({"methods": {"entropy": {"allocation": "globl"}}}, "methods.entropy.allocation.rule: .*global"),
         (
             {"methods": {"a": {"allocation": {"standardize": True}}}},

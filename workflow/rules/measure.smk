@@ -16,7 +16,7 @@ def folders(found):
 
 
 # What makes the model of a cell, the blocks of scoring by a criterion, and what the measures read.
-READ = "model plan checkpoint linear adapter resampled blocks measures after".split()
+READ = "model plan checkpoint instead linear adapter resampled blocks measures after".split()
 
 
 # What is measured of a cell is one job, or what is measured of several cells of a model (`cells_per_job`). A measure of

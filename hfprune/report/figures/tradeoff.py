@@ -1,5 +1,6 @@
-"""Loss of quality against the measured speed-up; better is lower and to the right. Bars are 95 % intervals,
-vertical marks theoretical speed-ups.
+"""Loss of quality against measured speed-ups, where right is better, and bytes on disk, where left is; lower is
+better. Bars are 95 % intervals, vertical marks theoretical speed-ups; a line joins the Pareto front. Where the
+source is a file of four bits, the dense model in four bits is that source itself.
 """
 
 from typing import Any
@@ -14,7 +15,7 @@ from hfprune.report.drawing.marks import GREY
 from hfprune.report.drawing.panels import sheet
 from hfprune.report.looks import looks_of
 from hfprune.report.publication import FigurePublication
-from hfprune.report.tradeoff import QUALITIES, THEORY, tradeoff
+from hfprune.report.tradeoff import BYTES, QUALITIES, THEORY, front, tradeoff
 from hfprune.report.tradeoff import label as label_of
 from hfprune.results.reader import Results
 
@@ -29,13 +30,15 @@ class TradeoffFigure(FigurePublication):
     def values(self, data: Results) -> pd.DataFrame:
         cells = data.with_calibrated(tradeoff(data.levels, data.declared))
         parts = []
-        for gain, (theory, _) in THEORY.items():
+        for gain in (*THEORY, *BYTES):
+            theory, *_ = THEORY.get(gain, ("",))
             for quality in QUALITIES:
                 names = {quality: "value", f"{quality}_low": "low", f"{quality}_high": "high", gain: "place"}
                 names |= {f"{gain}_low": "left", f"{gain}_high": "right", theory: "theory"}
                 part = cells.rename(columns=names).reindex(
                     columns=["model", "calibrated", "method", "ratio", *names.values()]
                 )
+                part["place"] *= 1e-9 if gain in BYTES else 1
                 part = part.assign(quality=quality, gain=gain)
                 parts.append(part.dropna(subset=["place", "value"]))
         found = pd.concat(parts).sort_values("model", kind="stable", ignore_index=True)
@@ -46,14 +49,19 @@ class TradeoffFigure(FigurePublication):
         for quality, of_quality in drawn.groupby("quality", sort=False):
             title, cells = directed(label_of(str(quality), data.declared), "lower"), []
             for (model, gain), shown in of_quality.groupby(["model", "gain"], sort=False):
-                speed = directed(label_of(str(gain), data.declared), "higher")
-                cells.append(Chart(shown, looks_of(data), title, speed, heading=str(model)))
-                panels.append(shown)
+                better = "lower" if gain in BYTES else "higher"
+                axis = label_of(str(gain), data.declared) + " (GB)" * (gain in BYTES)
+                cells.append(Chart(shown, looks_of(data), title, directed(axis, better), heading=str(model)))
+                panels.append((shown, front(shown, better)))
             rows.append(("", cells))
-        entries = [Line2D([], [], color=GREY, marker="|", linestyle="", label="Theoretical speed-up")]
+        entries = [
+            Line2D([], [], color=GREY, marker="|", linestyle="", label="Theoretical speed-up"),
+            Line2D([], [], color=GREY, linewidth=0.7, label="Pareto front"),
+        ]
         said = f"{BARS} over documents, and over processes where there are several"
         figure = sheet(rows, said, height=1.7, entries=entries)
-        for ax, shown in zip([ax for ax in figure.axes if ax.axison], panels, strict=True):
+        for ax, (shown, best) in zip([ax for ax in figure.axes if ax.axison], panels, strict=True):
+            ax.plot(best["place"], best["value"], color=GREY, linewidth=0.7, zorder=0)
             colours = [looks_of(data)[method].colour for method in shown["method"]]
             ax.scatter(shown["theory"], shown["value"], c=colours, marker="|", zorder=0)
             faint: dict[str, Any] = {"linewidth": 0.5, "alpha": 0.4, "zorder": 0}

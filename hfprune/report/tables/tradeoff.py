@@ -33,6 +33,7 @@ class TradeoffTable(TablePublication):
             *(_with_interval(label(name, data.declared), rows, name, "{:.3f}") for name in QUALITIES),
             Column("Params (B)", texts(rows["parameters"], "{:.3g}", 1e-9)),
             Column("Memory (GB)", texts(rows["memory_bytes"], "{:.3g}", 1e-9)),
+            Column("Disk (GB)", texts(rows["disk_bytes"], "{:.3g}", 1e-9)),
         ]
         for gain, (theory, _) in THEORY.items():
             if rows[gain].notna().any():
