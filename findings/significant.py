@@ -15,16 +15,24 @@ HEADINGS = ["study", "comparison", "outcome", "significant effects"]
 def table(studies: Studies, names: Sequence[str]) -> str:
     """Return one row per study, pair of sides and outcome, with its effects by model, ratio and calibration.
 
-    It has what compares two methods and holds after the correction of its study; claims are such comparisons.
+    It has what compares two methods and holds after the correction of its study. A claim is listed where it is
+    no such comparison the other way round.
     """
     lines: dict[tuple[str, str, str], list[str]] = {}
     for study in names:
         rows = studies.effects(study)
+        compared = {_place(row) for row in effect_rows(rows[rows["question"] == REFERENCE])}
         for row in effect_rows(rows[rows["question"].isin([REFERENCE, "claim"])]):
-            if row.effect.sure:
+            repeated = row.question == "claim" and _place(row) in compared
+            if row.effect.sure and not repeated:
                 place = study, _sides(studies, study, row), _outcome(studies, study, row)
                 lines.setdefault(place, []).append(f"{_where(studies, study, row)}: {row.effect}")
     return unpadded([[*place, "<br>".join(effects)] for place, effects in lines.items()], HEADINGS)
+
+
+def _place(row: EffectRow) -> tuple[object, ...]:
+    sides = frozenset([(row.method, row.recovery), (row.against, row.against_recovery)])
+    return sides, row.outcome, row.model, row.ratio, row.calibration, row.sequences
 
 
 def _sides(studies: Studies, study: str, row: EffectRow) -> str:
@@ -36,7 +44,7 @@ def _sides(studies: Studies, study: str, row: EffectRow) -> str:
 def _outcome(studies: Studies, study: str, row: EffectRow) -> str:
     results = studies.results(study)
     label = within_sentence(results.declared.find(row.measure, row.metric).metric.label)
-    corpus = getattr(results.study.measures[row.measure], "corpus", None)
+    corpus = results.study.measures[row.measure].settings.get("corpus")
     return f"{label} on `{corpus}`" if corpus else label
 
 
