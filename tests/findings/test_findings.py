@@ -321,7 +321,7 @@ def test_nothing_is_relative_to_an_unknown_outcome(base: float, tmp_path: Path) 
     with pytest.raises(
         HfpruneError, match=r"text\.md:2: a\.relative: the other side's own outcome is unknown"
     ):
-        text.rendered()
+        text.numbered()
     turned = Cited.of_row("x", row, turned=True)
     assert turned.row.base == pytest.approx(base - 1, nan_ok=True)
 
