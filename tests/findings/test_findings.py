@@ -78,7 +78,7 @@ def test_the_abstract_is_short_and_has_no_bracket() -> None:
 
 
 def test_the_page_is_read_in_ten_minutes() -> None:
-    assert len(re.findall(r"\w[\w.,−-]*", TEXT)) <= 2000
+    assert len(re.findall(r"[A-Za-z][\w-]*", TEXT)) <= 2000
 
 
 def test_every_interval_is_in_a_table() -> None:
@@ -227,7 +227,7 @@ TEXT_MISTAKES = [
         "{recovery-before/answers.shar smollm2 boolq maj",
         "'answers.shar'; did",
     ),
-    ("{tuned_smollm2: not", "{above-tuned-dense entropy: not", "no row of above-tuned-dense is 'entropy'"),
+    ("{tuned_smollm2: sig", "{above-tuned-dense entropy: sig", "no row of above-tuned-dense is 'entropy'"),
     ("{dose_slopes: no sign", "{dose_slops: no sign", "'dose_slops'; did you mean 'dose_slopes'?"),
 ]
 MISTAKES = [
