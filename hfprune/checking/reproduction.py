@@ -70,9 +70,9 @@ def reproduction(
         }
     failed = [f"{name}: missing" for name in missing]
     lines = chain(
-        failed, (f"{name}: {line}" for name, one in found.items() for line in _described(name, one))
+        failed, (f"{name}: {line}" for name, table in found.items() for line in _described(name, table))
     )
-    number = len(failed) + sum(len(one.failed) for one in found.values())
+    number = len(failed) + sum(len(table.failed) for table in found.values())
     text = _text(made, found, [*islice(lines, MOST)], number, broken)
     return not (number or broken), f"{text}{_not_checked(made, {*names, *shown})}\n"
 
@@ -103,7 +103,7 @@ def _described(name: str, table: Compared) -> Iterator[str]:
 
 
 def _text(made: Path, found: Found, failed: list[str], number: int, broken: list[str]) -> str:
-    counts = pd.DataFrame([one.found.value_counts().reindex([*KINDS]) for one in found.values()])
+    counts = pd.DataFrame([table.found.value_counts().reindex([*KINDS]) for table in found.values()])
     counts = counts.fillna(0).astype(int).groupby([name.split("/")[0] for name in found], sort=False).sum()
     counts = counts.rename_axis("file")
     answer = "Numbers within the intervals" if counts[INSIDE].any() else "The same numbers, up to rounding"
@@ -116,7 +116,9 @@ def _text(made: Path, found: Found, failed: list[str], number: int, broken: list
     if RESULTS in found:
         lines += _largest(found[RESULTS])
     lines += [
-        f"Not compared in {name}: {', '.join(_left_out(one))}." for name, one in found.items() if one.left_out
+        f"Not compared in {name}: {', '.join(_left_out(table))}."
+        for name, table in found.items()
+        if table.left_out
     ]
     if RECORDS in found:
         lines += _differing(found[RECORDS])
@@ -149,12 +151,12 @@ def _largest(values: Compared) -> Iterator[str]:
         yield f"The largest difference: {before[at]:.6g} → {after[at]:.6g} ({where})."
 
 
-def _left_out(one: Compared) -> Iterator[str]:
+def _left_out(table: Compared) -> Iterator[str]:
     """Yield the columns that were not compared, with the metrics or measures of their rows if they are not all."""
-    by = next((name for name in ("metric", "measure") if name in one.kept), "")
+    by = next((name for name in ("metric", "measure") if name in table.kept), "")
     groups: dict[str, dict[str, None]] = {}
-    for name, rows in one.left_out.items():
-        of = "" if rows.all() or not by else " of " + ", ".join(sorted({*one.kept.loc[rows, by]} - {""}))
+    for name, rows in table.left_out.items():
+        of = "" if rows.all() or not by else " of " + ", ".join(sorted({*table.kept.loc[rows, by]} - {""}))
         groups.setdefault(of, {})[name if name in OF_RUN else name.partition(".")[0]] = None
     return (f"{', '.join(names)}{of}" for of, names in groups.items())
 

@@ -86,7 +86,9 @@ def named_device(name: str, memory: float) -> Device:
 
 def slowest_gpu() -> Device:
     """Return the GPU of the table with the lowest peak in bfloat16."""
-    return min((one for one in known_devices().values() if one.on_gpu), key=lambda one: one.bfloat16)
+    return min(
+        (device for device in known_devices().values() if device.on_gpu), key=lambda device: device.bfloat16
+    )
 
 
 def nominal_cpu() -> Device:

@@ -43,7 +43,7 @@ def publications(name: str, study: Study, collected: Iterable[Path]) -> Publicat
     kinds = {entry.measure or measure for measure, entry in study.measures.items()}
     recoveries = [
         *study.recoveries,
-        *(one for model in study.models.values() for one in model.recoveries or ()),
+        *(recovery for model in study.models.values() for recovery in model.recoveries or ()),
     ]
     kinds |= {step for recovery in recoveries for step in recovery.steps}
     kinds |= {"sizes" if len(read.sizes) > 1 else "whole" for read in study.calibrations.values()}
@@ -54,6 +54,6 @@ def publications(name: str, study: Study, collected: Iterable[Path]) -> Publicat
         cuts=[file for file in written if file.endswith(".safetensors")],
         tidy=here(paths.TIDY),
         analysed=here(paths.ANALYSED),
-        tables={one: f"results/{name}/tables/{one}" for one in publication_names("tables")},
-        figures={one: f"figures/{name}/{one}" for one in possible("figures", kinds)},
+        tables={table: f"results/{name}/tables/{table}" for table in publication_names("tables")},
+        figures={figure: f"figures/{name}/{figure}" for figure in possible("figures", kinds)},
     )

@@ -70,7 +70,7 @@ def unread(data: Results, answers: pd.DataFrame, same: Tasks, left_out: Collecti
 
 def notes(shown: pd.DataFrame, same: Tasks, share: float) -> list[str]:
     """Return what those of these numbers are that a table shows."""
-    short = {name: [one.short for one in tasks_in_order(tasks).values()] for name, tasks in same.items()}
+    short = {name: [task.short for task in tasks_in_order(tasks).values()] for name, tasks in same.items()}
     out = [
         f"{', '.join(tasks)} of {name}"
         for name, tasks in short.items()

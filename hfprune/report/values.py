@@ -59,7 +59,7 @@ def _parts(
 ) -> Iterator[str]:
     measure, metric, task = place
     yield row.metric.label
-    alike = {other[:2] for other, one in found.items() if one.metric.label == row.metric.label}
+    alike = {other[:2] for other, declared in found.items() if declared.metric.label == row.metric.label}
     if len({of for of, _ in alike}) > 1:
         yield measure.replace("_", " ")
     if len({name for of, name in alike if of == measure}) > 1:

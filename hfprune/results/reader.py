@@ -60,8 +60,8 @@ class Results:
         self._out: dict[str, set[Any]] = {}
         for column, wanted in (only or {}).items():
             there = {*self.whole[column].dropna()} - {DENSE, 0.0}
-            if lacking := [one for one in wanted if one not in there]:
-                known = ", ".join(str(one) for one in sorted(there))
+            if lacking := [value for value in wanted if value not in there]:
+                known = ", ".join(str(value) for value in sorted(there))
                 raise HfpruneError(f"{folder}: no {column} {lacking[0]!r} in this study; it has {known}")
             self._out[column] = there - {*wanted}
 

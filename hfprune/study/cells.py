@@ -49,7 +49,8 @@ def scorings(name: str, study: Study) -> Iterator[Cell]:
     for model in study.models:
         for method, draw in product(study.methods_of(model), study.draws):
             if not study.methods[method].unscored:
-                for calibrated in {one.calibration: one for one in study.calibrated(model, method)}.values():
+                calibrations = study.calibrated(model, method)
+                for calibrated in {last.calibration: last for last in calibrations}.values():
                     yield Cell(name, model, method, *calibrated, None, draw, Recovery.NONE)
 
 

@@ -35,7 +35,7 @@ def slopes_over_entropy(evidence: Evidence, entropies: Evidence) -> Iterator[Eff
         for compared in comparisons(entropies, ComparedBy.first_of(entropies))
         if compared.outcome.declared.kind == ENTROPY and DENSE_SIDE in compared.sides
     }
-    others = (one for one in ComparedBy.first_of(evidence) if one.declared.kind != ENTROPY)
+    others = (other for other in ComparedBy.first_of(evidence) if other.declared.kind != ENTROPY)
     for compared in comparisons(evidence, others):
         texts = evidence.tasks(compared.outcome.declared.measure)
         entropy = of_dense.get((compared.model, texts[0])) if len(texts) == 1 else None

@@ -41,7 +41,7 @@ class Answers(FigurePublication):
             shown = facet[facet["ratio"].isin([0.0, ratio])]
             right = values[(values["method"] == MAJORITY) & values["model"].isin(facet["model"])]
             matrix = pd.concat([right, shown]).pivot_table(index="method", columns="task", values="share")
-            matrix = matrix.reindex(index=[one for one in names if one in matrix.index], columns=[*tasks])
+            matrix = matrix.reindex(index=[name for name in names if name in matrix.index], columns=[*tasks])
             constant = (shown["share"] > 100 * data.study.constant).any()
             heading = f"{name}, {charts.share_removed(ratio)}: share of the commonest answer, %"
             matrices[heading + " (* constant)" * bool(constant)] = matrix.rename(index=names)
