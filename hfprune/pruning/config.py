@@ -266,8 +266,8 @@ class Pruning(Placement):
         more = self.tasks or self.keep or self.beside or (self.compare and not self.quick)
         if self.device_map == "disk" and more:
             raise ValueError(
-                "--device-map disk: all but text would read the model thousands of times: give --quick or "
-                "--no-compare, and none of --tasks, --keep and --beside"
+                "--device-map disk: all but text would read the model thousands of times: "
+                "give --quick (text only) or --no-compare, and none of --tasks, --keep and --beside"
             )
         return self
 

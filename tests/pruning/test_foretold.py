@@ -7,7 +7,6 @@ import committed
 import pytest
 import yaml
 from command_line import run
-from smoke import ROOT
 
 from hfprune.cost import foretold as foretelling
 from hfprune.cost import timed as timing
@@ -31,7 +30,7 @@ from hfprune.study.study import Study
 
 
 def test_what_is_expected_is_what_was_measured_of_the_default_recipe() -> None:
-    """In the sentence and in README; a new default must be measured first."""
+    """A new default must be measured first."""
     recipe = yaml.safe_load(Path(expectation.__file__).with_suffix(".yaml").read_text())["recipe"]
     assert load(Study, committed.results_of("recipe-confirm") / "study.yaml").dtype == "bfloat16", (
         "as is said"
@@ -44,14 +43,11 @@ def test_what_is_expected_is_what_was_measured_of_the_default_recipe() -> None:
     rows = rows.query(
         "question == 'dense' and measure == 'perplexity' and method == 'best' and recovery == 'linear'"
     )
-    readme = (ROOT / "README.md").read_text()
     for model, known in known_losses().items():
         found = rows[rows["model"] == model].sort_values("ratio")
         assert [*known["loss"]] == [*found["ratio"]]
         ends = found[["value", "low", "high"]].to_numpy() - 1
         assert [*known["loss"].values()] == [pytest.approx(row, abs=5e-4) for row in ends.tolist()]
-        shown = [f"{x:.0f} % ({low:.0f} to {high:.0f})" for x, low, high in 100 * ends]
-        assert f"|`{model}`|{'|'.join(shown)}|" in readme
 
 
 SMOL, QWEN = "smollm2-135m-instruct-q4", "qwen2.5-coder-0.5b-instruct-q4"

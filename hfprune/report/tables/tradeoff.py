@@ -33,8 +33,11 @@ class TradeoffTable(TablePublication):
             *(_with_interval(label(name, data.declared), rows, name, "{:.3f}") for name in QUALITIES),
             Column("Params (B)", texts(rows["parameters"], "{:.3g}", 1e-9)),
             Column("Memory (GB)", texts(rows["memory_bytes"], "{:.3g}", 1e-9)),
-            Column("Disk (GB)", texts(rows["disk_bytes"], "{:.3g}", 1e-9)),
         ]
+        if rows["disk_bytes"].notna().any():
+            columns.append(Column("Disk (GB)", texts(rows["disk_bytes"], "{:.3g}", 1e-9)))
+        else:
+            rows = rows.drop(columns="disk_bytes")  # `storage` was not measured
         for gain, (theory, _) in THEORY.items():
             if rows[gain].notna().any():
                 columns.append(_with_interval(label(gain, data.declared), rows, gain, "{:.2f}"))
