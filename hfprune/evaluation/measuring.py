@@ -136,6 +136,8 @@ def _measurements(
 ) -> Iterator[_Measurement]:
     """Yield a measure's tasks on a cell, with all that their results depend on."""
     state = cell.out / f".{name}.state"
+    if not measure.exclusive:  # only times depend on where the layers are
+        settings = {key: value for key, value in settings.items() if key != "device_map"}
     for stem, (task, part) in zip(stems(name, measure), measure.by_task().items(), strict=True):
         inputs = cell.inputs | {"measure": source_file(part)}
         for asset in part.assets():

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from hfprune.cells import DENSE, read_result
 from hfprune.cells.recovery import Recovery
@@ -31,7 +32,7 @@ def smaller_of(asked: Pruning, known: Iterable[str]) -> str:
     spelt = [word.removeprefix("smaller").removeprefix("=") for word in asked.beside if word != "quantised"]
     if not spelt or spelt[-1]:
         return "".join(spelt[-1:])
-    series, size = _series(asked.model.rpartition("/")[2])
+    series, size = _series(Path(asked.model.partition("@")[0]).name)
     sizes = {name: of_name for name in known if (of_name := _series(name))[0] == series and of_name[1] < size}
     if not sizes:
         raise HfpruneError(

@@ -183,7 +183,9 @@ class MeasureCells(Stage, Computing, Placement):
                 require_writable(file)  # before hours of measuring
         scored = self.cells[0].scored
         scoring = scored and scored.scoring_settings(scored.criterion, scored.make())
-        anew = measure_cells(measures, targets, dtype=dtype, **{"scoring": scoring} if scoring else {})
+        settings: dict[str, object] = {"scoring": scoring} if scoring else {}
+        settings |= {"device_map": self.device_map} if self.device_map else {}
+        anew = measure_cells(measures, targets, dtype=dtype, **settings)
         for target in targets:
             files = [f"{stem}.json" for name, measure in measures.items() for stem in stems(name, measure)]
             print(values_table([read_result(target.out / file) for file in files]))

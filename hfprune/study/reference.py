@@ -18,15 +18,18 @@ def differing(study: Study, method: str, reference: str) -> list[str]:
     An option that only one of two criteria has does not count.
     """
     ours, theirs = _settings(study, method), _settings(study, reference)
-    if "baseline" in ours | theirs:
-        return ["baseline"]
+    for whole in ("baseline", "model"):
+        if (whole in ours) != (whole in theirs):
+            return [whole]
     return [key for key in ours if key in theirs and ours[key] != theirs[key]]
 
 
 def _settings(study: Study, name: str) -> dict[str, object]:
     method = study.methods[name]
-    if method.unscored:
-        return {"baseline": method.baseline or method.model}
+    if method.baseline:
+        return {"baseline": method.baseline}
+    if method.model:
+        return {"model": method.model, "quantised": method.quantised}
     criterion = CRITERIA.make(method.criterion or name, method.options, name)
     return {
         "criterion": method.criterion or name,

@@ -13,6 +13,7 @@ from transformers import AutoConfig
 from hfprune.models.load import load_model
 from hfprune.models.on_disk import is_on_disk
 from hfprune.plans.planning import apply_plan, load_plan
+from hfprune.stages.measure import MeasureCells
 
 METHODS = {
     "wanda": "",
@@ -126,3 +127,16 @@ def test_new_weights_need_a_folder_and_an_adapter_needs_memory(
     assert not (tmp_path / "out").exists()
     model = load_model(work / "mine", device_map="disk")
     assert load_plan(work / "plan.safetensors")["mlp.0"].numel() < model.config.intermediate_size
+
+
+def test_times_of_another_placement_are_measured_again(work: Path, tmp_path: Path, capfd) -> None:
+    """So is the text, whose batches are of another size; what is of this placement is kept."""
+    latency = {"prompt_tokens": 4, "batch": 1, "new_tokens": 2, "repeats": 1}
+    fidelity = {"corpus": "text", "sequences": 2, "length": 8, "top_k": 3}
+    cell = {"plan": "plan.safetensors", "out": str(tmp_path / "cell")}
+    shared = {"model": "mine", "resources": ".", "cells": [cell]}
+    shared["measures"] = {"latency": {"settings": latency}, "fidelity": {"settings": fidelity}}
+    for device_map, kept in (("disk", []), (None, []), (None, ["fidelity", "latency"])):
+        MeasureCells.model_validate(shared | {"device_map": device_map}).run()
+        said = capfd.readouterr().err.splitlines()
+        assert sorted(line.partition(":")[0] for line in said if "is already there" in line) == kept
