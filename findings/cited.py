@@ -109,6 +109,11 @@ class Studies:
         name = "Dense" if method == "dense" else known.label if known else method
         return name[0].lower() + name[1:] if name.partition(",")[0] in WORDS else name
 
+    def calibration(self, study: str, name: str) -> str:
+        """Return the name of a calibration text of a study for readers."""
+        label = self.results(study).study.calibrations[name].label or name
+        return label[0].upper() + label[1:]
+
     def cited(self, rows: pd.DataFrame, study: str, *, turned: bool) -> list[Cited]:
         """Return the effects of rows, in the order of the table, named by what differs among them.
 

@@ -107,6 +107,7 @@ HEADINGS = [
     "claim",
     "published",
     "model, removed",
+    "calibrated on",
     "effect",
     "samples × items",
     "detectable",
@@ -134,13 +135,14 @@ def table(decided: Decided, *, tested: bool) -> str:
         head = f"{claim.sentence.rstrip('.')} ({claim.where})", published or "–"
         cells = [
             [row.name for row in rows],
+            [decided.studies.calibration(row.study, row.row.calibration) for row in rows],
             [str(row.effect) for row in rows],
             [_size(row) for row in rows],
             [_detectable(row) for row in rows],
             [row.verdict for row in rows],
             [f"[{row.study}](../results/{row.study}/claims.csv)" for row in rows],
         ]
-        empty = ["–"] * 4 + [NOT_RUN, "–"]
+        empty = ["–"] * 5 + [NOT_RUN, "–"]
         lines.append([*head, *("<br>".join(cell) or none for cell, none in zip(cells, empty, strict=True))])
     return unpadded(lines, HEADINGS)
 

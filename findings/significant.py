@@ -1,4 +1,4 @@
-"""Every significant comparison of two methods, as a Markdown table: what the texts do not name stands here."""
+"""Every significant comparison of methods or calibrations, as a Markdown table, named by a text or not."""
 
 from collections.abc import Sequence
 
@@ -10,19 +10,21 @@ from hfprune.results.declarations import within_sentence
 from hfprune.results.effect_rows import EffectRow
 
 HEADINGS = ["study", "comparison", "outcome", "significant effects"]
+# Besides those of every study; what compares with the dense model says only what pruning costs.
+ADDED = ["pair", "step", "slope", "by_document", "calibration", "term"]
 
 
 def table(studies: Studies, names: Sequence[str]) -> str:
     """Return one row per study, pair of sides and outcome, with its effects by model, ratio and calibration.
 
-    It has what compares two methods and holds after the correction of its study. A claim is listed where it is
-    no such comparison the other way round.
+    It has what compares methods or calibrations, and holds after the correction of its study. A claim is listed
+    where it is no such comparison the other way round.
     """
     lines: dict[tuple[str, str, str], list[str]] = {}
     for study in names:
         rows = studies.effects(study)
         compared = {_place(row) for row in effect_rows(rows[rows["question"] == REFERENCE])}
-        for row in effect_rows(rows[rows["question"].isin([REFERENCE, "claim"])]):
+        for row in effect_rows(rows[rows["question"].isin([REFERENCE, "claim", *ADDED])]):
             repeated = row.question == "claim" and _place(row) in compared
             if row.effect.sure and not repeated:
                 place = study, _sides(studies, study, row), _outcome(studies, study, row)
@@ -38,7 +40,8 @@ def _place(row: EffectRow) -> tuple[object, ...]:
 def _sides(studies: Studies, study: str, row: EffectRow) -> str:
     sides = ((row.method, row.recovery), (row.against, row.against_recovery))
     said = [f"{studies.label(study, method)}, {recovery}" for method, recovery in sides]
-    return (" / " if row.effect.ratio else " − ").join(side.removesuffix(", none") for side in said)
+    compared = (" / " if row.effect.ratio else " − ").join(side.removesuffix(", none") for side in said)
+    return f"{row.question.replace('_', ' ')}: {compared}" if row.question in ADDED else compared
 
 
 def _outcome(studies: Studies, study: str, row: EffectRow) -> str:
@@ -53,4 +56,5 @@ def _where(studies: Studies, study: str, row: EffectRow) -> str:
     text = row.calibration if len(calibrations) > 1 else ""
     has_sizes = any(calibration.sizes for calibration in calibrations.values())
     size = f"{row.sequences} sequences" if has_sizes else ""
-    return ", ".join(filter(None, [named(row.model, row.ratio), text, size]))
+    against = f"less {row.against_calibration}" if row.against_calibration else ""
+    return ", ".join(filter(None, [named(row.model, row.ratio), text, against, size, row.task]))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hfprune.assets.catalogue import LocalSource
 from hfprune.cost.work import Work
 from hfprune.cost.workload import Workload
-from hfprune.devices.known import UTILISATION, Device
+from hfprune.devices.known import UTILISATION, Device, nominal_cpu
 from hfprune.errors import HfpruneError
 from hfprune.measurement import DECODED
 from hfprune.models.shape import Shape, known_shapes, shape_of
@@ -69,7 +69,9 @@ class Costs:
         The speed is the table's, or that of this machine's processors as they were `timed`; `kept` is as for
         `Workload`.
         """
-        self.files, self.study, self.jobs, self.device = files, files.study, [*jobs], device
+        self.files, self.study, self.jobs = files, files.study, [*jobs]
+        self.on_disk = self.study.device_map == "disk"
+        self.device = device = nominal_cpu() if self.on_disk and device.on_gpu else device
         self.start = GPU_START if device.on_gpu else CPU_START
         self.shapes: dict[str, Shape] = {}
         self.guessed: list[str] = []
@@ -113,8 +115,10 @@ class Costs:
         """Return the cost of a job."""
         work = self.work.of(job)
         on_gpu, cores = self.device.on_gpu, self.device.cores if job.takes == "machine" else 1
-        # With a device map, what the device does not hold lies on others.
+        # With a device map, what the device does not hold lies on others; with `disk`, weights are in files.
         held = min(work.memory, self.device.memory) if self.study.device_map else work.memory
+        if self.on_disk and work.loaded:
+            held = max(work.memory - self.shapes[job.model_name()].weights(work.dtype), 0.0)
         # On a GPU a model passes through main memory; CUDA's libraries are as large as the others.
         passing = PROCESS + self.shapes[job.model_name()].weights(work.dtype) if work.loaded else work.memory
         return JobCost(

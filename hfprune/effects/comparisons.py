@@ -71,24 +71,29 @@ class Comparison:
     """By method and recovery; the dense model is among them."""
 
     def difference(self, left: Side, right: Side) -> Contrast:
-        """Return the outcomes of one side less those of the other.
-
-        Beside several samples of a size, a method that reads none has one plan per draw. One from weights alone
-        stands beside every sample, any other beside the first of its draw.
+        """Return the outcomes of one side less those of the other, paired as `paired` says.
 
         Raises:
             NotComparableError: they were measured on different draws, tasks or items.
         """
-        study, sides = self.evidence.study, {side: self.sides[side] for side in (left, right)}
-        reads = {side: side[0] != DENSE and study.reads(side[0]) for side in sides}
-        unread = [side for side in sides if not reads[side] and side[0] != DENSE]
-        if any(reads.values()) and unread and study.samples_of(self.model, self.calibrated) > 1:
-            (side,) = unread
-            if is_of_weights(study, *side):
-                sides[side] = {None: next(iter(sides[side].values()))}
+        ours, theirs = self.paired(left, right)
+        return contrast([(1.0, ours), (-1.0, theirs)])
+
+    def paired(self, *sides: Side) -> list[Outcomes]:
+        """Return the outcomes of sides on draws that they share.
+
+        Beside several samples of a size, a method that reads none has one plan per draw. One from weights alone
+        stands beside every sample, any other beside the first of its draw.
+        """
+        study, outcomes = self.evidence.study, {side: self.sides[side] for side in sides}
+        pruned = [side for side in outcomes if side[0] != DENSE]
+        unread = [side for side in pruned if not study.reads(side[0])]
+        if 0 < len(unread) < len(pruned) and study.samples_of(self.model, self.calibrated) > 1:
+            if all(is_of_weights(study, *side) for side in unread):
+                outcomes |= {side: {None: next(iter(outcomes[side].values()))} for side in unread}
             else:
-                sides = {side: _first_samples(outcomes, study.draws) for side, outcomes in sides.items()}
-        return contrast([(1.0, sides[left]), (-1.0, sides[right])])
+                outcomes |= {side: _first_samples(outcomes[side], study.draws) for side in pruned}
+        return [outcomes[side] for side in sides]
 
     def row(
         self,

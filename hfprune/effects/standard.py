@@ -31,7 +31,7 @@ def _rows(compared: Comparison) -> Iterator[EffectRow]:
             with suppress(NotComparableError):
                 effect, covers = _estimated(compared, asked)
                 differs = differing(study, asked.left[0], asked.right[0]) if asked.name == REFERENCE else []
-                own = mean(compared.sides[asked.right])
+                own = mean(compared.paired(asked.left, asked.right)[1])
                 yield compared.row(
                     *asked,
                     effect,

@@ -16,7 +16,7 @@ from transformers.cache_utils import CacheLayerMixin
 
 from hfprune.cells import Value
 from hfprune.models.head import next_logits
-from hfprune.models.quantised import OPERATIONS, weight_bytes
+from hfprune.models.quantised import OPERATIONS, bytes_of_weights
 from hfprune.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def memory_bytes(model: "PreTrainedModel", cache: DynamicCache) -> int:
     """Count the bytes of the weights, tied ones once, and of a KV cache."""
     layers = [layer for layer in cache.layers if isinstance(layer, CacheLayerMixin)]
     kept = [x for layer in layers for x in (layer.keys, layer.values) if x is not None]
-    return weight_bytes(model) + sum(x.nbytes for x in kept)
+    return bytes_of_weights(model) + sum(x.nbytes for x in kept)
 
 
 def median_value(metric: str, numbers: pd.Series, base: pd.Series | None = None) -> Value:

@@ -23,7 +23,8 @@ class Latency(Measure):
     prompts, both counted; these, and `parameters`, are of the model as it was cut, whatever `align` is. Times
     are medians over repeats, speed-ups are ratios of medians, and standard errors are from a bootstrap over
     repeats. One item per repeat. Quantised weights for which torch has no kernel are expanded in each pass, which
-    says nothing of their speed: they get no times.
+    says nothing of their speed: they get no times. In 8 bits the kernel takes few rows (`FEW`), and a prefill is
+    timed with weights that it expands.
     """
 
     needs = "reference"

@@ -22,6 +22,6 @@ class Storage(Measure):
 
     def run(self, subject: Subject) -> Outcome:
         """Count."""
-        from hfprune.models.quantised import weight_bytes
+        from hfprune.models.quantised import bytes_of_weights
 
-        return Outcome([Value("disk_bytes", float(weight_bytes(subject.model)))])
+        return Outcome([Value("disk_bytes", float(bytes_of_weights(subject.model)))])

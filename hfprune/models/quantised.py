@@ -25,7 +25,8 @@ class Quantised(nn.Module):
     levels from their least weight to their largest: a scale and the level 8, five bits a weight in all, as Q4_1 of
     llama.cpp. Inputs are filled up to a multiple of 32 and channels to one of 16.
 
-    A CPU multiplies bfloat16 by torch's own kernels (`fast`). Elsewhere weights are expanded in each pass.
+    A CPU multiplies bfloat16 by torch's own kernels (`fast`), in 8 bits up to `FEW` rows at once, such as one step
+    of decoding. Otherwise weights are expanded in each pass.
     """
 
     codes: Tensor
@@ -115,7 +116,7 @@ def quantised_layers(model: nn.Module) -> list[Quantised]:
     return [module for module in model.modules() if isinstance(module, Quantised)]
 
 
-def weight_bytes(model: nn.Module) -> int:
+def bytes_of_weights(model: nn.Module) -> int:
     """Count the bytes of the weights, tied ones once, in the form in which the model holds them."""
     coded = [tensor for layer in quantised_layers(model) for tensor in layer.buffers()]
     return sum(tensor.nbytes for tensor in (*model.parameters(), *coded))
@@ -131,7 +132,7 @@ def _operations(rows: tuple[int, int], *_: Any, out_shape: tuple[int, int], **__
     return 2 * math.prod(rows) * out_shape[-1]
 
 
-# How torch's counter of operations counts the kernels.
+# How torch's counter of operations counts the kernels: with the rows and columns that fill up.
 OPERATIONS = {
     getattr(torch.ops.aten, kernel): _operations for kernel in KERNELS if hasattr(torch.ops.aten, kernel)
 }

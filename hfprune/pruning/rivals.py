@@ -10,6 +10,7 @@ from hfprune.cells.recovery import Recovery
 from hfprune.comparison.before_after import SPEED, STORAGE, Measured, Sides, read_sides
 from hfprune.comparison.rows import qualities_of, speeds_of
 from hfprune.errors import HfpruneError
+from hfprune.models.shape import known_shapes
 from hfprune.pruning.config import Pruning
 from hfprune.stages import Stage
 from hfprune.stages.measure import MeasureCells
@@ -24,7 +25,7 @@ def smaller_of(asked: Pruning, known: Iterable[str]) -> str:
     """Return the smaller model that is asked for, "" for none: as it is spelt, or the next of the series.
 
     Names of a series are the same but for the size, as `qwen2.5-0.5b` and `qwen2.5-1.5b`; `known` are those of the
-    catalogue.
+    catalogue. One whose vocabulary is known to be of another size, as that of `qwen2.5-7b`, is passed over.
 
     Raises:
         HfpruneError: no smaller model of the series is known.
@@ -32,12 +33,19 @@ def smaller_of(asked: Pruning, known: Iterable[str]) -> str:
     spelt = [word.removeprefix("smaller").removeprefix("=") for word in asked.beside if word != "quantised"]
     if not spelt or spelt[-1]:
         return "".join(spelt[-1:])
-    series, size = _series(Path(asked.model.partition("@")[0]).name)
-    sizes = {name: of_name for name in known if (of_name := _series(name))[0] == series and of_name[1] < size}
+    own = Path(asked.model.partition("@")[0]).name.lower()
+    series, size = _series(own)
+    words = {name: shape.vocabulary for name, shape in known_shapes().items()}
+    sizes = {
+        name: of_name
+        for name in known
+        if (of_name := _series(name))[0] == series and of_name[1] < size
+        if own not in words or words.get(name, words[own]) == words[own]
+    }
     if not sizes:
         raise HfpruneError(
-            f"--beside smaller: the catalogue has no smaller model of the series of {asked.model}; name one, as "
-            "--beside smaller=MODEL"
+            f"--beside smaller: the catalogue has no smaller model of the series of {asked.model} with its "
+            "vocabulary; name one, as --beside smaller=MODEL"
         )
     return max(sizes, key=lambda name: sizes[name][1])
 
@@ -77,11 +85,14 @@ def rival_jobs(
 def rival_lines(sides: Sides, step: str, jobs: Mapping[str, Stage]) -> list[list[str]]:
     """Return the headings and a line per model: bytes, and outcomes with their changes against the dense model.
 
+    Bytes of weights that are not quantised are those of the precision in which all were compared.
+
     What no step after pruning changes was measured after one of them.
     """
     steps = [side for name, side in sides.items() if name != DENSE]
     once = {key: x for side in steps for key, x in side.items() if key[0] in (SPEED, STORAGE)}
     models = {step: once | sides[step]}
+    dtype = next((job.dtype for job in jobs.values() if isinstance(job, MeasureCells)), None)
     for title, job in jobs.items():
         if title.startswith(RIVAL):
             results = {file: read_result(file) for file in job.outputs() if file.suffix == ".json"}
@@ -93,7 +104,8 @@ def rival_lines(sides: Sides, step: str, jobs: Mapping[str, Stage]) -> list[list
         both = {DENSE: sides[DENSE], name: side}
         rows[name] = {row.label: row.words() for row in [*qualities_of(both, name), *speeds_of(both, name)]}
     labels = [*rows[step]]
-    lines = [["", "weights, MB", "with KV cache, MB", *labels], [DENSE, *_megabytes(sides[DENSE])]]
+    held = f"weights in {dtype}, MB" if dtype else "weights, MB"
+    lines = [["", held, "with KV cache, MB", *labels], [DENSE, *_megabytes(sides[DENSE])]]
     lines[1] += [rows[step][label][1] for label in labels]
     for name, side in models.items():
         cells = [rows[name].get(label) for label in labels]

@@ -21,7 +21,7 @@ from hfprune.stages import AssetFlag, Stage
 from hfprune.stages.fields import CellName, Computing, DenseModel, ExistingPath, Resources
 from hfprune.stages.scoring_flags import Scoring
 from hfprune.stages.target import AdapterFolder, Change, Pruned, cell_of
-from hfprune.study.method import Quantised
+from hfprune.study.method import Bits
 
 if TYPE_CHECKING:
     from hfprune.evaluation.measuring import CellToMeasure
@@ -49,7 +49,7 @@ class CellFiles(Change):
     instead: Annotated[Path | None, AssetFlag("models")] = Field(
         default=None, description="another model, with the same tokenizer, in place of a pruned one"
     )
-    quantised: Quantised | None = Field(
+    quantised: Bits | None = Field(
         default=None, description="bits of the weights of the decoder layers, rounded after all else"
     )
     resampled: ExistingPath | None = Field(
@@ -160,6 +160,11 @@ class MeasureCells(Stage, Computing, Placement):
             raise HfpruneError(
                 f"{name} measures the dense model: remove --plan, --checkpoint, --instead, --linear, --adapter "
                 "and --quantised"
+            )
+        if cell.quantised and self.device_map == "disk":
+            raise HfpruneError(
+                "--quantised: rounded weights are new ones, for all of which there must be memory: leave out "
+                "--quantised or --device-map disk"
             )
         if (measure.needs == "criterion") != (cell.scored is not None):
             raise HfpruneError(f"{name}: a measure of scoring, and no other, takes --criterion")

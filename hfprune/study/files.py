@@ -16,7 +16,7 @@ from hfprune.errors import HfpruneError
 from hfprune.measurement import Measure
 from hfprune.study import cells as study_cells
 from hfprune.study import paths
-from hfprune.study.method import Method, Quantised
+from hfprune.study.method import Bits, Method
 from hfprune.study.references import load_study
 from hfprune.study.study import Study
 
@@ -37,11 +37,11 @@ class Changes(Cut, total=False):
     adapter: Path | None
 
 
-class ToMeasure(Changes, total=False):
+class MeasuredChanges(Changes, total=False):
     """Also what no other stage takes, by its name in the settings of a measurement."""
 
     instead: Path | None
-    quantised: Quantised | None
+    quantised: Bits | None
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Files:
         adapter = self.file(paths.RECOVERY, cell) if cell.recovery.trains else None
         return {**self.changed(cell), "linear": self.solved(cell), "adapter": adapter}
 
-    def measured(self, cell: Cell) -> ToMeasure:
+    def measured(self, cell: Cell) -> MeasuredChanges:
         """Return all that makes the measured model: another one, or the cell's changes; quantised at last."""
         method = self.study.methods.get(cell.method, Method())
         whole = method.model not in (None, DENSE) and self.asset("models", method.model or "")

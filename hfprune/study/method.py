@@ -30,7 +30,7 @@ def hexadecimal(colour: str) -> str:
 
 
 # A flag gives a word.
-Quantised = Annotated[Literal[8, 4], BeforeValidator(lambda bits: int(bits) if bits in ("8", "4") else bits)]
+Bits = Annotated[Literal[8, 4], BeforeValidator(lambda bits: int(bits) if bits in ("8", "4") else bits)]
 Units = Annotated[
     UnitShares,
     Field(
@@ -77,7 +77,7 @@ class Method(ByCriterion):
         description="in place of a criterion: a whole model, `dense` or another of the catalogue with the same "
         "tokenizer, such as the next smaller one",
     )
-    quantised: Quantised | None = Field(
+    quantised: Bits | None = Field(
         default=None,
         description="bits of the weights of the decoder layers, rounded in memory after plan and reconstruction",
     )

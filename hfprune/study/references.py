@@ -16,6 +16,7 @@ from hfprune.assets.catalogue import (
 )
 from hfprune.assets.spelling import FORMS, entry
 from hfprune.cells import DENSE
+from hfprune.criteria import CRITERIA
 from hfprune.errors import HfpruneError, nearest
 from hfprune.models.shape import known_shapes
 from hfprune.settings import load, validate
@@ -124,6 +125,8 @@ def check_references(study: Study, catalogue: Catalogue, where: str) -> None:
                 f"{where}: corrected_together: {name!r} has no outcomes of items, so it has no p-value; "
                 "leave it out"
             )
+    if study.device_map == "disk":
+        _check_on_disk(study, where)
     calibrated = {calibration.corpus for calibration in study.calibrations.values()}
     read = [
         (name, asset.removeprefix("corpora/"))
@@ -145,3 +148,19 @@ def _overlap(a: CorpusAsset, b: CorpusAsset) -> bool:
         return max(start, other_start) < min(stop, other_stop)
     pairs = [*product(a.texts(), b.texts())]
     return pairs != [(a, b)] and any(_overlap(*pair) for pair in pairs)
+
+
+def _check_on_disk(study: Study, where: str) -> None:
+    """Fail if a method needs the whole model in memory."""
+    for name, method in study.methods.items():
+        if method.quantised:
+            raise HfpruneError(
+                f"{where}: methods.{name}.quantised: rounded weights are new ones, for which there must be "
+                "memory; remove it, or device_map: disk"
+            )
+        needs = "" if method.unscored else CRITERIA.load(method.criterion or name).needs
+        if needs not in ("", "weights", "activations"):
+            raise HfpruneError(
+                f"{where}: methods.{name}: its criterion needs the whole model in memory; take one that reads "
+                "weights or activations, such as wanda, flap or magnitude, or remove device_map: disk"
+            )

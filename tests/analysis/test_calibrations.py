@@ -172,6 +172,10 @@ def test_a_plan_from_weights_stands_beside_every_sample_and_a_random_one_beside_
     assert (magnitude["sequences"], magnitude["draws"], magnitude["covers"]) == (16, 4, "draws and items")
     assert random["value"] == pytest.approx(means["random"] - samples["entropy"][0].mean())
     assert (random["draws"], random["covers"]) == (1, ""), "one random plan says nothing of others"
+    assert random["base"] == pytest.approx(samples["entropy"][0].mean()), (
+        "of the sample that it stands beside"
+    )
+    assert magnitude["base"] == pytest.approx(means["entropy"])
 
 
 def test_groups_are_by_model_outcome_ratio_and_text_and_the_dense_model_is_in_each(folder: Path) -> None:

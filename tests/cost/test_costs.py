@@ -199,3 +199,19 @@ def test_mistakes_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(tmp_path)
     said = failure("cost", "--study", "demo", "--like", "recovry")
     assert re.search(r"--like recovry: no items.parquet in .*did you mean 'recovery'", said)
+
+
+def test_from_disk_the_processor_computes_and_holds_no_weights(tmp_path: Path) -> None:
+    path = tmp_path / "disk.yaml"
+    text = {"corpus": "c4-sample", "sequences": 8, "length": 128}
+    given = {"models": ["qwen2.5-7b"], "methods": ["wanda"], "ratios": 0.2, "calibrations": {"c4": text}}
+    given |= {"measures": {"perplexity": {"corpus": "c4-sample-heldout", "sequences": 8, "length": 128}}}
+    found = {}
+    for device_map in (None, "disk"):
+        path.write_text(yaml.safe_dump(given | {"device_map": device_map, "dtype": "bfloat16"}))
+        found[device_map] = costs_of(path, CATALOGUE, known_devices()["a100-80"], tmp_path)
+    weights = found["disk"].shapes["qwen2.5-7b"].weights("bfloat16")
+    assert found[None].device.on_gpu and not found["disk"].device.on_gpu
+    assert max(cost.gpu_memory for cost in found[None].by_job) > weights > 14e9
+    assert max(cost.gpu_memory for cost in found["disk"].by_job) == 0
+    assert max(cost.main_memory for cost in found["disk"].by_job if cost.stage != "fetch") < weights

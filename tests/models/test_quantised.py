@@ -16,7 +16,7 @@ from hfprune.evaluation.measured_model import Subject
 from hfprune.evaluation.timing import prefill_flops
 from hfprune.measures.latency import Latency
 from hfprune.models.load import load_checkpoint, load_model
-from hfprune.models.quantised import Quantised, count_weights, quantise, weight_bytes
+from hfprune.models.quantised import Quantised, bytes_of_weights, count_weights, quantise
 from hfprune.models.units import count_parameters
 from hfprune.plans.planning import apply_plan
 
@@ -99,9 +99,9 @@ def test_bytes_by_hand(dtype: torch.dtype) -> None:
     groups = channels + 32  # two of each channel of down
     for bits, own in ((8, codes + 2 * channels), (4, codes // 2 + 4 * groups)):
         model = quantise(build_tiny("llama").to(dtype), bits)
-        assert weight_bytes(model) == dtype.itemsize * others + 3 * own
+        assert bytes_of_weights(model) == dtype.itemsize * others + 3 * own
         assert count_weights(model) == count_parameters(build_tiny("llama"))
-    assert weight_bytes(build_tiny("llama").to(dtype)) == dtype.itemsize * count_parameters(
+    assert bytes_of_weights(build_tiny("llama").to(dtype)) == dtype.itemsize * count_parameters(
         build_tiny("llama")
     )
 
@@ -118,7 +118,7 @@ def test_times_are_those_of_kernels_and_operations_those_of_the_model(bits: int)
     assert found["flops"] == prefill_flops(dense, torch.zeros(1, 12, dtype=torch.int64))
     assert found["parameters"] == count_parameters(dense)
     cache = 2 * 3 * 2 * 12 * SHAPE["hidden_size"] // 2
-    assert found["memory_bytes"] == weight_bytes(model) + 2 * cache
+    assert found["memory_bytes"] == bytes_of_weights(model) + 2 * cache
     slow = quantise(build_tiny("llama"), bits)
     values, _ = Latency(**settings).run(Subject(slow, build_tiny("llama")))
     assert [value.metric for value in values] == ["flops", "parameters", "memory_bytes"]
@@ -147,7 +147,7 @@ def test_weights_are_quantised_after_the_plan(models: Path) -> None:
     save_file({name: kept.int() for name, kept in WIDTHS.items()}, plan)
     own = quantise(load_model(dense, "float32"), 4)
     assert measured(models, "storage", "--model", dense, "--quantised", 4) == {
-        "disk_bytes": weight_bytes(own)
+        "disk_bytes": bytes_of_weights(own)
     }
     assert read_result(models / "out/storage.json").cell.method == "quantised"
     expected = load_model(dense, "float32")

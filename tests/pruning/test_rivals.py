@@ -9,8 +9,9 @@ from command_line import failure, run
 from smoke import save_model
 
 from hfprune.cells import read_result
+from hfprune.errors import HfpruneError
 from hfprune.models.load import load_model
-from hfprune.models.quantised import quantise, weight_bytes
+from hfprune.models.quantised import bytes_of_weights, quantise
 from hfprune.models.units import count_parameters
 from hfprune.pruning.config import Pruning
 from hfprune.pruning.rivals import smaller_of
@@ -37,9 +38,9 @@ def test_each_rival_is_a_row_of_the_report(call: str, project: Path, tmp_path: P
               (("dense", project / "models/mine"), ("pruned", out / "model"), ("small", small))}  # fmt: skip
     megabytes = {name: 2 * count_parameters(model) / 1e6 for name, model in loaded.items()}
     for name in ("pruned", "dense"):
-        megabytes[f"{name}, 8 bits"] = weight_bytes(quantise(loaded[name], 8)) / 1e6
+        megabytes[f"{name}, 8 bits"] = bytes_of_weights(quantise(loaded[name], 8)) / 1e6
     fresh = load_model(project / "models/mine", "bfloat16", torch.device("cpu"))
-    megabytes["dense, 4 bits"] = weight_bytes(quantise(fresh, 4)) / 1e6
+    megabytes["dense, 4 bits"] = bytes_of_weights(quantise(fresh, 4)) / 1e6
     assert {name: cells[0] for name, cells in found.items() if name in names} == {
         name: f"{size:,.1f}" for name, size in megabytes.items()
     }
@@ -71,10 +72,19 @@ def test_what_is_no_rival_is_refused_before_any_work(call: str, tmp_path: Path) 
 
 def test_the_next_smaller_model_of_a_series() -> None:
     known = ["qwen2.5-0.5b", "qwen2.5-1.5b", "qwen2.5-7b", "qwen2.5-coder-1.5b", "qwen3-1.7b", "smollm2-135m"]
+
+    def smaller(model: str) -> str:
+        given = {"model": model, "ratio": 0.2, "out": "x", "beside": ["smaller"]}
+        return smaller_of(validate(Pruning, given, "prune"), known)
+
     for model, expected in {
-        "Qwen/Qwen2.5-7B": "qwen2.5-1.5b",
-        "qwen2.5-1.5b": "qwen2.5-0.5b",
+        "Qwen/Qwen2.5-1.5B": "qwen2.5-0.5b",
+        "models/qwen2.5-1.5b/": "qwen2.5-0.5b",
+        "Qwen/Qwen2.5-1.5B@main": "qwen2.5-0.5b",
         "HuggingFaceTB/SmolLM2-1.7B": "smollm2-135m",
     }.items():
-        given = {"model": model, "ratio": 0.2, "out": "x", "beside": ["smaller"]}
-        assert smaller_of(validate(Pruning, given, "prune"), known) == expected
+        assert smaller(model) == expected
+    with pytest.raises(
+        HfpruneError, match=r"no smaller model of the series of Qwen/Qwen2\.5-7B with its vocab"
+    ):
+        smaller("Qwen/Qwen2.5-7B")  # 152,064 words in place of 151,936

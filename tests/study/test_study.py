@@ -159,6 +159,8 @@ def reading(*corpora: str) -> dict:
         ({"recovery": COQA | {"ratios": [0.25]}}, "recovery.ratios: 0.25 is not among the study's ratios"),
         ({"device_map": "automatic"}, "device_map: Input should be 'auto'"),
         ({"device_map": "auto"}, "device_map: lora trains on one device"),
+        (only("fisher") | {"device_map": "disk"}, "methods.a: its criterion needs the whole model in memory"),
+        (only("wanda", quantised=8) | {"device_map": "disk"}, "methods.a.quantised: rounded weights are new"),
         (
             {"models": {SMOLLM2: {"methods": ["entropy"], "without": ["random"]}}},
             "give `methods` or `without`, not both",

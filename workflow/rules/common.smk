@@ -36,6 +36,8 @@ except HfpruneError as error:
     raise WorkflowError(str(error)) from None
 
 NAME, STUDY = CHOSEN.name, CHOSEN.study
+if STUDY.device_map == "disk":
+    GPUS = 0  # the processor computes
 RESULTS, FIGURES, LOGS = f"results/{NAME}", f"figures/{NAME}", f"logs/{NAME}"
 CELLS_PER_JOB = CHOSEN.config.cells_per_job
 RESAMPLES = STUDY.resamples

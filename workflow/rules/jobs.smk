@@ -130,6 +130,8 @@ class Jobs:
 
 
 def gpus():
-    """Return the GPUs of a job: one, or with a device map all, on a cluster as many as the profile allows."""
+    """Return the GPUs of a job: one, or with `auto` all, on a cluster as many as the profile allows; none with `disk`."""
+    if STUDY.device_map == "disk":
+        return 0
     most = workflow.global_resources.get("gpu").value if STUDY.device_map == "auto" else None
     return most or int(GPUS > 0 or CLUSTER)

@@ -25,25 +25,20 @@ class ByDocument(AddedEffects):
 
     def rows(self, evidence: Evidence) -> Iterator[EffectRow]:
         """Yield one row per method with a reference, and outcome that was measured on the crops of an entropy."""
-        return slopes_over_entropy(evidence, evidence)
-
-
-def slopes_over_entropy(evidence: Evidence, entropies: Evidence) -> Iterator[EffectRow]:
-    """Yield the slopes of a study's effects over the dense models' entropies, which another study may have."""
-    of_dense = {
-        (compared.model, entropies.tasks(compared.outcome.declared.measure)[0]): compared.sides[DENSE_SIDE]
-        for compared in comparisons(entropies, ComparedBy.first_of(entropies))
-        if compared.outcome.declared.kind == ENTROPY and DENSE_SIDE in compared.sides
-    }
-    others = (other for other in ComparedBy.first_of(evidence) if other.declared.kind != ENTROPY)
-    for compared in comparisons(evidence, others):
-        texts = evidence.tasks(compared.outcome.declared.measure)
-        entropy = of_dense.get((compared.model, texts[0])) if len(texts) == 1 else None
-        for asked in questions(evidence.study, compared.model, compared.sides) if entropy else ():
-            if asked.name == REFERENCE and entropy:
-                with suppress(NotComparableError):
-                    sides = compared.sides[asked.left], compared.sides[asked.right]
-                    yield _row(compared, *asked[1:], over_entropy(*sides, entropy))
+        of_dense = {
+            (compared.model, evidence.tasks(compared.outcome.declared.measure)[0]): compared.sides[DENSE_SIDE]
+            for compared in comparisons(evidence, ComparedBy.first_of(evidence))
+            if compared.outcome.declared.kind == ENTROPY and DENSE_SIDE in compared.sides
+        }
+        others = (other for other in ComparedBy.first_of(evidence) if other.declared.kind != ENTROPY)
+        for compared in comparisons(evidence, others):
+            texts = evidence.tasks(compared.outcome.declared.measure)
+            entropy = of_dense.get((compared.model, texts[0])) if len(texts) == 1 else None
+            for asked in questions(evidence.study, compared.model, compared.sides) if entropy else ():
+                if asked.name == REFERENCE and entropy:
+                    with suppress(NotComparableError):
+                        method, reference = compared.paired(asked.left, asked.right)
+                        yield _row(compared, *asked[1:], over_entropy(method, reference, entropy))
 
 
 def _row(compared: Comparison, left: Side, right: Side, slopes: Contrast) -> EffectRow:

@@ -35,8 +35,7 @@ class Losses(AddedEffects):
 
 
 def _row(compared: Comparison, left: Side, right: Side) -> EffectRow:
-    sides = compared.sides
-    ends = loss_ratio(sides[right], sides[DENSE_SIDE], sides[left])
+    ends = loss_ratio(*compared.paired(right, DENSE_SIDE, left))
     counts = estimate(compared.difference(left, right))
     return compared.quotient_row(Losses.question, left, right, counts, ends, better="lower", form=Losses.form)
 

@@ -46,8 +46,7 @@ class Steps(AddedEffects):
 def _share(
     compared: Comparison, after: Side, before: Side, ends: tuple[Side, Side], effect: Estimate
 ) -> EffectRow:
-    sides, (first, last) = compared.sides, ends
-    step = [(1.0, sides[after]), (-1.0, sides[before])]
-    share = paired_quotient(step, [(1.0, sides[last]), (-1.0, sides[first])])
+    to, start, first, last = compared.paired(after, before, *ends)
+    share = paired_quotient([(1.0, to), (-1.0, start)], [(1.0, last), (-1.0, first)])
     shown: dict[str, Any] = {"detectable": np.nan, "neutral": 0.0, "better": "", "unit": "", "form": "{:.2f}"}
     return compared.quotient_row(Steps.question, after, before, effect, share, task=SHARE, **shown)
