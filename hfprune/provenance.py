@@ -52,8 +52,13 @@ def origin(inputs: Mapping[str, Path], settings: Mapping[str, object]) -> Proven
 
 
 def stable(run: Provenance) -> Provenance:
-    """Return the part that depends on inputs, settings and version alone, for files known by their hash."""
-    return {"hfprune": run["hfprune"], "inputs": run["inputs"], "settings": run["settings"]}
+    """Return the part that depends on inputs, settings and version alone, for files known by their hash.
+
+    A criterion or measure is identified by its `version`, which is among the settings, not by its file: an edited
+    comment gives the same scores, and must give the same hash.
+    """
+    inputs = {role: known for role, known in run["inputs"].items() if role not in CODE}
+    return {"hfprune": run["hfprune"], "inputs": inputs, "settings": run["settings"]}
 
 
 def save_tensors(
@@ -91,8 +96,9 @@ def unfinished(path: Path | None, identity: str) -> dict[str, str]:
 
 
 def fingerprint(inputs: Mapping[str, Path], settings: Mapping[str, object]) -> str:
-    """Return a SHA-256 that two runs share only if they have the same inputs, settings and version."""
-    known = stable(origin(inputs, settings))
+    """Return a SHA-256 that two runs share only if they have the same inputs, code, settings and version."""
+    known = origin(inputs, settings)
+    del known["packages"]
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
@@ -101,12 +107,10 @@ def is_current(
 ) -> bool:
     """Tell whether outputs are there, and were made from these inputs with these settings by this version.
 
-    A criterion or measure is identified by its `version`, which is among the settings, not by its file. The JSON
-    file `record` has the `provenance` of the outputs, and is written after them.
+    The JSON file `record` has the `provenance` of the outputs, and is written after them. See `stable`.
     """
     if not (record.exists() and all(path.exists() for path in outputs)):
         return False
-    inputs = {role: path for role, path in inputs.items() if role not in CODE}
     try:
         return _compared(read_json(record)["provenance"]) == _compared(origin(inputs, settings))
     except (ValueError, KeyError, TypeError):
@@ -122,9 +126,7 @@ def is_recorded(path: Path, inputs: Mapping[str, Path], settings: Mapping[str, o
 
 def _compared(run: Provenance) -> object:
     """Return the part of a provenance in which a current result agrees, as JSON has it."""
-    inputs = {role: known for role, known in run["inputs"].items() if role not in CODE}
-    part = stable(run) | {"inputs": inputs}
-    return json.loads(json.dumps([part, run["packages"].get("lm_eval")]))
+    return json.loads(json.dumps([stable(run), run["packages"].get("lm_eval")]))
 
 
 def identity(path: Path) -> str:
