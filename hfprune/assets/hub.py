@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,6 +41,21 @@ def repo_files(source: HubSource, repo_type: RepoType, patterns: Sequence[str]) 
     for file in tqdm(files, desc=f"check {source.repo}", unit="file"):
         _check_hash(file, source)
     return files
+
+
+def identical_file(repo: str, file: str, digest: str) -> Path | None:
+    """Return a file of a repository of models if the hub states this SHA-256 for it, else None.
+
+    The hub has three seconds to answer, once: the caller has another source of the same bytes.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+    with suppress(Exception):  # as in `repo_files`
+        stated = get_hf_file_metadata(hf_hub_url(repo, file), timeout=3)
+        if stated.etag == digest:
+            path = Path(hf_hub_download(repo, file, revision=stated.commit_hash))
+            return path if sha256(path) == digest else None
+    return None
 
 
 def pending(source: HubSource, repo_type: RepoType, patterns: Sequence[str]) -> dict[str, int | None]:

