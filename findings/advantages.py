@@ -15,42 +15,39 @@ SAME = ["table", "model", "ratio", "recovery"]
 
 @cache
 def advantages(paper: Path) -> pd.DataFrame:
-    """Return a row a published comparison of entropy with another method at the same ratio and recovery.
+    """Return one row per published comparison of entropy with another method at the same ratio and recovery.
 
     In points over its `tasks`: `advantage`, the mean difference, also without BoolQ and without CrowS-Pairs;
-    `least` and `most`, without the task that makes it so; `stderr`, by arithmetic from the printed accuracies and
-    the numbers of questions, if two models' answers were independent. `doubts`: those that the transcription of
-    the tables marks. `below the majority`: accuracies below the share of the task's commoner class.
+    `least` and `most`, its extremes with one task left out; `stderr`, computed from the printed accuracies and the
+    numbers of questions as if two models' answers were independent. `doubts`: those that the transcription of the
+    tables marks. `below the majority`: accuracies below the share of the task's commoner class.
     """
     rows, lines = read_tables(paper), []
     rows = rows[rows["task"].isin(known_tasks()) & (rows["method"] != "dense")]
     for at, part in rows.groupby(SAME):
         scores = part.pivot(index="method", columns="task", values="value")
         for other in scores.index.difference(["entropy"]) if "entropy" in scores.index else ():
-            both = scores.loc[["entropy", other]].dropna(axis="columns")
+            pair = scores.loc[["entropy", other]].dropna(axis="columns")
             doubts = part.loc[
-                part["method"].isin(both.index) & (part["confidence"] != CONFIDENT), "confidence"
+                part["method"].isin(pair.index) & (part["confidence"] != CONFIDENT), "confidence"
             ]
-            about = {
-                "over": METHODS[other].label,
-                "tasks": both.shape[1],
-                "doubts": ", ".join(sorted({*doubts})),
-            }
-            lines.append(dict(zip(SAME, at, strict=True)) | about | _row(both))
+            place = dict(zip(SAME, at, strict=True))
+            about = {"over": METHODS[other].label, "tasks": pair.shape[1]}
+            lines.append(place | about | {"doubts": ", ".join(sorted({*doubts}))} | _row(pair))
     return pd.DataFrame(lines)
 
 
-def _row(both: pd.DataFrame) -> dict[str, float | str | None]:
-    apart = both.iloc[0] - both.iloc[1]
+def _row(pair: pd.DataFrame) -> dict[str, float | str | None]:
+    apart = pair.iloc[0] - pair.iloc[1]
     left = {task: apart.drop(task).mean() for task in apart.index}
-    known = {name: known_tasks()[name] for name in both}
-    questions = pd.Series({name: task.documents for name, task in known.items()})
-    variance = (both * (100 - both) / questions).to_numpy().sum()
+    tasks = {name: known_tasks()[name] for name in pair}
+    questions = pd.Series({name: task.documents for name, task in tasks.items()})
+    variance = (pair * (100 - pair) / questions).to_numpy().sum()
     low = [
-        f"{METHODS[side].label}, {name}, {both.loc[side, name]:g} < {task.majority:g}"
-        for side in both.index
-        for name, task in known.items()
-        if task.majority and both.loc[side, name] < task.majority
+        f"{METHODS[side].label}, {name}, {pair.loc[side, name]:g} < {task.majority:g}"
+        for side in pair.index
+        for name, task in tasks.items()
+        if task.majority and pair.loc[side, name] < task.majority
     ]
     return {
         "advantage": apart.mean(),

@@ -1,4 +1,4 @@
-"""Numbers that the page cites: effects of studies, each with the row that it is."""
+"""Numbers that the page cites: effects of studies, each with its row."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,9 +18,9 @@ from hfprune.results.effect_rows import EffectRow
 from hfprune.results.reader import Results
 from hfprune.rounding import percent
 
-# Labels that are no names, and so are small within a sentence.
+# Labels that are no proper names, and so are lower-case within a sentence.
 WORDS = {"Entropy", "Cross-entropy", "Distillation", "Magnitude", "Random"}
-# The columns that may tell the rows of a selection apart, in the order of their names on the page.
+# The columns that may distinguish the rows of a selection, in the order of their names on the page.
 TELLING = [
     *("model", "calibration", "sequences", "measure", "method", "recovery", "against", "outcome", "ratio")
 ]
@@ -28,20 +28,20 @@ TELLING = [
 
 @dataclass(frozen=True)
 class Cited:
-    """An effect of the page, and the row of a table that it is."""
+    """An effect of the page, and the row of the table that it is from."""
 
     name: str
-    """What tells it apart from the others of its selection, in words."""
+    """What distinguishes it from the others of its selection, in words."""
     effect: Effect
     row: EffectRow = field(repr=False)
-    """With the sides, and `base`, in the order of `effect`."""
+    """The row, with its sides and `base` in the order of `effect`."""
     claim: ClaimRow | None = field(default=None, repr=False)
     study: str = ""
-    """Of a claim: the study whose row it is."""
+    """The study of the row of a claim."""
 
     @classmethod
     def of_row(cls, name: str, row: EffectRow, *, turned: bool) -> Self:
-        """Return the effect of a row, or that of the other side against the method."""
+        """Return the effect of a row or, if `turned`, that of the other side against the method."""
         effect = row.effect
         if turned:
             base = math.nan if math.isnan(row.base) else row.own
@@ -58,28 +58,24 @@ class Cited:
 
     @property
     def verdict(self) -> str:
-        """The verdict of a claim; "" of any other effect."""
+        """The verdict of a claim; "" for any other effect."""
         return self.claim.verdict if self.claim else ""
 
 
 def effect_rows(rows: pd.DataFrame) -> list[EffectRow]:
-    """Return the rows of a table of effects; a ratio that is not there is None."""
+    """Return the rows of a table of effects; a missing ratio is None."""
     lines = rows[[*EffectRow._fields]].itertuples(index=False, name=None)
     effects = [EffectRow(*line) for line in lines]
     return [row if row.ratio == row.ratio else row._replace(ratio=None) for row in effects]
 
 
 class Studies:
-    """The tables of the studies that the page is made of."""
+    """The tables of the studies from which the page is made."""
 
     def __init__(
-        self,
-        results: Path,
-        models: Mapping[str, str],
-        texts: Mapping[str, str],
-        forms: Mapping[str, str],
+        self, results: Path, models: Mapping[str, str], texts: Mapping[str, str], forms: Mapping[str, str]
     ) -> None:
-        """Take the folder of all results, and from `numbers.yaml` the names of models and texts, and forms."""
+        """Take the folder of all results, and the names of models and texts, and the forms, of `numbers.yaml`."""
         self.folder, self.models, self.texts, self.forms = results, models, texts, forms
         self.results = cache(self._results)
 
@@ -105,8 +101,10 @@ class Studies:
 
     def label(self, study: str, method: str) -> str:
         """Return the name of a method of a study within a sentence."""
-        known = self.results(study).labels.get(method)
-        name = "Dense" if method == "dense" else known.label if known else method
+        label = self.results(study).labels.get(method)
+        name = label.label if label else method
+        if method == "dense":
+            name = "Dense"
         return name[0].lower() + name[1:] if name.partition(",")[0] in WORDS else name
 
     def calibration(self, study: str, name: str) -> str:
@@ -115,7 +113,7 @@ class Studies:
         return label[0].upper() + label[1:]
 
     def cited(self, rows: pd.DataFrame, study: str, *, turned: bool) -> list[Cited]:
-        """Return the effects of rows, in the order of the table, named by what differs among them.
+        """Return the effects of rows, in the order of the table, named by their differences.
 
         Raises:
             HfpruneError: two have the same name.
@@ -127,7 +125,7 @@ class Studies:
         return [Cited.of_row(name, row, turned=turned) for name, row in zip(names, effects, strict=True)]
 
     def telling(self, rows: Sequence[EffectRow], study: str) -> list[str]:
-        """Return what tells rows apart, in words; where nothing does, what they are of."""
+        """Return what distinguishes each row, in words; where nothing does, its model."""
         differ = [column for column in TELLING if len({getattr(row, column) for row in rows}) > 1]
         if all(row.against == row.method for row in rows):
             differ = [column for column in differ if column != "against"]
@@ -140,7 +138,7 @@ class Studies:
         return [", ".join(self._told(row, study, differ or ["model"])) for row in rows]
 
     def _told(self, row: EffectRow, study: str, differ: Sequence[str]) -> Iterator[str]:
-        """Yield what tells a row apart."""
+        """Yield the words for the columns that distinguish a row."""
         for column in differ:
             match column:
                 case "sequences":
@@ -159,27 +157,29 @@ class Studies:
                     yield str(getattr(row, column))
 
     def changed(self, names: Sequence[str]) -> str:
-        """Return the studies of which results were measured from a changed tree, with their shares, in words."""
+        """Return the studies with results measured from a changed tree, and the shares of these, in words."""
         shares = {name: self.results(name).records["commit"].str.endswith("+changes") for name in names}
         return ", ".join(f"`{name}` {percent(share.mean())}" for name, share in shares.items() if share.any())
 
-    def column(self, said: str) -> str:
-        """Return a number that is no effect, in words as `table7-before/draws.again 20% entropy`, as text.
+    def column(self, selection: str) -> str:
+        """Return as text a number that is no effect, selected by `table7-before/draws.again 20% entropy`.
 
         Raises:
             HfpruneError: the study has no such table, column or row.
         """
-        place, *words = said.split()
+        place, *words = selection.split()
         study, _, number = place.partition("/")
         table, _, column = number.partition(".")
         data = self.results(study)
         tables = {"draws": data.draws, "answers": data.answers}
         if table not in tables or column not in self.forms or column not in tables[table]:
-            known = [f"{name}.{column}" for name in tables for column in self.forms if column in tables[name]]
-            raise HfpruneError(f"{study}: no number {number!r}{nearest(number, known)}")
+            numbers = [
+                f"{name}.{column}" for name in tables for column in self.forms if column in tables[name]
+            ]
+            raise HfpruneError(f"{study}: no number {number!r}{nearest(number, numbers)}")
         rows = self.named(tables[table])
         given = values(words, rows, place)
-        if "against" in rows:  # which is empty where a method stands alone
+        if "against" in rows:  # empty for a method on its own
             rows = rows.fillna({"against": ""})
             given.setdefault("against", [""])
         for name, wanted in given.items():

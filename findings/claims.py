@@ -1,4 +1,4 @@
-"""The claims of the paper on the page: each on every model that the study that decides it has."""
+"""The claims of the paper on the page, each on every model of the study that decides it."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -28,25 +28,25 @@ class Decided:
     """The rows of all claims in the studies that decide them, corrected by Holm's method together."""
 
     def __init__(self, paper: Path, studies: Studies, deciding: Mapping[str, Mapping[str, str]]) -> None:
-        """Take the study that decides each claim on each model.
+        """Take the paper, the studies, and the study that decides each claim on each model.
 
         Raises:
             HfpruneError: a claim is unknown, or a study has no row of it.
         """
         self.paper, self.studies, self.deciding = Paper.read(paper / "claims.yaml"), studies, deciding
-        known = [claim.id for claim in self.paper.claims]
+        ids = [claim.id for claim in self.paper.claims]
         for claim in deciding:
-            if claim not in known:
+            if claim not in ids:
                 raise HfpruneError(f"declared.yaml: no claim {claim!r} in paper/claims.yaml")
 
     @cached_property
     def rows(self) -> dict[str, list[Cited]]:
         """The rows of each claim; none where no study decides it."""
-        measured = {claim.id: [*self._of(claim)] for claim in self.paper.claims}
+        measured = {claim.id: [*self._deciding_rows(claim)] for claim in self.paper.claims}
         adjusted = iter(holm([row.claim.p for rows in measured.values() for row in rows if row.claim]))
         return {name: [_corrected(row, next(adjusted)) for row in rows] for name, rows in measured.items()}
 
-    def _of(self, claim: Claim) -> Iterable[Cited]:
+    def _deciding_rows(self, claim: Claim) -> Iterable[Cited]:
         for model, study in self.deciding.get(claim.id, {}).items():
             rows = self.measured(claim.id, study, model)
             if not rows:
@@ -54,7 +54,7 @@ class Decided:
             yield from rows
 
     def measured(self, claim: str, study: str, model: str) -> list[Cited]:
-        """Return the rows of a claim that a study measured on a model, as the study itself judges them."""
+        """Return the rows of a claim that a study measured on a model, with the study's own verdicts."""
         rows = self.studies.named(self.studies.results(study).claims)
         rows = rows[(rows["claim"] == claim) & (rows["model"] == model) & (rows["verdict"] != NOT_RUN)]
         rows = rows[rows["metric"] != AVERAGE_WITHOUT_CROWS]  # a second reading of the same claim
@@ -72,14 +72,14 @@ class Decided:
         return [row for rows in self.rows.values() for row in rows]
 
     def published(self, claim: str) -> list[float]:
-        """Return the smallest and the largest published effect of a claim; nothing where none is published."""
-        (known,) = (entry for entry in self.paper.claims if entry.id == claim)
-        models = self.paper.of(known)["model"].unique()
+        """Return the smallest and the largest published effect of a claim; empty if none is published."""
+        (entry,) = (other for other in self.paper.claims if other.id == claim)
+        models = self.paper.numbers_of(entry)["model"].unique()
         effects = [
             effect.effect
             for model in models
-            for at in known.ratios
-            if (effect := self.paper.effect(known, model, at, known.metric))
+            for at in entry.ratios
+            if (effect := self.paper.effect(entry, model, at, entry.metric))
         ]
         return sorted({min(effects), max(effects)}) if effects else []
 
@@ -117,14 +117,14 @@ HEADINGS = [
 
 
 def named(model: str, ratio: float | None) -> str:
-    """Return the name of a row: its model, and its ratio where the claim is of one."""
+    """Return the name of a row: its model, and its ratio if the claim has one."""
     return ", ".join(filter(None, [model, percent(ratio)]))
 
 
 def table(decided: Decided, *, tested: bool) -> str:
     """Return the claims as a Markdown table, one row per claim: those that could be tested, or all the others.
 
-    Of a claim that could be tested on one model alone, each table has its part.
+    A claim that could be tested only on some of its models is in both tables, each with its part.
     """
     lines: list[list[str]] = []
     for claim in decided.paper.claims:
@@ -159,7 +159,7 @@ def _size(cited: Cited) -> str:
     row = cited.row
     if _by_arithmetic(cited):
         return "by arithmetic"
-    resamples = f" + {row.resamples} resamples" * (row.draws == 1 and row.resamples > 1)
+    resamples = f" + {row.resamples} resamples" if row.draws == 1 and row.resamples > 1 else ""
     return f"{row.draws}{resamples} × {row.n}"
 
 

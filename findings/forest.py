@@ -17,7 +17,7 @@ from hfprune.results.effect import Effect
 # After matplotlib's defaults, so that a user's matplotlibrc has no part.
 LOOK: dict[str, Any] = {
     **{"svg.fonttype": "none", "svg.hashsalt": "findings", "font.family": "sans-serif", "font.size": 8},
-    # Every name of the list would stand in every text.
+    # Every font of the list would be written into every text.
     "font.sans-serif": ["DejaVu Sans"],
     **{"lines.linewidth": 1.2, "lines.markersize": 4},
     **{f"axes.spines.{side}": False for side in ("top", "right", "left")},
@@ -30,7 +30,7 @@ QUOTIENTS = 0.3, 0.4, 0.5, 0.7, 1, 1.4, 2, 4, 8, 16
 
 @dataclass(frozen=True)
 class Panel:
-    """Effects by name, one below the other, and behind each a range, such as that of published ones."""
+    """Effects by name, one below the other, and behind each a range, such as that of published effects."""
 
     title: str
     effects: Mapping[str, Effect]
@@ -40,14 +40,14 @@ class Panel:
 
     @property
     def neutral(self) -> float:
-        """What no effect is, in all of them."""
+        """The value of no effect, the same in all."""
         return next(iter(self.effects.values())).neutral
 
 
 def drawn(panels: Sequence[Panel]) -> str:
-    """Return panels below each other as SVG.
+    """Return panels one below the other as SVG.
 
-    A mark is filled where its effect is significant, unless it is among the hollow ones; a range is an orange bar.
+    A mark is filled if its effect is significant and not among the hollow ones; a range is an orange bar.
     """
     heights = [len(panel.effects) for panel in panels]
     lines = sum(heights) + BETWEEN * len(panels) + 1  # of the legend
@@ -69,7 +69,7 @@ def short_svg(figure: Figure) -> str:
 
 
 def mark(axis: Axes, rows: Iterable[tuple[str, Effect, bool]], neutral: float = 0.0) -> None:
-    """Set effects with their intervals below each other, beside their names; those shown are filled and blue."""
+    """Draw effects with their intervals one below the other, beside their names; shown ones are filled blue."""
     axis.axvline(neutral, color="#aaaaaa", linewidth=0.8)
     names = []
     for place, (name, effect, shown) in enumerate(rows):
@@ -94,8 +94,8 @@ def _draw(axis: Axes, panel: Panel) -> None:
     ]
     mark(axis, rows, panel.neutral)
     for place, effect in enumerate(effects.values()):
-        place_of_text = ("axes fraction", "data")
-        axis.annotate(str(effect), (1.02, place), xycoords=place_of_text, va="center", fontsize=7)
+        coordinates = ("axes fraction", "data")
+        axis.annotate(str(effect), (1.02, place), xycoords=coordinates, va="center", fontsize=7)
     for name, ends in panel.ranges.items():
         axis.plot(ends, [[*effects].index(name)] * 2, color="#E69F00", linewidth=5, alpha=0.5, zorder=0)
     if panel.neutral == 1:

@@ -25,7 +25,7 @@ FOLDER = "findings"  # beside the page, with its figures
 
 
 class Findings:
-    """All that the page is made of."""
+    """The texts, studies and claims from which the pages are made."""
 
     def __init__(self, sources: Path, results: Path, paper: Path) -> None:
         """Take the folder of the texts, that of all results, and that of the published tables."""
@@ -35,18 +35,17 @@ class Findings:
         self.decided = Decided(paper, self.studies, self.sources.deciding)
         self.named = cache(self._named)
         self.files: dict[str, str] = {}
-        """The files beside the page that have been made, by name."""
+        """The files beside the page, by name."""
         self.used: set[str] = set()
-        """The names and selections that stand in the text."""
+        """The names and selections in the texts."""
 
     def rendered(self) -> tuple[dict[str, str], dict[str, str]]:
         """Return the pages by the names of their texts, and the files beside them by name.
 
         Raises:
-            HfpruneError: a word of a text is not what the numbers say, or a number or figure is declared for
-                nothing.
+            HfpruneError: a word of a text is not what the numbers say, or a declared number or figure is unused.
         """
-        self.named()  # what is wrong there is of no line
+        self.named()  # errors in there belong to no line of a text
         blocks = {"figure": self._figure, "table": self._table, "studies": self._studies}
         texts = {path.name: Text(path, self.number, blocks) for path in self.sources.texts}
         numbered = {name: text.numbered() for name, text in texts.items()}
@@ -67,41 +66,41 @@ class Findings:
 
     def _named(self) -> dict[str, list[Cited]]:
         """The effects that have names in `numbers.yaml`."""
-        return {name: [*self._of_name(name)] for name in self.sources.numbers.effects}
+        return {name: [*self._named_effects(name)] for name in self.sources.numbers.effects}
 
-    def _of_name(self, name: str) -> Iterator[Cited]:
-        for said in self.sources.numbers.effects[name]:
+    def _named_effects(self, name: str) -> Iterator[Cited]:
+        for selection in self.sources.numbers.effects[name]:
             with explained(f"numbers.yaml: {name}: {REASON}", HfpruneError):
-                yield from self.select(said)
+                yield from self.select(selection)
 
-    def number(self, said: str) -> list[Cited] | str:
-        """Return the effects of a name, or of a selection in words; or a number that is no effect, as text.
+    def number(self, selection: str) -> list[Cited] | str:
+        """Return the effects of a name or of a selection in words, or a number that is no effect as text.
 
         Raises:
-            HfpruneError: there is no such name or source, or no row that is what the words say.
+            HfpruneError: there is no such name or source, or no row that the words describe.
         """
-        if said in self.named():
-            return self.named()[said]
-        return self.studies.column(said) if "/" in said else self.select(said)
+        if selection in self.named():
+            return self.named()[selection]
+        return self.studies.column(selection) if "/" in selection else self.select(selection)
 
-    def select(self, said: str) -> list[Cited]:
+    def select(self, selection: str) -> list[Cited]:
         """Return the effects that words select."""
-        source, *words = said.split()
+        source, *words = selection.split()
         if source in self.decided.rows:
-            of_claim = self.decided.rows[source]
-            places = [(cited.row.model, cited.row.ratio) for cited in of_claim]
+            rows = self.decided.rows[source]
+            places = [(cited.row.model, cited.row.ratio) for cited in rows]
             part, _ = chosen(words, pd.DataFrame(places, columns=["model", "ratio"]), source)
-            return [of_claim[place] for place in part.index]
+            return [rows[place] for place in part.index]
         if source not in self.studies.names:
-            known = [*self.sources.numbers.effects, *self.decided.rows, *self.studies.names]
-            raise HfpruneError(f"no number, study or claim {source!r}{nearest(source, known, '')}")
+            sources = [*self.sources.numbers.effects, *self.decided.rows, *self.studies.names]
+            raise HfpruneError(f"no number, study or claim {source!r}{nearest(source, sources, '')}")
         part, turned = chosen(words, self.studies.effects(source), source)
         return self.studies.cited(part, source, turned=turned)
 
     def _cited_studies(self) -> list[str]:
-        """Return the studies whose numbers stand in the texts, figures and tables."""
+        """Return the studies whose numbers are in the texts, figures and tables."""
         effects = self.sources.numbers.effects
-        words = [words for said in self.used for words in effects.get(said, [said])]
+        words = [words for selection in self.used for words in effects.get(selection, [selection])]
         return sorted((set(map(source_of, words)) | self.sources.studies) & {*self.studies.names})
 
     def _studies(self, what: str) -> str:
@@ -126,30 +125,31 @@ class Findings:
         return f"![{words}]({FOLDER}/{name}.svg)"
 
     def _beside_claims(self) -> dict[str, list[Cited]]:
-        """Return the effects that stand in the summary below those of a claim, by claim."""
+        """Return the effects below those of a claim in the summary, by claim."""
         return {
             claim: [
-                replace(cited, name=named(cited.row.model, cited.row.ratio)) for cited in self.select(said)
+                replace(cited, name=named(cited.row.model, cited.row.ratio))
+                for cited in self.select(selection)
             ]
-            for claim, said in self.sources.summary.items()
+            for claim, selection in self.sources.summary.items()
         }
 
     def _panels(self, figure: FigureOf) -> Iterator[Panel]:
         for panel in figure.panels:
-            rows = self._of_claim(panel) if panel.claim else self._selected(panel)
+            rows = self._claim_effects(panel) if panel.claim else self._selected(panel)
             yield Panel(panel.title, rows, hollow=[*filter(_untestable, rows)])
 
     def _selected(self, panel: PanelOf) -> dict[str, Effect]:
         forms = panel.names or ["{}"] * len(panel.rows)
         effects: dict[str, Effect] = {}
-        for form, said in zip(forms, panel.rows, strict=True):
-            for cited in self.select(said):
+        for form, selection in zip(forms, panel.rows, strict=True):
+            for cited in self.select(selection):
                 if (name := form.format(cited.name)) in effects:
                     raise HfpruneError(f"figures.yaml: {panel.title}: two rows are named {name!r}")
                 effects[name] = cited.effect
         return effects
 
-    def _of_claim(self, panel: PanelOf) -> dict[str, Effect]:
+    def _claim_effects(self, panel: PanelOf) -> dict[str, Effect]:
         """Return the rows of a claim in several studies; ▸ marks those that decide."""
         assert panel.claim is not None
         deciding = {(cited.name, cited.study): cited for cited in self.decided.rows[panel.claim]}
@@ -159,12 +159,12 @@ class Findings:
                 for measured in self.decided.measured(panel.claim, study, model):
                     at = measured.name, study
                     cited = deciding.get(at, measured)
-                    mark = "▸ " * (at in deciding)
+                    mark = "▸ " if at in deciding else ""
                     effects[f"{mark}{cited.name}, {study}{MARKS.get(cited.verdict, '')}"] = cited.effect
         return effects
 
     def _claims(self) -> tuple[str, list[Panel]]:
-        """Return the deciding rows of all claims by what their effects are in, with the published ranges."""
+        """Return the deciding rows of all claims by the unit of their effects, with the published ranges."""
         titles: dict[str, str] = {}
         effects: dict[str, dict[str, Effect]] = {}
         ranges: dict[str, dict[str, tuple[float, float]]] = {}
@@ -172,8 +172,10 @@ class Findings:
             for cited in self.decided.rows[claim.id]:
                 assert cited.claim is not None
                 kind, unit = "ratio" if claim.effect == "ratio" else cited.claim.label, cited.claim.unit
-                title = "Pruned over dense model" if kind == "ratio" else kind + f", {unit}" * bool(unit)
-                titles[kind] = title + " (⊘ not testable)" * (unit == "points")
+                title = ", ".join(filter(None, [kind, unit]))
+                if kind == "ratio":
+                    title = "Pruned over dense model"
+                titles[kind] = f"{title} (⊘ not testable)" if unit == "points" else title
                 name = f"{claim.short}: {cited.name}{MARKS.get(cited.verdict, '')}"
                 effects.setdefault(kind, {})[name] = replace(cited.effect, neutral=claim.neutral)
                 if ends := self.decided.published(claim.id):
@@ -190,7 +192,8 @@ class Findings:
         effects: dict[str, dict[str, Effect]] = {kind: {} for kind in titles}
         ranges: dict[str, dict[str, tuple[float, float]]] = {kind: {} for kind in titles}
         for row in advantages(self.paper).itertuples():
-            name = f"{row.model}, {percent(row.ratio)}: over {row.over}" + " ?" * bool(row.doubts)
+            doubt = " ?" if row.doubts else ""
+            name = f"{row.model}, {percent(row.ratio)}: over {row.over}{doubt}"
             half, value = 1.96 * row.stderr, row.advantage
             effects[row.recovery][name] = Effect(value, value - half, value + half, "{:+.1f}")
             ranges[row.recovery][name] = row.least, row.most
@@ -198,14 +201,14 @@ class Findings:
         return "Published advantages of entropy, and what leaving out one task makes of them", panels
 
     def _table(self, name: str) -> str:
-        known: dict[str, Callable[[], str]] = {
+        tables: dict[str, Callable[[], str]] = {
             "claims": lambda: claims.table(self.decided, tested=True),
             "others": lambda: claims.table(self.decided, tested=False),
             "significant": lambda: significant.table(self.studies, self._cited_studies()),
         }
-        if name not in known:
-            raise HfpruneError(f"no table {name!r}{nearest(name, [*known])}")
-        return known[name]()
+        if name not in tables:
+            raise HfpruneError(f"no table {name!r}{nearest(name, [*tables])}")
+        return tables[name]()
 
 
 def _untestable(name: str) -> bool:

@@ -1,12 +1,12 @@
 """Selections of rows in words, in the text and beside it: a source, and values of its rows in any order.
 
 `{table7-before 20% js_distance entropy against cross_entropy}` is a row of the study `table7-before`; the
-source may be a joint analysis or a claim, too. `20%` is a ratio, `all-ratios` none, `64` a number of
-sequences; any other word is a value of a column, with small letters and `-` for blanks, such as `qwen-1.5b`,
-`lora`, `wikipedia` or `step-16`. Where none is said, the question is `reference`, the task none, and of any
-other column all values are meant. Words after `against` are of the other side; where the table has the sides
-in the other order, they are turned. `{table7-before/draws.again 20% js_distance entropy}` is a number that is
-no effect: the mean of a column of `draws.csv` or `answers.csv`.
+source may be a claim, too. `20%` is a ratio, `all-ratios` no ratio, `64` a number of sequences; any other word
+is a value of a column, in lower case and with `-` for blanks, such as `qwen-1.5b`, `lora`, `wikipedia` or
+`step-16`. By default, the question is `reference`, the task none, and any other column has all of its values.
+Words after `against` describe the other side; if the table has the sides in the other order, they are turned.
+`{table7-before/draws.again 20% js_distance entropy}` is a number that is no effect: the mean of a column of
+`draws.csv` or `answers.csv`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,12 +28,12 @@ OWN = {
 OTHER = {"against": OWN["method"], "against_recovery": OWN["recovery"]} | OWN
 TURNED = {"method": "against", "recovery": "against_recovery"}
 TURNED |= {other: own for own, other in TURNED.items()}
-# The columns whose values tell rows apart.
+# The columns whose values distinguish rows.
 TELLING = ["model", "ratio", "sequences", "calibration", "outcome", "task", "method", "recovery"]
 
 
 def word(column: str, value: Value) -> str:
-    """Return a value of a column as the text has it; "" for none, but of the ratio."""
+    """Return the word for a value of a column; "" for none, except that no ratio is `all-ratios`."""
     if value is None or value == "" or value != value:
         return "all-ratios" if column == "ratio" else ""
     return f"{100 * float(value):g}%" if column == "ratio" else str(value).lower().replace(" ", "-")
@@ -43,36 +43,36 @@ def values(words: Iterable[str], rows: pd.DataFrame, source: str) -> dict[str, l
     """Return the values that words name, by column.
 
     Raises:
-        HfpruneError: a word is no value of any row.
+        HfpruneError: a word is a value of no row.
     """
     given: dict[str, list[Value]] = {}
-    known = _vocabulary(rows, OWN)
-    for said in words:
-        if said == AGAINST:
-            known = _vocabulary(rows, OTHER)
-        elif said in known:
-            column, value = known[said]
+    vocabulary = _vocabulary(rows, OWN)
+    for name in words:
+        if name == AGAINST:
+            vocabulary = _vocabulary(rows, OTHER)
+        elif name in vocabulary:
+            column, value = vocabulary[name]
             given.setdefault(column, []).append(value)
         else:
-            raise HfpruneError(f"no row of {source} is {said!r}{nearest(said, sorted(known))}")
+            raise HfpruneError(f"no row of {source} is {name!r}{nearest(name, sorted(vocabulary))}")
     return given
 
 
 def _vocabulary(rows: pd.DataFrame, meanings: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, Value]]:
-    known: dict[str, tuple[str, Value]] = {}
+    vocabulary: dict[str, tuple[str, Value]] = {}
     for meaning, columns in meanings.items():
         for column in rows.columns.intersection(columns):
             for value in rows[column].unique().tolist():
-                known.setdefault(word(column, value), (meaning, value))
-    known.pop("", None)
-    return known
+                vocabulary.setdefault(word(column, value), (meaning, value))
+    vocabulary.pop("", None)
+    return vocabulary
 
 
 def chosen(words: Sequence[str], rows: pd.DataFrame, source: str) -> tuple[pd.DataFrame, bool]:
     """Return the rows of a source that words select, and whether their sides are to be turned.
 
     Raises:
-        HfpruneError: a word is unknown, or no row is all that the words say.
+        HfpruneError: a word is unknown, or no row has all values that the words name.
     """
     given = {"question": [REFERENCE], "task": [""]} | values(words, rows, source)
     swapped = {TURNED.get(column, column): wanted for column, wanted in given.items()}
@@ -86,7 +86,7 @@ def chosen(words: Sequence[str], rows: pd.DataFrame, source: str) -> tuple[pd.Da
 
 
 def _having(given: Mapping[str, Sequence[Value]], rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows that have given values; none where one of these is of none of them."""
+    """Return the rows that have the given values; no rows if one of the values is unused."""
     part, given = rows, {name: wanted for name, wanted in given.items() if name in rows}
     for column, wanted in given.items():
         part = part[part[column].isin(wanted)]
@@ -95,11 +95,11 @@ def _having(given: Mapping[str, Sequence[Value]], rows: pd.DataFrame) -> pd.Data
 
 
 def remedy(rows: Sequence[EffectRow]) -> str:
-    """Return the words of which one a column would tell rows apart."""
+    """Return, for an error, the words of each column that would distinguish the rows."""
     lines = []
     for column in (*TELLING, "against", "against_recovery"):
         differing = dict.fromkeys(word(column, getattr(row, column)) for row in rows)
         if len(differing) > 1:
             before = f"{AGAINST} " if column.startswith(AGAINST) else ""
-            lines.append(" or ".join(before + said for said in differing if said))
+            lines.append(" or ".join(before + name for name in differing if name))
     return f"; add {', and '.join(lines)}" if lines else ""

@@ -1,4 +1,4 @@
-"""Every significant comparison of methods or calibrations, as a Markdown table, named by a text or not."""
+"""Every significant comparison of methods or calibrations, cited in a text or not, as a Markdown table."""
 
 from collections.abc import Sequence
 
@@ -10,15 +10,15 @@ from hfprune.results.declarations import within_sentence
 from hfprune.results.effect_rows import EffectRow
 
 HEADINGS = ["study", "comparison", "outcome", "significant effects"]
-# Besides those of every study; what compares with the dense model says only what pruning costs.
+# Questions besides those of every study; comparisons with the dense model only say what pruning costs.
 ADDED = ["pair", "step", "slope", "by_document", "calibration", "term"]
 
 
 def table(studies: Studies, names: Sequence[str]) -> str:
     """Return one row per study, pair of sides and outcome, with its effects by model, ratio and calibration.
 
-    It has what compares methods or calibrations, and holds after the correction of its study. A claim is listed
-    where it is no such comparison the other way round.
+    The table has the comparisons of methods or calibrations that are significant after the study's correction. A
+    claim is listed unless it is one of these comparisons the other way round.
     """
     lines: dict[tuple[str, str, str], list[str]] = {}
     for study in names:
@@ -39,8 +39,8 @@ def _place(row: EffectRow) -> tuple[object, ...]:
 
 def _sides(studies: Studies, study: str, row: EffectRow) -> str:
     sides = ((row.method, row.recovery), (row.against, row.against_recovery))
-    said = [f"{studies.label(study, method)}, {recovery}" for method, recovery in sides]
-    compared = (" / " if row.effect.ratio else " − ").join(side.removesuffix(", none") for side in said)
+    names = [f"{studies.label(study, method)}, {recovery}" for method, recovery in sides]
+    compared = (" / " if row.effect.ratio else " − ").join(name.removesuffix(", none") for name in names)
     return f"{row.question.replace('_', ' ')}: {compared}" if row.question in ADDED else compared
 
 

@@ -10,9 +10,9 @@ from hfprune.settings import Listed, Name, Strict, load
 Some = Annotated[list[str], Listed]
 
 
-def source_of(said: str) -> str:
-    """Return the study or the claim that words select rows of."""
-    return said.split()[0].partition("/")[0]
+def source_of(selection: str) -> str:
+    """Return the study or the claim from which a selection takes rows."""
+    return selection.split()[0].partition("/")[0]
 
 
 class Numbers(Strict):
@@ -25,7 +25,7 @@ class Numbers(Strict):
 
 
 class PanelOf(Strict):
-    """A panel of a figure: effects, one below the other."""
+    """A panel of a figure: effects one below the other."""
 
     title: str
     claim: Name | None = Field(default=None, description="the rows of a claim in all of `studies`")
@@ -37,7 +37,7 @@ class PanelOf(Strict):
 
 
 class FigureOf(Strict):
-    """A figure: panels below each other, and the words that stand for it where it cannot be seen."""
+    """A figure: panels one below the other, and the words that replace it where it cannot be seen."""
 
     words: str
     panels: list[PanelOf] = Field(min_length=1)
@@ -62,10 +62,10 @@ class Sources:
     """All of these files, in one folder, and the texts."""
 
     def __init__(self, folder: Path) -> None:
-        """Read them.
+        """Read the files in a folder.
 
         Raises:
-            HfpruneError: one is missing, or does not fit; names the file and the key.
+            HfpruneError: a file is missing or invalid; names the file and the key.
         """
         self.folder, self.texts = folder, sorted(folder.glob("*.md"))
         self.numbers = load(Numbers, folder / "numbers.yaml")
@@ -75,8 +75,8 @@ class Sources:
 
     @property
     def studies(self) -> set[str]:
-        """The sources of figures, and the studies that decide claims."""
+        """The studies and claims behind figures, and the studies that decide claims."""
         panels = [panel for figure in self.figures.values() for panel in figure.panels]
         deciding = {study for by_model in self.deciding.values() for study in by_model.values()}
-        drawn = {source_of(said) for panel in panels for said in panel.rows}
+        drawn = {source_of(selection) for panel in panels for selection in panel.rows}
         return deciding | drawn | {study for panel in panels for study in panel.studies}

@@ -13,29 +13,29 @@ from findings.forest import LEGEND, LOOK, mark, short_svg
 from hfprune.effects.condition import VERDICTS
 from hfprune.report.style import VERDICT_LOOKS
 
-# The claims on outputs, with a title and what lies on each side of no effect.
+# The claims on outputs, each with a title and the meanings of the two sides of no effect.
 OUTPUTS = {
     "lower-js-distance": ("Distance to the dense model's outputs", "entropy closer", "cross-entropy closer"),
     "higher-jaccard": ("Likeliest tokens kept (Jaccard index)", "cross-entropy more", "entropy more"),
 }
 LARGER = {"font.size": 10, "lines.linewidth": 1.5, "lines.markersize": 6}
-OTHERS = "#DDDDDD"  # of verdicts that no figure of a study draws
+OTHERS = "#DDDDDD"  # the colour of verdicts that no figure of a study draws
 
 
 def summary(decided: Decided, beside: Mapping[str, Sequence[Cited]]) -> tuple[str, str]:
-    """Return the words for the picture, and it as SVG; `beside` has, by claim, effects below its own."""
+    """Return the words for the picture, and its SVG; `beside` are, by claim, effects below the claim's own."""
     with style.context(["default", LOOK | LARGER]):
         figure = Figure(figsize=(5.2, 6.4), layout="constrained")
         counts, *outputs = figure.subplots(3, height_ratios=[1.5, 1, 1])
         _counted(counts, Counter(row.verdict for row in decided.all))
-        for axis, (claim, words) in zip(outputs, OUTPUTS.items(), strict=True):
-            _effects(axis, [*decided.rows[claim], *beside.get(claim, [])], *words)
+        for axis, (claim, titles) in zip(outputs, OUTPUTS.items(), strict=True):
+            _effects(axis, [*decided.rows[claim], *beside.get(claim, [])], *titles)
         figure.supxlabel(LEGEND, fontsize=8)
         svg = short_svg(figure)
-    said = (
+    words = (
         "Verdicts on the paper's claims, counted, and entropy against cross-entropy in the outputs, by model"
     )
-    return said, svg
+    return words, svg
 
 
 def _counted(axis: Axes, counts: Counter[str]) -> None:

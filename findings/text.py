@@ -42,7 +42,7 @@ class Text:
     """The names of numbers in the text, and of blocks as `figure name`."""
 
     def numbered(self) -> list[str]:
-        """Return the lines with their numbers, which takes no time, unlike blocks; fills `used`.
+        """Return the lines with their numbers, and fill `used`; this is fast, unlike making blocks.
 
         Raises:
             HfpruneError: a name is unknown, or words say what the numbers do not; names the line.
@@ -64,7 +64,7 @@ class Text:
         return "\n".join(page) + "\n"
 
     def _changed(self, lines: Sequence[str], change: Callable[[str], str]) -> list[str]:
-        """Return all lines changed, or raise what is wrong with any of them, by its number."""
+        """Return all lines changed, or raise the errors of all lines, each with the number of its line."""
         changed, wrong = [], []
         for number, line in enumerate(lines, 1):
             try:
@@ -85,19 +85,19 @@ class Text:
             return cited
         for row in cited:
             effect = row.effect
-            if effect.known and not effect.low <= effect.value <= effect.high:
+            if effect.has_interval and not effect.low <= effect.value <= effect.high:
                 raise HfpruneError(f"{name}: {row.name} is {effect}, which its own interval does not hold")
         shown, _, asserted = map(str.strip, (phrase or "").partition("|"))
         if part:
             number = _part(name, part, cited)
-            if part in UNSIGNED and (said := wrong_sign(asserted or shown, cited[0])):
-                raise HfpruneError(f"{name}.{part}: {said}")
+            if part in UNSIGNED and (error := wrong_sign(asserted or shown, cited[0])):
+                raise HfpruneError(f"{name}.{part}: {error}")
             if phrase and part not in UNSIGNED:
                 raise HfpruneError(f"{name}.{part}: words assert nothing of it")
             return f"{number} {shown}".rstrip()
         if phrase:
-            if said := objection(asserted or shown, cited):
-                raise HfpruneError(f"{name}: {said}")
+            if error := objection(asserted or shown, cited):
+                raise HfpruneError(f"{name}: {error}")
             return shown
         return str(_single(name, cited).effect)
 

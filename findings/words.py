@@ -1,4 +1,4 @@
-"""Words of a text that assert something of an effect, and whether it is so."""
+"""Words of a text that assert something of an effect, and whether the effect agrees."""
 
 import re
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ DIRECTIONS = {
     **dict.fromkeys(("farther", "more", "higher", "above", "larger", "more accurate", "positive"), 1),
     **dict.fromkeys(("no significant difference", "not significantly different", "not significant"), 0),
 }
-# Beside a direction: the interval alone leaves no effect out, and Holm's correction does not.
+# Beside a direction: only the interval excludes no effect, not Holm's correction.
 LEANING = re.compile(r"\blean(s|ing)?\b")
 COUNT = re.compile(r"\b(\d+|none|all)(?: of (\d+))?\b")
 _KNOWN = sorted([*DIRECTIONS, *VERDICTS], key=len, reverse=True)
@@ -22,9 +22,9 @@ _WORD = re.compile(rf"\b({'|'.join(map(re.escape, _KNOWN))})\b")
 def objection(phrase: str, cited: Sequence[Cited]) -> str:
     """Return why a phrase is not what the effects say, or "" where it is.
 
-    The phrase has one word of `DIRECTIONS`, or a verdict. It is asserted of every effect, or
-    with `3 of 4` or `3` of exactly so many. A direction holds where the whole interval lies on that side, also
-    after Holm's correction where the effect has a family; with `leaning`, where it does before it alone.
+    The phrase has one word of `DIRECTIONS`, or a verdict. It is asserted of every effect or, with `3 of 4` or `3`,
+    of exactly that many. A direction holds if the whole interval lies on that side, also after Holm's correction
+    if the effect has a family; with `leaning`, only before the correction.
     """
     asserted = _WORD.search(phrase)
     if not asserted:
@@ -37,9 +37,10 @@ def objection(phrase: str, cited: Sequence[Cited]) -> str:
     wrong = [row for row, right in zip(cited, holds, strict=True) if not right]
     if count is None:
         return f"{phrase!r}, but {_shown(wrong[0])}" if wrong else ""
-    of = int(count[2] or len(cited))
-    wanted = {"none": 0, "all": of}.get(count[1]) if count[1] in ("none", "all") else int(count[1])
-    if (sum(holds), len(cited)) != (wanted, of):
+    total = int(count[2] or len(cited))
+    words = {"none": 0, "all": total}
+    wanted = words[count[1]] if count[1] in words else int(count[1])
+    if (sum(holds), len(cited)) != (wanted, total):
         return f"{phrase!r}, but {sum(holds)} of {len(cited)}: {'; '.join(map(_shown, cited))}"
     return ""
 
@@ -68,5 +69,5 @@ def _holds(word: str, cited: Cited, *, leaning: bool) -> bool:
 
 
 def _shown(cited: Cited) -> str:
-    known = {None: ", without an interval", 0: " (n. s.)"}.get(cited.effect.side, "")
-    return f"{cited.name} is {cited.verdict or str(cited.effect) + known}"
+    side = {None: ", without an interval", 0: " (n. s.)"}.get(cited.effect.side, "")
+    return f"{cited.name} is {cited.verdict or str(cited.effect) + side}"

@@ -12,7 +12,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from synthetic import PAPER
 
-from hfprune.report.drawing.figure_files import fix_layout, made_figure
+from hfprune.report.drawing.figure_files import fix_layout, make_figure
 from hfprune.report.drawing.panels import theme
 from hfprune.report.publication import absent, publication_names
 from hfprune.results.reader import Results
@@ -22,7 +22,7 @@ def figure_of(name: str, data: Results, **tables: Any) -> Figure:
     changed = copy(data)
     for table, rows in tables.items():
         setattr(changed, table, rows)
-    figure = made_figure(name, changed)
+    figure = make_figure(name, changed)
     assert isinstance(figure, Figure), figure
     return figure
 
@@ -65,7 +65,7 @@ def check(folder: Path, monkeypatch: pytest.MonkeyPatch, width: float = 6.9, **o
     checked = set()
     for name in [name for name in publication_names("figures") if name not in absent("figures", folder)]:
         with theme({"figure.figsize": (width, 9.0)}):
-            figure = made_figure(name, data)
+            figure = make_figure(name, data)
             if isinstance(figure, Figure):
                 assert misplaced(figure, monkeypatch) == [], f"{folder.name}: {name}"
                 assert figure.get_figwidth() <= width, name

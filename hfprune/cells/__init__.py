@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DENSE = "dense"
-# The study of a cell that no study has.
+# The study of a cell that belongs to no study.
 BY_HAND = "by-hand"
-# The calibration of the dense model, and of what is pruned by hand.
+# The calibration of the dense model, and of a model pruned by hand.
 UNCALIBRATED = "none"
-# Columns that name a cell, and a value of it.
+# The columns that identify a cell, and one of its values.
 CELL_COLUMNS = ["study", "model", "method", "calibration", "sequences", "ratio", "draw", "recovery"]
 KEY = [*CELL_COLUMNS, "measure", "task", "metric"]
 
@@ -30,9 +30,9 @@ KEY = [*CELL_COLUMNS, "measure", "task", "metric"]
 class Cell:
     """One (model, method, calibration, sequences, ratio, draw, recovery) of a study.
 
-    The unpruned model is method `dense`, calibration `none`, ratio 0. A result that comes before any cut, such as
-    the cost of scoring, has no ratio (`None`). As text a cell is
-    `study/model/method/calibration/sequences/ratio/draw/recovery`, where no ratio is empty.
+    The unpruned model is method `dense`, calibration `none`, ratio 0. A result that precedes any cut, such as the
+    cost of scoring, has no ratio (None). As text, a cell is
+    `study/model/method/calibration/sequences/ratio/draw/recovery`, where the ratio is empty if there is none.
     """
 
     study: str
@@ -71,7 +71,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Value:
-    """One number of a result in the metric's own unit, with standard error and n, of items or repeats."""
+    """One number of a result in the metric's own unit, with its standard error and n, of items or repeats."""
 
     metric: str
     value: float
@@ -87,7 +87,7 @@ class Result:
     measure: str
     task: str
     values: list[Value]
-    # As it was written: other versions record other things.
+    # As it was written, since other versions record other things.
     provenance: Annotated[Provenance, GetPydanticSchema(lambda _, schema: schema(dict[str, object]))]
     not_applicable: str = ""
 
@@ -116,7 +116,7 @@ def write_result(
         values: the numbers.
         provenance: from `hfprune.provenance.provenance`.
         items: column `item` (the index of the document, block or repeat) and one column per metric.
-        not_applicable: why the method cannot prune as described at this ratio, or "".
+        not_applicable: why the method cannot prune as described at this ratio, else "".
 
     Raises:
         HfpruneError: a value is not finite.
@@ -127,7 +127,7 @@ def write_result(
                 f"{path}: {value.metric} is {value.value}; nothing was written, try another dtype"
             )
     if items is not None:
-        path.unlink(missing_ok=True)  # it is of the items that are replaced now
+        path.unlink(missing_ok=True)  # its items are about to be replaced
         with atomic_file(path.with_suffix(".parquet")) as temporary:
             items.to_parquet(temporary, index=False)
     # The JSON comes last, since it marks the result as finished.
@@ -168,9 +168,9 @@ def _shown(number: float | None) -> str:
 
 
 def read_result(path: Path) -> Result:
-    """Return a result as `write_result` wrote it.
+    """Read a result that `write_result` wrote.
 
     Raises:
-        ValueError: the file is cut off, or holds something else.
+        ValueError: the file is truncated, or holds something else.
     """
     return _RESULT.validate_python(read_json(path))

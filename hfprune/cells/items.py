@@ -10,17 +10,20 @@ if TYPE_CHECKING:
 
 
 def block_items(documents: Sequence[int], metrics: "pd.DataFrame") -> "pd.DataFrame":
-    """Return one row per block: `item`, `document` (in which the block starts) and its metrics."""
+    """Return one row per block: `item`, `document` (where the block starts) and the block's metrics."""
     import pandas as pd
 
     return pd.DataFrame({"item": range(len(metrics)), "document": documents}).join(metrics)
 
 
 def token_items(losses: Sequence[float], tokens: Sequence[int]) -> "pd.DataFrame":
-    """Return one row per token: `item`, `document`, its sequence, and `loss`, the mean loss of that sequence.
+    """Return one row per token: `item`, `document`, which is its sequence, and `loss`, the sequence's mean loss.
 
-    The mean and the standard error over these are those of the loss per token, with sequences as clusters. Given
-    are the mean loss of each sequence, and the number of its tokens that have one.
+    The mean and the standard error over these rows are those of the loss per token, with sequences as clusters.
+
+    Args:
+        losses: the mean loss of each sequence, in nats per token.
+        tokens: how many tokens of each sequence have a loss.
     """
     import numpy as np
     import pandas as pd
@@ -32,7 +35,7 @@ def token_items(losses: Sequence[float], tokens: Sequence[int]) -> "pd.DataFrame
 
 
 def by_item(items: "pd.DataFrame", column: str) -> "pd.Series":
-    """Return a column of items, indexed by the item and, where all have one, by its document."""
+    """Return a column of items, indexed by item and, if every item has one, by document."""
     index = [name for name in ("document", "item") if name in items and items[name].notna().all()]
     return items.set_index(index)[column]
 
@@ -50,8 +53,8 @@ def mean_value(metric: str, items: "pd.DataFrame", column: str | None = None) ->
 def mean_stderr(values: "pd.Series", documents: "pd.Series") -> float | None:
     """Return the cluster-robust standard error of the mean over items, with documents as clusters.
 
-    It has the factor G/(G-1) for G documents (Cameron and Miller, 2015, Eq. 11), and equals s/√n where every
-    item has its own document. `None` for a single document.
+    It has the factor G/(G-1) for G documents (Cameron and Miller, 2015, Eq. 11), and equals s/√n if every item has
+    its own document. None for a single document.
     """
     sums = (values - values.mean()).groupby(documents).sum()
     if len(sums) < 2:
@@ -64,20 +67,21 @@ def commonest(answers: "pd.Series") -> float:
     return float(answers.value_counts(normalize=True).max())
 
 
-def one_of_several(items: "pd.DataFrame", outcome: str) -> "pd.Series":
-    """Tell of each item of tasks whether one of several choices is right, so that an outcome is 0 or 1."""
+def one_right_of_several(items: "pd.DataFrame", outcome: str) -> "pd.Series":
+    """Tell for each item of tasks whether one of several choices is right, so that its outcome is 0 or 1."""
     return items[outcome].isin([0, 1]) & (items["loglikelihood"].map(len) > 1)
 
 
 def guess(items: "pd.DataFrame") -> "pd.Series":
-    """Return what a guess among its choices gets right of each item of tasks, from 0 to 1."""
+    """Return for each item of tasks the chance that a guess among its choices is right, from 0 to 1."""
     return 1 / items["loglikelihood"].map(len, na_action="ignore")
 
 
 def guess_or_majority(items: "pd.DataFrame", same_choices: Sequence[str]) -> "pd.Series":
-    """Return what `guess` gets right of each item of zero-shot tasks.
+    """Return for each item of zero-shot tasks what a guess gets right, from 0 to 1 (`guess`).
 
-    In tasks whose questions have the same choices, it is the commonest right one where that is right more often.
+    In tasks whose questions have the same choices, the guess is the commonest right choice if that is right more
+    often.
     """
     constant = guess(items)
     for task in same_choices:

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Recovery(StrEnum):
-    """What is done after pruning: a sequence of steps, one on the other, spelt with `+` between them."""
+    """What is done after pruning: a sequence of steps, spelt with `+` between them."""
 
     NONE = "none"
     LINEAR = "linear"
@@ -13,16 +13,16 @@ class Recovery(StrEnum):
     """Training of low-rank adapters (`hfprune.settings.recovery.Lora`)."""
     LINEAR_LORA = "linear+lora"
     BIAS = "bias"
-    """The bias alone is solved, as FLAP does; a method asks for it, and no study lists it."""
+    """Least squares for the bias alone, as in FLAP; methods ask for it, and no study lists it."""
 
     @property
     def steps(self) -> tuple[str, ...]:
-        """The steps in their order; none of `none`."""
+        """The steps in their order; empty for `none`."""
         return () if self is Recovery.NONE else tuple(self.value.split("+"))
 
     @property
     def reconstructs(self) -> bool:
-        """Whether weights are solved again by least squares."""
+        """Whether weights are reconstructed by least squares."""
         return Recovery.LINEAR in self.steps
 
     @property
@@ -32,5 +32,5 @@ class Recovery(StrEnum):
 
     @property
     def of_dense(self) -> "Recovery":
-        """What the dense model gets as a control: the same training; reconstruction leaves it as it is."""
+        """The dense model's control: the same training, without reconstruction, which would change nothing."""
         return Recovery.LORA if self.trains else Recovery.NONE

@@ -10,7 +10,7 @@ from hfprune.checking.by_key import EQUAL, Compared, Limit, number
 from hfprune.provenance import CODE
 from hfprune.results.declarations import Declarations
 
-# What follows from outcomes, beside their `value`, in any table: numbers, and words with numbers.
+# Columns of any table that follow from outcomes, beside `value`: numbers, and words with numbers.
 FOLLOWING = (
     *("stderr", "sd", "low", "high", "base", "p", "holm", "detectable", "needs", "note"),
     *("draws_sd", "resamples_sd", "again", "share", "balanced"),
@@ -18,11 +18,11 @@ FOLLOWING = (
 )
 # These differ from each other where they are near zero, and have a common rounding.
 SIDES = ["value", "low", "high", "base"]
-# The parts of a record that are of the machine, and of the run.
+# The parts of a record that describe the machine, and the run.
 OF_MACHINE = ("packages", "hardware")
 OF_RUN = (
     *("commit", "version", "started", *OF_MACHINE, "cost"),
-    # Of the code of a criterion or a measure, which changes with a comment; what it computes is compared.
+    # The hash of the code of a criterion or a measure changes with a comment; its results are compared.
     *(f"inputs.{role}" for role in CODE),
     *("settings.batch_tokens", "settings.scoring.batch_tokens", "more.batch_tokens_that_fitted"),
 )
@@ -30,17 +30,17 @@ OF_RUN = (
 MADE_INPUTS = [f"inputs.{name}" for name in ("plan", "resampled", "linear", "adapter")]
 HASHES = (*MADE_INPUTS, "inputs.scores")
 CELL = ["model", "method", "calibration", "sequences", "ratio", "recovery"]
-# A time or memory is more than nothing, and on no other machine more than so many times as much.
+# A time or memory is positive, and on another machine at most so many times as large.
 SMALLEST, MOST_TIMES = np.nextafter(0, 1), 1000.0
-_OF_VALUE = 0.01  # the error of a value that has none, relative to it
+_OF_VALUE = 0.01  # the error of a value without a standard error, relative to the value
 
 
 @dataclass(frozen=True)
 class Allowed:
     """The limits of each table's columns.
 
-    `moved` are the cells, by `CELL`, whose plan or adapter is another one, or that other packages or another
-    machine measured. Their values must lie within the intervals; those of all others must be equal but for
+    `moved` are the cells, by `CELL`, with a different plan or adapter, or measured with different packages or on a
+    different machine. Their values must lie within the intervals; those of all others must be equal up to
     rounding. `changed` are the models of which any item is not equal.
     """
 
@@ -49,19 +49,19 @@ class Allowed:
     changed: Collection[str] = ()
 
     def after(self, items: Compared) -> "Allowed":
-        """Return the limits of the other tables, for which the items tell which models have changed."""
-        unequal = items.kept[(items.found != EQUAL) & ~self._once(items.kept)]
+        """Return the limits of the other tables, given the items, which tell which models have changed."""
+        unequal = items.old[(items.kinds != EQUAL) & ~self._once(items.old)]
         return replace(self, changed={*unequal["model"]})
 
-    def in_items(self, rows: pd.DataFrame, made: pd.DataFrame) -> Mapping[str, Limit]:
-        """Return the limits of outcomes, whose size is also that of the mean outcome of the cell and task."""
-        once = self._once(rows)
-        cells = [rows[name] for name in [*CELL, "measure", "task"]]
-        numbers = {name: number(rows[name]) for name in rows}
+    def in_items(self, old: pd.DataFrame, new: pd.DataFrame) -> Mapping[str, Limit]:
+        """Return the limits of outcomes, whose size is at least the mean outcome of the cell and task."""
+        once = self._once(old)
+        cells = [old[name] for name in [*CELL, "measure", "task"]]
+        numbers = {name: number(old[name]) for name in old}
         return {
             name: Limit(
                 size=values.abs().groupby(cells).transform("mean"),
-                left_out=(once | self._moved(rows)) & values.notna(),
+                left_out=(once | self._moved(old)) & values.notna(),
                 least=np.where(once, np.where(values > 0, SMALLEST, 0.0), np.nan),
                 most=values.where(once & (values > 0), np.inf) * MOST_TIMES,
             )
@@ -69,12 +69,11 @@ class Allowed:
             if values.notna().any()
         }
 
-    def in_values(self, rows: pd.DataFrame, made: pd.DataFrame) -> Mapping[str, Limit]:
-        """Return the limits of values and of what compares them."""
-        once, moved = self._once(rows), self._moved(rows)
-        size = size_of_sides(rows)
-        # A time is not negative, nor is its error, nor the quotient of two, by which times are compared; but the
-        # low end of an interval may be.
+    def in_values(self, old: pd.DataFrame, new: pd.DataFrame) -> Mapping[str, Limit]:
+        """Return the limits of values and of the columns that follow from them."""
+        once, moved = self._once(old), self._moved(old)
+        size = size_of_sides(old)
+        # A time, its error and the quotient of two times are not negative; the low end of an interval may be.
         positive = np.where(once, 0.0, np.nan)
         limits = {
             name: Limit(
@@ -83,58 +82,58 @@ class Allowed:
                 least=np.nan if name == "low" else positive,
             )
             for name in FOLLOWING
-            if name in rows
+            if name in old
         }
-        if "value" not in rows:
+        if "value" not in old:
             return limits
-        value, low, high = (number(rows[name]) for name in SIDES[:3])
-        if "stderr" in rows:
-            half = 2 * number(rows["stderr"]).fillna(_OF_VALUE * value.abs())
+        value, low, high = (number(old[name]) for name in SIDES[:3])
+        if "stderr" in old:
+            half = 2 * number(old["stderr"]).fillna(_OF_VALUE * value.abs())
             low, high = low.fillna(value - half), high.fillna(value + half)
-        left_out, taken = once | (moved & low.isna()), once & (value > 0)
-        least, most = np.where(taken, SMALLEST, np.where(once, 0.0, -np.inf)), value.where(taken, np.inf)
+        left_out, timed = once | (moved & low.isna()), once & (value > 0)
+        least, most = np.where(timed, SMALLEST, np.where(once, 0.0, -np.inf)), value.where(timed, np.inf)
         limit = Limit(size, low.where(moved), high.where(moved), left_out, least, most * MOST_TIMES)
         return limits | {"value": limit}
 
-    def in_records(self, rows: pd.DataFrame, made: pd.DataFrame) -> Mapping[str, Limit]:
-        """Return the limits of settings, inputs and curves; of what is of the run, numbers are not negative."""
-        changed, moved = rows["model"].isin(self.changed), self._moved(rows)
-        found = {}
-        for name in rows:
+    def in_records(self, old: pd.DataFrame, new: pd.DataFrame) -> Mapping[str, Limit]:
+        """Return the limits of settings, inputs and curves; numbers that describe the run are not negative."""
+        changed, moved = old["model"].isin(self.changed), self._moved(old)
+        limits = {}
+        for name in old:
             part = name.partition(".")[0]
             if part in OF_RUN or name in OF_RUN:
-                least = np.where(number(made[name]).notna(), 0.0, np.nan)
-                found[name] = Limit(left_out=True, least=least)
+                least = np.where(number(new[name]).notna(), 0.0, np.nan)
+                limits[name] = Limit(left_out=True, least=least)
             elif name in HASHES:
-                found[name] = Limit(left_out=changed)
+                limits[name] = Limit(left_out=changed)
             elif part in ("curve", "more"):
-                found[name] = Limit(left_out=moved)
-        return found
+                limits[name] = Limit(left_out=moved)
+        return limits
 
     def _once(self, rows: pd.DataFrame) -> pd.Series:
         """Tell which rows are of times or memory. A claim names no measure, and an item is of all its metrics."""
         names = [name for name in ("measure", "metric") if name in rows]
         once = [row for row in self.declared if not row.metric.repeatable]
         values = [{"measure": row.measure, "metric": row.metric.name} for row in once]
-        return _among(rows, names, {tuple(of[name] for name in names) for of in values} - {()})
+        return _among(rows, names, {tuple(value[name] for name in names) for value in values} - {()})
 
     def _moved(self, rows: pd.DataFrame) -> pd.Series:
-        """Tell which rows are of a moved cell or, in a table that compares cells, of a model with one."""
+        """Tell which rows are of a moved cell or, in a table that compares cells, of a model with such a cell."""
         names = CELL if {"draw", "measure"} <= {*rows} else CELL[:1]
         return _among(rows, names, {cell[: len(names)] for cell in self.moved})
 
 
 def size_of_sides(rows: pd.DataFrame) -> pd.Series:
-    """Return the largest size of the numbers of each row that have a common rounding."""
+    """Return for each row the largest absolute value of the columns `SIDES`, which have a common rounding."""
     sides = {name: number(rows[name]).abs() for name in SIDES if name in rows}
     return pd.DataFrame(sides, rows.index).max(axis=1)
 
 
 def moved(records: Compared) -> set[tuple[str, ...]]:
-    """Return the cells of the records that have another plan or adapter, other packages or another machine."""
+    """Return the cells whose records have a different plan, adapter, packages or machine."""
     names = [name for name in records.outside if name in MADE_INPUTS or name.partition(".")[0] in OF_MACHINE]
     others = records.outside[names].any(axis=1)
-    return {*records.kept.loc[others[others].index, CELL].itertuples(index=False, name=None)}
+    return {*records.old.loc[others[others].index, CELL].itertuples(index=False, name=None)}
 
 
 def _among(rows: pd.DataFrame, names: Sequence[str], some: Collection[tuple[str, ...]]) -> pd.Series:

@@ -14,7 +14,7 @@ from hfprune.results.gathering import PARTS
 from hfprune.settings import load
 from hfprune.study.study import Study
 
-# The columns that tell the rows of a table apart, of whichever table has them.
+# The columns that identify a row of a table, in any table that has them.
 NAMES = (
     *KEY,
     *("question", "against", "against_recovery", "outcome", "claim", "kind", "reference"),
@@ -26,12 +26,12 @@ _FOLDED = (dict, list, np.ndarray)
 
 
 def read_flat(path: Path) -> pd.DataFrame:
-    """Read a file of `collect` or `effects`; a list or dictionary has a column for each of its parts.
+    """Read a file of `collect` or `effects`; a list or dictionary gets a column for each of its parts.
 
     A study has one row.
 
     Raises:
-        HfpruneError: it is not there, or cannot be read.
+        HfpruneError: the file is missing or cannot be read.
     """
     if path.suffix == ".yaml":
         return _unfolded(pd.DataFrame([load(Study, path).model_dump(mode="json")]))
@@ -46,7 +46,7 @@ def read_flat(path: Path) -> pd.DataFrame:
 
 
 def read_lines(path: Path) -> pd.DataFrame:
-    """Read a file of text as a table with a row for each `line`."""
+    """Read a text file as a table with one row per `line`."""
     with readable(path, OSError, ValueError):
         lines = path.read_text(encoding="utf-8").splitlines()
     return pd.DataFrame({"line": range(1, len(lines) + 1), "text": lines})
@@ -63,7 +63,7 @@ def _unfolded(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """Yield the values within lists and dictionaries, each with its place; nothing stands for an empty one."""
+    """Yield the values within lists and dictionaries, each with its place; empty ones yield nothing."""
     if not isinstance(value, _FOLDED):
         yield name, value
         return

@@ -1,7 +1,7 @@
 """The answers of a model to the questions of tasks, as lm-eval or the measure tasks kept them.
 
-A table a task: by `item` and `doc_hash`, the `outcome` by `metric`, `shots`, the hash of the `prompt`, the
-`loglikelihood` of every choice, and the `target`; and by its name the outcome by each other metric of `PRIMARY`.
+One table per task: by `item` and `doc_hash`, the `outcome` by `metric`, `shots`, the hash of the `prompt`, the
+`loglikelihood` of every choice, the `target`, and by its name the outcome by each other metric of `PRIMARY`.
 """
 
 import re
@@ -20,7 +20,11 @@ Answers = dict[str, pd.DataFrame]
 
 
 def read_logged(folder: Path) -> Answers:
-    """Return the answers in an output folder of lm-eval, of every task the newest; nothing if it is none."""
+    """Return the newest answers to every task in an output folder of lm-eval; empty if it holds none.
+
+    Raises:
+        HfpruneError: the folder holds results of several models, or a file is damaged or incomplete.
+    """
     files = {file: name for file in folder.rglob("*.jsonl") if (name := _SAMPLES.fullmatch(file.name))}
     if len(homes := sorted({file.parent for file in files})) > 1:
         raise HfpruneError(f"{folder}: results of {len(homes)} models; give the folder of one, as {homes[0]}")
@@ -36,9 +40,9 @@ def _logged(task: str, file: Path, time: str) -> pd.DataFrame:
         raise HfpruneError(f"{file}: holds no answers; run lm-eval again")
     with explained(f"{file}: not as lm-eval 0.4.3 or later logs: {REASON}", KeyError, IndexError, ValueError):
         rows = read_jsonl(file)
-        # With another filter lm-eval counts every question again.
+        # lm-eval repeats every question for each further filter.
         table = pd.DataFrame([row for row in rows if row["filter"] == rows[0]["filter"]])
-        # Of each choice the log-likelihood and whether it is greedy, as text; a generated answer is a text itself.
+        # A choice has its log-likelihood, and whether it is greedy, as texts; a generated answer is a text itself.
         choices = [[float(x[0]) for x in answer if isinstance(x, list)] for answer in table["filtered_resps"]]
         table = table.rename(columns={"doc_id": "item", "prompt_hash": "prompt"})
         table = table.assign(loglikelihood=choices, shots=read_json(results[0])["n-shot"][task])

@@ -1,4 +1,4 @@
-"""A pruned model beside its dense model, after each step: what was measured, and what came of it."""
+"""A pruned model beside its dense model, after each step: what was measured, and the comparison."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,20 +12,20 @@ from hfprune.cells.items import token_items
 from hfprune.cells.recovery import Recovery
 from hfprune.results.effect_rows import EffectRow
 
-# The models that are compared, by the last step that was taken.
+# The compared models, by the last step that was taken.
 STEPS = PRUNED, RECONSTRUCTED, RECOVERED = "pruned", "reconstructed", "recovered"
-# Before the name of a measure that reads the user's own text, and of one by which a limit of the user's is judged.
+# Prefixes of the names of measures that read the user's own text, and that judge by the user's limit.
 OWN, ASKED = "own_", "asked_"
 # The measures, by their classes, with labels of their own; all others read texts.
 CAPABILITY, TASK = "gold_bpb", "tasks"
-# What the suite counts itself: no documents, or those of the sample.
+# Numbers that the suite counts itself: over no documents, or over those of the sample.
 SIZE, SPEED, LEARNING, REPEATS = "size", "latency", "recovery", "sample"
 STORAGE = "storage"
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What one measure found of one model."""
+    """The results of one measure on one model."""
 
     values: Mapping[str, float]
     n: int
@@ -33,34 +33,34 @@ class Measured:
     machines: Sequence[str] = ()
     """The GPUs, or else the processor, on which it was measured."""
     prompt_tokens: int = 0
-    """Those of a prefill, of which the time was taken."""
+    """The number of tokens of a timed prefill."""
     held_out: Mapping[int, pd.DataFrame] = field(default_factory=dict)
-    """Of a training, the losses of held-out tokens by step, the first before it."""
+    """The losses of held-out tokens by step of a training, the first before it."""
 
 
-# Step, or `DENSE` → measure and task → what was found.
+# Step, or `DENSE` → measure and task → results.
 Sides = dict[str, dict[tuple[str, str], Measured]]
 
 
 def step_of(recovery: Recovery) -> str:
-    """Return the last step that a recovery takes; `none` takes none but pruning."""
+    """Return the last step of a recovery; that of `none` is pruning."""
     if recovery.trains:
         return RECOVERED
     return RECONSTRUCTED if recovery.reconstructs else PRUNED
 
 
 def spelt(task: str) -> str:
-    """Return the name of a text as the user knows it: a file is kept under its hash, too."""
+    """Return the name of a text as the user knows it, without the hash under which a file is kept."""
     return re.sub(r"-[0-9a-f]{12}$", "", task)
 
 
 def class_of(measure: str) -> str:
-    """Return the name of a measure's class, whatever text it reads."""
+    """Return the name of a measure's class, without the prefixes of its name."""
     return measure.removeprefix(OWN).removeprefix(ASKED)
 
 
 def read_sides(results: Mapping[Path, Result]) -> Sides:
-    """Return results, by their files, by step in order; outcomes of items lie beside each."""
+    """Return results by step, given the results by their files; outcomes of items lie beside these."""
     sides: Sides = {step: {} for step in (DENSE, *STEPS)}
     for path, result in results.items():
         cell, file, provenance = result.cell, path.with_suffix(".parquet"), result.provenance
@@ -88,7 +88,7 @@ def timed_on(sides: Sides) -> str:
 
 
 def timed(sides: Sides) -> list[Measured]:
-    """Return what was measured of the times of any step."""
+    """Return the measured times of all steps."""
     return [side for step in sides.values() for (measure, _), side in step.items() if measure == SPEED]
 
 
@@ -105,7 +105,7 @@ LEGEND = (
 
 @dataclass(frozen=True)
 class Sample:
-    """A prompt, and how the dense model (`before`) and the exported one (`after`) go on."""
+    """A prompt, and how the dense model (`before`) and the exported one (`after`) continue it."""
 
     prompt: str
     before: str
@@ -117,14 +117,14 @@ class BeforeAfter:
     """The comparison of a pruned model with its dense model."""
 
     effects: Sequence[EffectRow]
-    """Of the model after each step (`method`) beside the dense one."""
+    """The effects of the model after each step (`method`) against the dense one."""
     exported: str
     """The step whose model is exported."""
     conclusions: Sequence[str] = ()
     """Sentences on what was lost; empty if nothing was measured."""
     sample: Sample | None = None
     timed_on: str = ""
-    """The GPUs, or else the processor, on which times were taken; empty if none were."""
+    """The GPUs, or else the processor, on which times were taken; "" if none were."""
     rivals: Sequence[Sequence[str]] = ()
     """Headings, and a line for the dense model, the exported one and each rival; empty without rivals."""
 
@@ -146,15 +146,15 @@ class BeforeAfter:
         lines = []
         for row in self.rows:
             label, *_, n, change = row.words()
-            of_sides = [numbers.get((*_about(row), side), "") for side in (DENSE, *self._steps())]
-            lines.append([label, *of_sides, n, change])
+            by_side = [numbers.get((*_about(row), side), "") for side in (DENSE, *self._steps())]
+            lines.append([label, *by_side, n, change])
         return lines
 
     def _steps(self) -> list[str]:
         return [step for step in STEPS if step in {row.method for row in self.effects}]
 
     def sampled(self) -> list[str]:
-        """Return a line per side with the prompt and its continuation; empty if none was measured."""
+        """Return one line per side with the prompt and its continuation; empty if there is no sample."""
         if not self.sample:
             return []
         prompt, before, after = self.sample.prompt, self.sample.before, self.sample.after

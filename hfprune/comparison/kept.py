@@ -1,4 +1,4 @@
-"""The folder of answers that `hfprune compare` measured: of one pair of models, with one set of settings."""
+"""The folder of answers that `hfprune compare` measured, for one pair of models and one set of settings."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -9,7 +9,7 @@ from hfprune.errors import HfpruneError, explained
 from hfprune.files import read_json, remove_unfinished, require_only, write_json
 from hfprune.provenance import identity
 
-# Who answered, what and how.
+# The models, tasks and settings of the answers.
 MANIFEST = "manifest.json"
 
 
@@ -18,13 +18,13 @@ def claim(
 ) -> None:
     """Write the manifest of a folder that is new, empty, or holds answers of the same models and settings.
 
-    Other tasks may join those that are there.
+    Tasks may be added to those that the folder has.
 
     Args:
-        folder: gets the manifest, and later a folder of answers a side.
+        folder: gets the manifest, and later one folder of answers per side.
         models: the folder of each side's model, by the side.
         tasks: names of the tasks that are to be answered.
-        settings: those that change an answer; JSON values.
+        settings: those that change an answer, as JSON values.
 
     Raises:
         HfpruneError: the folder holds something else, other models' answers, or answers with other settings.
@@ -35,15 +35,15 @@ def claim(
     if file.is_file():
         with explained(f"{file}: damaged; {other}", ValueError, KeyError, TypeError, AttributeError):
             earlier = read_json(file)
-            before, of_earlier, with_settings = earlier["tasks"], earlier["models"], earlier["settings"]
-            hashes = {side: model["sha256"] for side, model in of_earlier.items()}
-            paths = " and ".join(str(model["path"]) for model in of_earlier.values())
+            before, old_models, old_settings = earlier["tasks"], earlier["models"], earlier["settings"]
+            hashes = {side: model["sha256"] for side, model in old_models.items()}
+            paths = " and ".join(str(model["path"]) for model in old_models.values())
         if hashes != {side: model["sha256"] for side, model in sides.items()}:
             raise HfpruneError(f"{folder}: holds the answers of {paths}, as they were then; {other}")
         for name, value in settings.items():
-            if with_settings.get(name) != value:
-                said = f"{name} {with_settings.get(name)}, not {value}"
-                raise HfpruneError(f"{folder}: holds answers with {said}; {other}")
+            if old_settings.get(name) != value:
+                differing = f"{name} {old_settings.get(name)}, not {value}"
+                raise HfpruneError(f"{folder}: holds answers with {differing}; {other}")
     else:
         remove_unfinished(folder, [MANIFEST])
         require_only(folder.resolve(), [])

@@ -1,4 +1,4 @@
-"""The rows of a comparison of two models: those of the table of effects, from outcomes in pairs."""
+"""The rows of a comparison of two models, which are rows of the table of effects, from paired outcomes."""
 
 import math
 import re
@@ -64,21 +64,21 @@ DECODING = _counted(
 
 
 def paired(tables: list[pd.DataFrame], column: str) -> Estimate | None:
-    """Estimate the mean outcome, or its difference between two models in pairs.
+    """Estimate the mean outcome of one model, or its paired difference between two.
 
     Args:
-        tables: of one model or of two; outcomes by `item`, and by `document` and `source` where they have those.
+        tables: one per model; outcomes by `item`, and by `document` and `source` if they have these columns.
         column: the outcome. Missing ones are left out.
 
     Returns:
-        None if a table lacks the column, the items do not fit, or they are too few for an interval.
+        None if a table lacks the column, the items differ, or they are too few for an interval.
     """
     if not all(column in table for table in tables):
         return None
     sides = [_outcomes(table, column) for table in tables]
     with suppress(NotComparableError):
         difference = estimate(contrast([*zip((1.0, -1.0), sides, strict=False)]))
-        return difference if difference.known else None
+        return difference if difference.has_interval else None
     return None
 
 
@@ -92,11 +92,14 @@ def _outcomes(items: pd.DataFrame, column: str) -> Outcomes:
 def effect_row(
     declared: Declaration, left: str, numbers: tuple[float, float], difference: Estimate | None, **more: Any
 ) -> EffectRow:
-    """Return the row of the model `left` beside another, the dense one where `more` names no other.
+    """Return the row of the model `left` against another, the dense one unless `more` names another.
 
-    Given are the `numbers` of the other model, NaN where it has none, as for the distance to itself, and its own;
-    the `difference` of outcomes in pairs, of a ratio of their logarithms, which has the interval; and fields that
-    are not as `declared`.
+    Args:
+        declared: what the numbers mean.
+        left: the step of the model.
+        numbers: those of the other model (NaN where it has none, as for the distance to itself) and of `left`.
+        difference: that of paired outcomes, or of their logarithms for a ratio, which gives the interval.
+        more: fields that differ from those that `declared` gives.
     """
     metric, (base, own) = declared.metric, numbers
     ratio = metric.effect == "ratio"
@@ -134,26 +137,26 @@ def rows_of(
     weights: tuple[int, int],
     repeated: Mapping[str, list[float]],
 ) -> list[EffectRow]:
-    """Return the comparison of a pruned model, after each step that was taken, with its dense model.
+    """Return the comparison of a pruned model after each of its steps with its dense model.
 
     Args:
-        sides: from the measures perplexity, fidelity, gold_bpb, tasks and latency, and of recovery.
+        sides: of the measures perplexity, fidelity, gold_bpb, tasks and latency, and of recovery.
         exported: the step whose measures are compared.
-        parameters: of the dense and the pruned model.
-        weights: bytes of their files of weights.
+        parameters: numbers of the dense and the pruned model.
+        weights: bytes of the files of weights of the dense and the pruned model.
         repeated: shares of repeated 4-grams in texts by the dense (`before`) and the exported model (`after`), and
-            the `document` that each goes on with; empty if not measured.
+            the `document` that each text continues; empty if not measured.
     """
-    taken = [step for step in sides if step != DENSE] or [exported]
+    steps = [step for step in sides if step != DENSE] or [exported]
     qualities = qualities_of(sides, exported)
-    # What no step after pruning changes, such as the size, is the same after each.
+    # Numbers that no step after pruning changes, such as the size, are the same after each step.
     once = [*_sizes(exported, parameters, weights), *speeds_of(sides, exported)]
-    whole = [row._replace(method=step) for row in once for step in taken]
+    whole = [row._replace(method=step) for row in once for step in steps]
     return corrected([*qualities, *_repeating(repeated, exported), *_learning(sides), *whole])
 
 
 def qualities_of(sides: Sides, exported: str) -> list[EffectRow]:
-    """Return what each step has lost by measures of the exported one, but those of bytes, times and training."""
+    """Return what each step has lost by the exported step's measures, except bytes, times and training."""
     return [
         compared(sides, step, DENSE, key)
         for key in sides.get(exported, {})
@@ -168,7 +171,7 @@ def qualities_of(sides: Sides, exported: str) -> list[EffectRow]:
 def compared(sides: Sides, left: str, right: str, key: tuple[str, str]) -> EffectRow:
     """Return what the model after the step `left` has lost against that after `right`, or `DENSE`.
 
-    It is by the metric that represents the measure; `key` is the measure and the task.
+    The row is of the metric that represents the measure; `key` is the measure and the task.
     """
     (measure, task), own = key, sides[left][key]
     kind, task, other = class_of(measure), spelt(task), sides.get(right, {}).get(key)
@@ -205,8 +208,8 @@ def _label(declared: Declaration, task: str, items: pd.DataFrame) -> str:
     if kind == CAPABILITY:
         return f"{noun}, {task.replace('_', ' ')}"
     if kind != TASK:
-        beside = " (against the dense model)" * (MEASURES.load(kind).needs == "beside")
-        return f"{noun} on {task}" + f", {unit}" * bool(unit) + beside
+        named = ", ".join(filter(None, [f"{noun} on {task}", unit]))
+        return f"{named} (against the dense model)" if MEASURES.load(kind).needs == "beside" else named
     if "loglikelihood" not in items:
         return f"{noun}, {task}, {unit}"
     right, majority = guess(items).mean(), commonest(items["target"])
@@ -214,7 +217,7 @@ def _label(declared: Declaration, task: str, items: pd.DataFrame) -> str:
 
 
 def _repeating(repeated: Mapping[str, list[float]], exported: str) -> Iterator[EffectRow]:
-    """Yield how much of a continuation repeats itself."""
+    """Yield the share of repeated 4-grams in continuations; no row if it was not measured."""
     items = pd.DataFrame(repeated).rename_axis("item").reset_index()
     if len(items):
         before, after = (100 * float(items[side].mean()) for side in ("before", "after"))
@@ -223,7 +226,7 @@ def _repeating(repeated: Mapping[str, list[float]], exported: str) -> Iterator[E
 
 
 def _sizes(exported: str, parameters: tuple[int, int], weights: tuple[int, int]) -> Iterator[EffectRow]:
-    """Yield the parameters, and the size of the files, which also another dtype, or padding, changes."""
+    """Yield the parameters, and the size of the files, which another dtype or padding changes, too."""
     yield effect_row(PARAMETERS, exported, parameters, None)
     megabytes, label = (weights[0] / 1e6, weights[1] / 1e6), WEIGHTS_FILE.label
     wide, narrow = (stored / count for stored, count in zip(weights, parameters, strict=True))
@@ -248,7 +251,8 @@ def _learning(sides: Sides) -> Iterator[EffectRow]:
 def speeds_of(sides: Sides, exported: str) -> Iterator[EffectRow]:
     """Yield the speeds, whose repeats take turns with the dense model; each turn is a pair.
 
-    No later step changes a shape, so one is timed for all. Another process may find another ratio.
+    No step after pruning changes a shape, so that one step is timed for all. The interval does not cover
+    differences between processes.
     """
     for side in timed(sides):
         for declared, speedup, power in ((PREFILL, "prefill_speedup", -1), (DECODING, "decode_speedup", 1)):
@@ -263,5 +267,5 @@ def speeds_of(sides: Sides, exported: str) -> Iterator[EffectRow]:
 
 
 def weight_bytes(folder: Path) -> int:
-    """Return the bytes of a folder's weights, without a second copy of another format."""
+    """Return the bytes of a folder's weights, without a second copy in another format."""
     return sum(file.stat().st_size for file in folder.glob(WEIGHTS))

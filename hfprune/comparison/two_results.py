@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from hfprune.assets.known_tasks import CROWS, PRIMARY, SCORE, preferred
-from hfprune.cells.items import commonest, one_of_several
+from hfprune.cells.items import commonest, one_right_of_several
 from hfprune.comparison.answered import Answers
 from hfprune.comparison.before_after import TASK
 from hfprune.comparison.rows import effect_row
@@ -25,7 +25,7 @@ TASKS = "the tasks"  # the family of those that count
 # Columns in which the tables of two sides agree.
 ALIKE = {"item": "questions", "doc_hash": "questions", "shots": "numbers of few-shot examples"}
 ALIKE |= {"prompt": "prompts", "metric": "metrics"}
-# What the columns are, by their names in the table.
+# The meanings of columns, by their names in the table.
 LEGEND = {
     "metric": f"a task counts by the first of {', '.join(PRIMARY)} that it has. A row of another metric has no "
     "part in the mean, in Holm's correction and in the sentences below",
@@ -39,29 +39,30 @@ LEGEND = {
     "commonest A, commonest B, majority": "the share in percent of the commonest answer of each model, and of the "
     "commonest right one",
 }
-# What the rows in JSON have, which are those of the table of effects, and `needed`.
+# The meanings of fields in JSON, whose rows are those of the table of effects, and `needed`.
 OF_ROWS = {
     "base": "the accuracy of A in percent",
     "value, low, high": "B − A, the paired difference in points, and its 95 % interval",
     "p, holm": LEGEND["p, Holm"],
     "family": "empty for what has no part in that correction; the mean, which has none, has no task, either",
 } | {name: LEGEND[name] for name in ("metric", "n", "detectable", "needed")}
-# Task → the shares of its commonest answer by A, by B, and of the right ones where they are known, in percent.
+# Task → the shares of the commonest answer by A, by B, and of the right answers if these are numbered, in percent.
 Commonest = dict[str, list[float | None]]
 
 
 def effects(a: Answers, b: Answers, tasks: Sequence[str]) -> list[EffectRow]:
-    """Return the effect on every task (none are named: all), and last that on their mean, in points.
+    """Return the effect on every task (all, if none is named), and last that on their mean, in points.
 
-    CrowS-Pairs has no part in the mean, unless it is alone: its share of stereotypes is no accuracy. After the row
-    by which a task counts follow those of its other metrics, which are of no family, and not in the mean.
+    CrowS-Pairs has no part in the mean, unless it is the only task, since its share of stereotypes is no accuracy.
+    The row by which a task counts is followed by those of its other metrics, which are in no family and not in the
+    mean.
 
     Raises:
-        HfpruneError: a side lacks a task, or was asked otherwise.
+        HfpruneError: a side lacks a task, or was asked other questions.
     """
     tasks, rows = tasks or sorted({*a} | {*b}), list[EffectRow]()
     for task in tasks:
-        _require_alike(task, a, b)
+        _require_same_questions(task, a, b)
         metric = a[task]["metric"].iloc[0]
         others = preferred({*a[task]} & {*b[task]})
         rows.append(_effect([task], a, b, metric)._replace(family=TASKS))
@@ -80,12 +81,12 @@ def _effect(tasks: Sequence[str], a: Answers, b: Answers, metric: str, column: s
     # A metric from 0 to 1 is a score, whatever its name.
     declared = Declarations(()).find(TASK, CROWS if metric == CROWS else SCORE)
     about = {"question": PAIR, "against": "A", "task": tasks[0], "metric": metric, "form": "{:+.2f}"}
-    known = difference if difference.known else None
-    return effect_row(declared, "B", (levels[0], levels[1]), known, n=difference.n, **about)
+    paired = difference if difference.has_interval else None
+    return effect_row(declared, "B", (levels[0], levels[1]), paired, n=difference.n, **about)
 
 
-def _require_alike(task: str, a: Answers, b: Answers) -> None:
-    """Refuse a task that both sides were not asked alike."""
+def _require_same_questions(task: str, a: Answers, b: Answers) -> None:
+    """Require that both sides were asked the same questions of a task in the same way."""
     sides = {name: side[task].reset_index() for name, side in (("A", a), ("B", b)) if task in side}
     if len(sides) < 2:
         lacking = "neither A nor B has it" if not sides else f"{min({'A', 'B'} - {*sides})} lacks it"
@@ -104,7 +105,7 @@ def commonest_answers(a: Answers, b: Answers, rows: Sequence[EffectRow]) -> Comm
     shares: Commonest = {}
     for task in (row.task for row in rows if row.family):
         mine, other = a[task], b[task]
-        if one_of_several(mine, "outcome").all():
+        if one_right_of_several(mine, "outcome").all():
             given = [100 * commonest(side["loglikelihood"].map(np.argmax)) for side in (mine, other)]
             numbered = mine["target"].astype(str).str.isdigit().all()
             shares[task] = [*given, 100 * commonest(mine["target"]) if numbered else None]
@@ -112,9 +113,9 @@ def commonest_answers(a: Answers, b: Answers, rows: Sequence[EffectRow]) -> Comm
 
 
 def needed(row: EffectRow, margin: float | None) -> int | None:
-    """Return how many questions so show that B is within the margin, or without one the effect itself.
+    """Return how many questions would show that B is within the margin or, without a margin, the effect itself.
 
-    That is in four of five repetitions, if the effect stays as large as it is; None where none would.
+    They would do so in four of five repetitions, if the effect stays as large as it is; None if no number would.
     """
     distance = abs(row.value) if margin is None else row.value + margin
     questions = row.n * (row.detectable / distance) ** 2 if distance > 0 else math.nan
@@ -137,48 +138,48 @@ def shown(rows: Sequence[EffectRow], answers: Commonest, margin: float | None) -
     }
     shares = [answers.get(row.task if row.family else "", [None] * 3) for row in rows]
     for place, name in enumerate(("commonest A", "commonest B", "majority")):
-        if any(of_row[place] for of_row in shares):
-            columns[name] = [of_row[place] for of_row in shares]
+        if any(of_task[place] for of_task in shares):
+            columns[name] = [of_task[place] for of_task in shares]
     table = pd.DataFrame(columns, dtype=object)
     table = table.where(table.notna(), None)
     text = table.to_markdown(index=False, tablefmt="github", floatfmt=".3g", missingval="")
     legend = [
-        f"- `{names}`: {said}."
-        for names, said in LEGEND.items()
+        f"- `{names}`: {meaning}."
+        for names, meaning in LEGEND.items()
         if any(head.startswith(names.split(", ")[0]) for head in columns)
     ]
     return "\n".join([text, "", *legend])
 
 
 def as_json(rows: Sequence[EffectRow], answers: Commonest, margin: float | None) -> dict[str, object]:
-    """Return the effects, each with what is `needed`, a legend, and the commonest answers, as JSON has them."""
+    """Return the effects, each with what is `needed`, a legend, and the commonest answers, as JSON values."""
     whole = [row._asdict() | {"needed": needed(row, margin)} for row in rows]
-    known = [{name: None if pd.isna(value) else value for name, value in row.items()} for row in whole]
-    return {"legend": OF_ROWS, "effects": known, "commonest": answers}
+    effects = [{name: None if pd.isna(value) else value for name, value in row.items()} for row in whole]
+    return {"legend": OF_ROWS, "effects": effects, "commonest": answers}
 
 
 def conclusions(rows: Sequence[EffectRow], margin: float | None) -> tuple[list[str], bool | None]:
     """Return what the effects say, and whether B is not inferior: the mean's `low` is above minus the margin.
 
-    Without a margin that is not asked.
+    Without a margin, the second is None.
     """
     *_, mean = rows
-    said, tasks = [], [row for row in rows if row.family]
+    sentences, tasks = [], [row for row in rows if row.family]
     if not math.isnan(mean.p):
         difference = "a significant difference" if mean.p < ALPHA else "no significant difference"
-        said.append(f"A and B have {difference} on the mean.")
-    if known := [row for row in tasks if row.effect.known]:
-        differ = ", ".join(row.task for row in known if row.effect.sure)
+        sentences.append(f"A and B have {difference} on the mean.")
+    if decided := [row for row in tasks if row.effect.has_interval]:
+        differ = ", ".join(row.task for row in decided if row.effect.sure)
         where = f"They differ significantly on {differ}" if differ else "No single task is shown to differ"
-        number = f"{len(known)} tasks" if len(known) > 1 else "one task"
-        said.append(f"{where}, after Holm's correction for {number}.")
-    if few := [row.task or row.outcome for row in (*tasks, mean) if not row.effect.known]:
-        said.append(f"Fewer than {MIN_DOCUMENTS} questions have no interval: {', '.join(few)}.")
+        number = f"{len(decided)} tasks" if len(decided) > 1 else "one task"
+        sentences.append(f"{where}, after Holm's correction for {number}.")
+    if few := [row.task or row.outcome for row in (*tasks, mean) if not row.effect.has_interval]:
+        sentences.append(f"Fewer than {MIN_DOCUMENTS} questions have no interval: {', '.join(few)}.")
     if margin is None:
-        return said, None
+        return sentences, None
     within = mean.low > -margin
     rule = f"the low end of the mean's interval must lie above −{margin:g} points"
-    said.append(f"B is {'' if within else 'not '}shown to be within the margin of A: {rule}.")
+    sentences.append(f"B is {'' if within else 'not '}shown to be within the margin of A: {rule}.")
     if mean.value <= -margin:
-        said.append("More questions would not show it, since the difference itself is not above it.")
-    return said, within
+        sentences.append("More questions would not show it, since the difference itself is not above it.")
+    return sentences, within

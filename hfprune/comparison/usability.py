@@ -1,4 +1,4 @@
-"""Whether a pruned model can be used: what it kept, and what it lost."""
+"""Whether a pruned model is usable: what it kept, and what it lost."""
 
 import math
 import re
@@ -19,27 +19,27 @@ class Bounds(NamedTuple):
     usable: float
     """A model is usable where the high end of the 95 % interval of its loss is below this."""
     lost: float
-    """It is not usable where the loss itself is beyond this, and its whole interval beyond the other."""
+    """It is not usable where the loss itself is beyond this, and its whole interval beyond `usable`."""
 
 
-# Perplexity and capabilities, as a share of the dense model's. By the scaling law of Kaplan et al. (2020), in
-# which the loss is as N^-0.076 for N parameters, at 3.4 nats a dense model of 70 % of the size loses 10 %, and one
-# of 23 % of it 50 %: the first is about what a ratio of 0.3 saves, and after the second a small dense model is
-# better.
+# Perplexity and capabilities, relative to the dense model. By the scaling law of Kaplan et al. (2020), where the
+# loss is proportional to N^-0.076 for N parameters, a dense model with 70 % of the parameters loses 10 % at 3.4
+# nats, and one with 23 % loses 50 %: the first is about what a ratio of 0.3 saves; beyond the second, a small
+# dense model is better.
 LOSS = Bounds(0.1, 0.5)
 # Points of repeated 4-grams. Welleck et al. (2020, Table 2) count 0.6 % in human text and 44 % in greedy text of a
-# model: as many more than the dense model's are too many, and half of them are still usable.
+# model: 44 points more than the dense model are too many, and half of that is still usable.
 REPETITION = Bounds(22, 44)
 # No model that has learnt a language has so high a perplexity on ordinary text.
 BROKEN = 1000.0
 USABLE, UNCLEAR, LOST = "usable", "not shown usable", "not usable"
 VERDICTS = USABLE, UNCLEAR, LOST
-# The mixes with more text of a capability's kind.
+# Mixes with more text of a capability's kind.
 MORE_TEXT = {"code": "c4=1,code=4", "mathematics": "c4=2,code=1,math=1"}
 
 
 def standing(loss: Effect, bounds: Bounds) -> str:
-    """Return whether a model is usable by a loss: neither where its interval is too wide to tell."""
+    """Return the verdict on a loss, one of `VERDICTS`; `UNCLEAR` where its interval is too wide to tell."""
     if loss.value > bounds.lost and loss.low > bounds.usable:
         return LOST
     return USABLE if loss.high < bounds.usable else UNCLEAR
@@ -53,15 +53,16 @@ def conclusions(
     keep: Collection[str] = (),
     calibrated_on: str = "",
 ) -> list[str]:
-    """Return in plain sentences what was kept and what was lost, the worst first; nothing if nothing was measured.
+    """Return in plain sentences what was kept and what was lost, the worst first; empty if nothing was measured.
 
     Args:
-        vocabulary: tokens that the model knows; a blind guess has this perplexity.
-        repaired: whether training was tried, so that it is no advice.
-        most: the rise of perplexity that the user allows, by which the model is judged then; None: by `LOSS` and
-            `REPETITION`. What else was lost is said in either case.
-        keep: capabilities that this limit is of, too.
-        calibrated_on: the text that chose what stays; "" where none did.
+        rows: the effects of the exported model against the dense one.
+        vocabulary: the number of tokens in the vocabulary, which is the perplexity of a blind guess.
+        repaired: whether training was tried, so that it is not advised.
+        most: the rise of perplexity that the user allows, by which the model is judged; None: judge by `LOSS` and
+            `REPETITION`. Other losses are reported in either case.
+        keep: capabilities to which this limit applies, too.
+        calibrated_on: the text that chose what stays; "" if none did.
     """
     texts = [row for row in rows if class_of(row.measure) == "perplexity"]
     repetitions = [row for row in rows if row.measure == REPEATS]
@@ -78,12 +79,12 @@ def conclusions(
     lost = sorted((row for row in capabilities if row.effect.standing == WORSE), key=_fall, reverse=True)
     kept = {name.replace("_", " ") for name in keep}
     if most:
-        said = _by_limit(texts, capabilities, lost, most, kept)
+        sentences = _by_limit(texts, capabilities, lost, most, kept)
     else:
-        said = _by_bounds([*texts, *repetitions], capabilities, lost)
-    if not said:
+        sentences = _by_bounds([*texts, *repetitions], capabilities, lost)
+    if not sentences:
         return []
-    said += [
+    sentences += [
         f"Its greedy text is degenerate: {row.own:.0f} % of its 4-grams stood in it before, against "
         f"{row.base:.0f} % in the dense model's."
         for row in repetitions
@@ -94,7 +95,7 @@ def conclusions(
         helps += _other_helps([*texts, *repetitions], lost, repaired)
     elif others := [row.task for row in lost if class_of(row.measure) == CAPABILITY and row.task not in kept]:
         helps.append(f"--keep {','.join(others).replace(' ', '_')}, which limits the cut by these, too")
-    return said + [f"What may help: {'; '.join(helps)}."] * bool(helps)
+    return [*sentences, f"What may help: {'; '.join(helps)}."] if helps else sentences
 
 
 def _fall(row: EffectRow) -> float:
@@ -113,43 +114,46 @@ def _summary(
 ) -> str:
     """Return what was lost, the worst first, what was kept, and the rest, as the end of the first sentence.
 
-    A capability in `held` is within the limit that it was to be kept within.
+    A capability in `held` is within the limit set for it.
     """
     if not capabilities:
         return ", by text alone: right answers were not measured"
     within = [_ends(row) for row in capabilities if row.task in held]
     capabilities = [row for row in capabilities if row.task not in held]
-    unknown = [row.task for row in capabilities if not row.effect.known]
+    unknown = [row.task for row in capabilities if not row.effect.has_interval]
     gained = [_ends(row) for row in capabilities if row.effect.standing == BETTER]
     kept = [row.task for row in capabilities if row.effect.standing == ALIKE]
-    parts = [f"lost {', '.join(map(_ends, lost))}"] * bool(lost)
-    parts += [f"kept {', '.join(within)}"] * bool(within)
-    parts += [f"gained {', '.join(gained)}"] * bool(gained)
-    parts += [f"no loss shown in {', '.join(kept)}"] * bool(kept)
-    parts += [f"too few questions to tell of {', '.join(unknown)}"] * bool(unknown)
-    return f"{', but ' if is_good and lost else ': '}{'; '.join(parts)}"
+    groups = {
+        "lost": [*map(_ends, lost)],
+        "kept": within,
+        "gained": gained,
+        "no loss shown in": kept,
+        "too few questions to tell of": unknown,
+    }
+    parts = "; ".join(f"{words} {', '.join(names)}" for words, names in groups.items() if names)
+    return f", but {parts}" if is_good and lost else f": {parts}"
 
 
 def _by_bounds(
     yardsticks: Sequence[EffectRow], capabilities: Sequence[EffectRow], lost: Sequence[EffectRow]
 ) -> list[str]:
-    """Return whether the model can be used, by all that was measured: by what it does worst by."""
+    """Return whether the model is usable, judged by the worst of all measured losses."""
     verdicts = {row.label: standing(row.effect.change, _bounds(row)) for row in yardsticks}
-    # What is measurably lost is no longer kept, however little it is.
+    # A significant loss is never usable, however small.
     verdicts |= {row.label: LOST if _fall(row) > LOSS.lost else UNCLEAR for row in lost}
     if not verdicts:
         return []
     verdict = max(verdicts.values(), key=VERDICTS.index)
-    said = [f"Conclusion: {verdict}{_summary(capabilities, lost, (), is_good=False)}."]
+    sentences = [f"Conclusion: {verdict}{_summary(capabilities, lost, (), is_good=False)}."]
     if yardsticks:
         row = max(yardsticks, key=lambda row: VERDICTS.index(verdicts[row.label]))
         usable, beyond = (_bound(row, bound) for bound in _bounds(row))
-        said.append(
+        sentences.append(
             f"{verdicts[row.label].capitalize()} by {_changed(row)} against the dense model's: a model is usable "
             f"if the interval ends below {usable}, and not usable if the change is beyond {beyond} and the "
             f"interval begins above {usable}."
         )
-    return said
+    return sentences
 
 
 def _by_limit(
@@ -159,7 +163,7 @@ def _by_limit(
     most: float,
     keep: Collection[str],
 ) -> list[str]:
-    """Return whether the model is within the limit of the user's, what else it lost, and how it does elsewhere."""
+    """Return whether the model is within the user's limit, what else it lost, and its loss on other texts."""
     judged = [(row, row.effect.change) for row in texts if row.measure.startswith(ASKED)]
     judged += [(row, _share_lost(row)) for row in capabilities if row.task in keep]
     if not judged:
@@ -169,7 +173,9 @@ def _by_limit(
     verdict = max((judgement for _, judgement in standings), key=VERDICTS.index)
     deciding = [row.task for row, judgement in standings if judgement == verdict]
     names = [name if name in keep else "perplexity" for name in deciding]
-    limit = f"--max-loss {percent(most)}" + f" for {_listed(sorted(names))}" * bool(keep)
+    limit = f"--max-loss {percent(most)}"
+    if keep:
+        limit += f" for {_listed(sorted(names))}"
     held = {row.task for row, loss in judged if row.task in keep and loss.high < most}
     lost = [row for row in lost if row.task not in held]
     summary = _summary(capabilities, lost, held, is_good=verdict == USABLE)
@@ -179,7 +185,7 @@ def _by_limit(
         f"Conclusion: {place[verdict]} {limit}{summary}.",
         f"Against the dense model's, {changes}. The limit is met if "
         f"{'every' if keep else 'its'} interval ends below +{percent(most)}.",
-        *[f"On text that did not choose the cut: {'; '.join(others)}."] * bool(others),
+        *([f"On text that did not choose the cut: {'; '.join(others)}."] if others else []),
     ]
 
 
@@ -194,7 +200,7 @@ def _bounds(row: EffectRow) -> Bounds:
 
 
 def _basis(row: EffectRow) -> str:
-    return f"95 % interval, n = {row.n}" if row.effect.known else f"no interval, n = {row.n}"
+    return f"95 % interval, n = {row.n}" if row.effect.has_interval else f"no interval, n = {row.n}"
 
 
 def _changed(row: EffectRow) -> str:
@@ -206,11 +212,11 @@ def _bound(row: EffectRow, bound: float) -> str:
 
 
 def _calibration(texts: Sequence[EffectRow], lost: Sequence[EffectRow], calibrated_on: str) -> Iterator[str]:
-    """Yield the advice to calibrate on other text, where a capability fell by more than perplexity on text did."""
+    """Yield the advice to calibrate on other text if a capability fell by more than perplexity did."""
     rise = max((row.effect.change.value for row in texts), default=math.inf)
     if calibrated_on and (fallen := [row.task for row in lost if _fall(row) > rise]):
         mixes = [MORE_TEXT[task] for task in fallen if task in MORE_TEXT]
-        # A text that was mixed for the call has the name of its mix.
+        # A text mixed for this call is named after its mix.
         others = [mix for mix in mixes if calibrated_on != f"mix-{re.sub('[=,]', '-', mix)}"]
         flags = [f"--mix {mix}" for mix in others] or ["--text or --mix"]
         yield (
@@ -220,9 +226,9 @@ def _calibration(texts: Sequence[EffectRow], lost: Sequence[EffectRow], calibrat
 
 
 def _other_helps(yardsticks: Sequence[EffectRow], lost: Sequence[EffectRow], repaired: bool) -> Iterator[str]:
-    """Yield what else may make a model usable, or show that it is."""
+    """Yield other advice that may make a model usable, or show that it is."""
     unsure = [row for row in yardsticks if standing(row.effect.change, _bounds(row)) != USABLE]
-    # The first that more text of the user's would decide; what repeats itself is the suite's.
+    # Only the first that more text of the user would decide; the suite itself supplies the text for repetitions.
     yield from [more for row in unsure if row.measure != REPEATS and (more := _more(row))][:1]
     if unsure or lost:
         yield "a lower --ratio"
@@ -231,15 +237,15 @@ def _other_helps(yardsticks: Sequence[EffectRow], lost: Sequence[EffectRow], rep
 
 
 def _more(row: EffectRow) -> str:
-    """Return how much more text would tell whether the model is usable, or "" where none would."""
-    if not row.effect.known:
+    """Return how much more text would tell whether the model is usable, or "" if none would."""
+    if not row.effect.has_interval:
         return f"text of {MIN_DOCUMENTS} documents or more, for an interval (--eval-text)"
     limit = 1 + LOSS.usable
     if row.value < limit:
-        # An interval narrows by the root of the documents, as far as the loss stays as it is.
+        # An interval narrows by the root of the number of documents, if the loss stays as it is.
         times = max(2, math.ceil((math.log(row.high / row.value) / math.log(limit / row.value)) ** 2))
         return f"{times if times <= 100 else 'over 100'} times the text, which would show it (--eval-text)"
-    # Too wide an interval to say that it is lost, or that it is not.
+    # The interval is too wide to say whether the model is lost.
     return "more text, since the interval allows for both (--eval-text)" if row.low < limit else ""
 
 

@@ -70,7 +70,7 @@ def _in_study(claim: Claim, study: Study) -> bool:
 
 
 def _published(paper: Paper, claim: Claim, study: Study, ratios: list[float | None]) -> list[float]:
-    printed = [*paper.of(claim)["model"].unique()]
+    printed = [*paper.numbers_of(claim)["model"].unique()]
     own = [name for model in study.models if (name := paper.models.get(model, "")) in printed]
     effects = (paper.effect(claim, model, at, claim.metric) for model in own or printed for at in ratios)
     return sorted(abs(effect.effect) for effect in effects if effect)
@@ -111,7 +111,7 @@ def _row(
             calibrated = earlier.study.largest(name, next(iter(earlier.study.calibrations)))
             place = Place(name, calibrated, at)
             effect = compare_items(paper, claim, earlier, place, claim.metric).effect
-            if effect.known and effect.spread:
+            if effect.has_interval and effect.spread:
                 more = effect.spread.with_more(
                     draws / max(effect.draws, 1), _balanced(sizes) / _balanced(old)
                 )

@@ -35,20 +35,20 @@ class Judged(NamedTuple):
     effect: Estimate
     notes: list[str]
     constant: Sequence[str] = ()
-    """Says which accuracies are not above that of a guess or a constant answer: they test no claim."""
+    """Sentences on accuracies that are not above that of a guess or a constant answer, and so test no claim."""
 
 
 def by_items(claim: Claim, evidence: Evidence) -> bool:
-    """Tell whether a claim is judged by outcomes per item; a ratio is, if the outcomes are logarithms."""
+    """Tell whether a claim is judged by outcomes per item, as is a ratio whose outcomes are logarithms."""
     metric = evidence.declared.find(claim.measure, claim.metric).metric
     return claim.effect == "difference" or (metric.effect == "ratio" and bool(metric.items))
 
 
 def compare_items(paper: Paper, claim: Claim, evidence: Evidence, place: Place, metric: str) -> Judged:
-    """Return the effect of a claim on outcomes per item, on the paper's tasks if it is about tasks.
+    """Return the effect of a claim on outcomes per item, on the paper's tasks if the claim is about tasks.
 
     Raises:
-        NotComparableError: a side was not measured, or the two on other draws or items.
+        NotComparableError: a side was not measured, or the two were measured on different draws or items.
     """
     declared, tasks, notes = evidence.declared.find(claim.measure, claim.metric), None, []
     if declared.kind == "zeroshot":
@@ -64,38 +64,39 @@ def compare_items(paper: Paper, claim: Claim, evidence: Evidence, place: Place, 
 
     model, calibrated, ratio = place
     sides = [
-        (sign, evidence.of_side(side, model, calibrated, at, read)) for sign, side, at in claim.terms(ratio)
+        (sign, evidence.measured_side(side, model, calibrated, own_ratio, read))
+        for sign, side, own_ratio in claim.terms(ratio)
     ]
     scale = 1.0 if claim.effect == "ratio" else declared.metric.scale
     differences = contrast([(scale * sign, side.data) for sign, side in sides])
-    found = Judged(sides[0][1], sides[1][1], estimate(differences), notes)
+    judged = Judged(sides[0][1], sides[1][1], estimate(differences), notes)
     constant = evidence.constant(model, claim.measure, tasks) if tasks else {}
     must_be_above = [
-        side for sign, side in sides if claim.above_constant == "both" or side.name == found.right.name
+        side for _, side in sides if claim.above_constant == "both" or side.name == judged.right.name
     ]
-    return found._replace(constant=_not_above(constant, must_be_above)) if constant else found
+    return judged._replace(constant=_not_above(constant, must_be_above)) if constant else judged
 
 
 def _not_above(constant: Outcomes, sides: Iterable[MeasuredSide]) -> list[str]:
     """Name the sides whose accuracy is not significantly above that of a guess or a constant answer."""
-    found = []
+    names = []
     for side in sides:
-        mine = {draw: {task: each[task] for task in constant[None]} for draw, each in side.data.items()}
-        above = estimate(contrast([(100, mine), (-100, constant)]))
-        if above.known and above.low <= 0:
+        own = {draw: {task: tasks[task] for task in constant[None]} for draw, tasks in side.data.items()}
+        above = estimate(contrast([(100, own), (-100, constant)]))
+        if above.has_interval and above.low <= 0:
             effect = Effect(above.value, above.low, above.high, form="{:+.1f}")
-            found.append(f"{side.name}: {effect}")
-    which = ", ".join(dict.fromkeys(found))
-    return [f"not significantly above a guess or a constant answer, in points: {which}"] if found else []
+            names.append(f"{side.name}: {effect}")
+    which = ", ".join(dict.fromkeys(names))
+    return [f"not significantly above a guess or a constant answer, in points: {which}"] if names else []
 
 
 def compare_numbers(paper: Paper, claim: Claim, evidence: Evidence, place: Place, metric: str) -> Judged:
     """Return the effect of a claim on single numbers: the logarithm of left / right, by `quotient`.
 
-    The number of one side alone is read where it is already the ratio (`Claim.measured_as`).
+    Only one side's number is read where this already is the ratio (`Claim.measured_as`).
 
     Raises:
-        NotComparableError: a side was not measured, the two have other draws, or a number is zero or less.
+        NotComparableError: a side was not measured, the two have different draws, or a number is zero or less.
     """
     measured = claim.measured_as or metric
 
@@ -104,19 +105,19 @@ def compare_numbers(paper: Paper, claim: Claim, evidence: Evidence, place: Place
             return None  # the other side's number already is the ratio
         return evidence.numbers(cells, place.ratio, claim.measure, measured)
 
-    left, right = (evidence.of_side(side, *place, read) for side in (claim.left, claim.right))
+    left, right = (evidence.measured_side(side, *place, read) for side in (claim.left, claim.right))
     left_data, right_data = (left.data, right.data) if left.data else (right.data, None)
     repeatable = evidence.declared.find(claim.measure, measured).metric.repeatable
     effect = quotient(left_data, right_data, repeatable)
     few = f"measured in fewer than {MIN_DRAWS} processes, so there is no interval"
-    return Judged(left, right, effect, [] if effect.known else [few])
+    return Judged(left, right, effect, [] if effect.has_interval else [few])
 
 
-def base(evidence: Evidence, claim: Claim, found: Judged) -> float:
+def base(evidence: Evidence, claim: Claim, judged: Judged) -> float:
     """Return the right side's own outcome, in the units shown; NaN where the other side's number is the ratio."""
     metric = evidence.declared.find(claim.measure, claim.metric).metric
-    if not found.right.data or not found.left.data:
+    if not judged.right.data or not judged.left.data:
         return np.nan
     if by_items(claim, evidence):
-        return metric.scale * mean(found.right.data)
-    return metric.scale * float(np.mean([*found.right.data.values()]))
+        return metric.scale * mean(judged.right.data)
+    return metric.scale * float(np.mean([*judged.right.data.values()]))

@@ -35,15 +35,16 @@ class ComparedBy:
 
     @classmethod
     def all_of(cls, evidence: Evidence) -> Iterator[Self]:
-        """Yield every outcome, also without each task that a constant answer may win."""
+        """Yield every outcome, and again without each task that a constant answer may win."""
         families = {name: " and ".join(some) for some in evidence.hypothesis_families() for name in some}
         for name, declared in evidence.named_outcomes.items():
             yield cls(name, declared, family=families.get(name, name))
             tasks = evidence.tasks(declared.measure)
             for task in with_same_choices() if declared.kind == "zeroshot" else []:
-                left = [other for other in tasks if other != task]
-                if task in tasks and left:
-                    yield cls(without := f"{name}_without_{task}", declared, left, family=without)
+                others = [other for other in tasks if other != task]
+                if task in tasks and others:
+                    without = f"{name}_without_{task}"
+                    yield cls(without, declared, others, family=without)
 
     @classmethod
     def first_of(cls, evidence: Evidence) -> Iterator[Self]:
@@ -52,8 +53,10 @@ class ComparedBy:
         return (outcome for outcome in cls.all_of(evidence) if outcome.name in first)
 
     def by_task(self, evidence: Evidence) -> Iterator[Self]:
-        """Yield the outcome on each task, where it is a mean over several."""
-        tasks = evidence.tasks(self.declared.measure) if self.declared.per_task and self.tasks is None else []
+        """Yield the outcome on each task where the outcome is a mean over several."""
+        if not self.declared.per_task or self.tasks is not None:
+            return
+        tasks = evidence.tasks(self.declared.measure)
         for task in tasks if len(tasks) > 1 else []:
             yield replace(self, tasks=[task], task=task, family=f"{self.name} of each task")
 
@@ -74,7 +77,7 @@ class Comparison:
         """Return the outcomes of one side less those of the other, paired as `paired` says.
 
         Raises:
-            NotComparableError: they were measured on different draws, tasks or items.
+            NotComparableError: the sides were measured on different draws, tasks or items.
         """
         ours, theirs = self.paired(left, right)
         return contrast([(1.0, ours), (-1.0, theirs)])
@@ -82,8 +85,8 @@ class Comparison:
     def paired(self, *sides: Side) -> list[Outcomes]:
         """Return the outcomes of sides on draws that they share.
 
-        Beside several samples of a size, a method that reads none has one plan per draw. One from weights alone
-        stands beside every sample, any other beside the first of its draw.
+        A method that reads no sequences has one plan per draw, even where a size has several samples. A plan from
+        weights alone is paired with every sample, any other with the first sample of its draw.
         """
         study, outcomes = self.evidence.study, {side: self.sides[side] for side in sides}
         pruned = [side for side in outcomes if side[0] != DENSE]
@@ -100,22 +103,22 @@ class Comparison:
         question: str,
         left: Side,
         right: Side | None,
-        it: Estimate,
+        effect: Estimate,
         covers: str | None = None,
         **more: Any,
     ) -> EffectRow:
-        """Return the row of an effect; it is one of a family where its interval covers draws and items.
+        """Return the row of an effect, which belongs to a family where its interval covers draws and items.
 
         Args:
-            question: what it answers.
+            question: the question that the effect answers.
             left: the method with its recovery.
             right: the other side; None for an outcome of the method's own.
-            it: the effect.
-            covers: what its interval stands for; None: draws and items, if it has one.
-            more: fields that are not as for an effect of the outcome itself.
+            effect: the estimate, in the units of the outcomes.
+            covers: what the interval stands for; None: draws and items, if there is an interval.
+            more: fields that differ from those of an effect on the outcome itself.
         """
         declared, tasks = self.outcome.declared, self.outcome.tasks
-        covers = (BOTH if it.known else "") if covers is None else covers
+        covers = (BOTH if effect.has_interval else "") if covers is None else covers
         count = len(self.evidence.tasks(declared.measure)) if tasks is None else len(tasks)
         fields: dict[str, Any] = {
             "family": self._family(question) if covers == BOTH else "",
@@ -128,7 +131,7 @@ class Comparison:
             "label": declared.metric.label,
         }
         return row_of(
-            it,
+            effect,
             declared.shown,
             left=left,
             right=right or ("", ""),
@@ -149,23 +152,23 @@ class Comparison:
         question: str,
         left: Side,
         right: Side,
-        it: Estimate,
+        effect: Estimate,
         ends: tuple[float, float, float],
         **more: Any,
     ) -> EffectRow:
-        """Return the row of a quotient of effects: its value and the ends of its interval, without a p-value.
+        """Return the row of a quotient of effects without a p-value; `ends` are its value and its interval's ends.
 
-        The counts are those of the estimate `it`.
+        The counts are those of the estimate `effect`.
         """
         value, low, high = ends
         covers = "" if np.isnan([low, high]).any() else BOTH
         untested = {"value": value, "low": low, "high": high, "p": np.nan, "family": ""}
-        return self.row(question, left, right, it, covers, **untested | more)
+        return self.row(question, left, right, effect, covers, **untested | more)
 
     def _family(self, question: str) -> str:
-        """Return the name of the family: those of the study's first calibration, and of the others, are two."""
+        """Return the name of the family: the study's first calibration and its others have one each."""
         first, *_ = self.evidence.study.calibrations
-        others = " on other calibrations" * (self.calibrated.calibration != first)
+        others = "" if self.calibrated.calibration == first else " on other calibrations"
         return f"{question}: {self.outcome.family}{others}"
 
 
@@ -174,9 +177,9 @@ def comparisons(evidence: Evidence, outcomes: Iterable[ComparedBy]) -> Iterator[
 
     Sides that were not measured, or are not applicable at a ratio, are left out.
     """
-    wanted = [*outcomes]
+    outcomes = [*outcomes]
     for model in evidence.models:
-        for outcome, ratio in product(wanted, evidence.study.ratios_of(model)):
+        for outcome, ratio in product(outcomes, evidence.study.ratios_of(model)):
             for calibrated in evidence.study.calibrated(model):
                 sides = _sides(evidence, model, calibrated, ratio, outcome)
                 yield Comparison(evidence, model, calibrated, ratio, outcome, sides)
@@ -188,15 +191,15 @@ def _sides(
     study, declared = evidence.study, outcome.declared
     tasks = None if outcome.tasks is None else [*outcome.tasks]
     pairs = product([DENSE, *study.methods_of(model)], study.recoveries_of(model))
-    found: dict[Side, Outcomes] = {}
+    sides: dict[Side, Outcomes] = {}
     for method, recovery in dict.fromkeys([DENSE_SIDE, *pairs]):
         if (model, method, ratio) in evidence.results.not_applicable:
             continue
         at = 0.0 if method == DENSE else ratio
         cells = evidence.cells_of(model, method, calibrated, at, recovery)
         with suppress(NotMeasuredError):
-            found[method, recovery] = evidence.outcomes(cells, declared.measure, declared.metric.name, tasks)
-    return found
+            sides[method, recovery] = evidence.outcomes(cells, declared.measure, declared.metric.name, tasks)
+    return sides
 
 
 def _first_samples(outcomes: Outcomes, draws: Sequence[int]) -> Outcomes:

@@ -20,7 +20,7 @@ VERDICTS = (
     *(REPRODUCED, CONTRADICTED, LEANING_TOWARDS, LEANING_AGAINST, EQUIVALENT, INCONCLUSIVE),
     *(ONE_DRAW, NOT_TESTABLE, NOT_COMPARABLE, NOT_APPLICABLE, NOT_RUN, TRUE, FALSE),
 )
-# What an interval shows by itself, and what is left of it where Holm's correction takes it away.
+# What an interval shows by itself → the verdict where Holm's correction removes that.
 LEANING = {REPRODUCED: LEANING_TOWARDS, CONTRADICTED: LEANING_AGAINST}
 BY_ARITHMETIC = {REPRODUCED: TRUE, CONTRADICTED: FALSE}
 
@@ -44,25 +44,26 @@ class Condition(NamedTuple):
 
     @property
     def limits(self) -> list[float]:
-        """The effects that the interval must leave out on one side, for the claim to hold or to fail."""
+        """The effects that the interval must exclude on one side for the claim to hold or to fail."""
         if self.relation == "about":
             return [self.threshold - self.margin, self.threshold + self.margin]
         granted = self.margin if self.slack else 0.0
         return [self.threshold + (granted if self.relation == "lower" else -granted)]
 
     def p_value(self, effect: Estimate) -> float:
-        """Return the p-value of the verdict: that of an effect at the limit that is hardest to leave out."""
+        """Return the p-value of the verdict: that of an effect at the limit that is hardest to exclude."""
         return max(effect.p_value(limit) for limit in self.limits)
 
 
 def verdict(effect: Estimate, condition: Condition) -> str:
-    """Return whether the interval lies wholly on the claimed side, on the other, within the margin, or neither.
+    """Return the verdict before Holm's correction: whether the interval lies wholly on one side, or in the margin.
 
-    An effect within the margin is equivalent to none, even if its interval excludes none. A claim about an
+    An effect within the margin is equivalent to no effect, even if its interval excludes that. A claim about an
     equality is reproduced within its margin and contradicted beyond it.
     """
-    if not effect.known:
-        return ONE_DRAW if effect.draws == 1 and effect.n and effect.spread is None else INCONCLUSIVE
+    if not effect.has_interval:
+        one_draw = effect.draws == 1 and effect.n and effect.spread is None
+        return ONE_DRAW if one_draw else INCONCLUSIVE
     low, high, margin = effect.low, effect.high, condition.margin
     if condition.relation == "about":
         below, above = condition.limits
@@ -77,18 +78,19 @@ def verdict(effect: Estimate, condition: Condition) -> str:
     return {claimed: REPRODUCED, -claimed: CONTRADICTED}.get(side, INCONCLUSIVE)
 
 
-def corrected(said: str, holm: float) -> str:
-    """Return a verdict after Holm's correction: what holds before it alone is leaning towards or against."""
-    plain = {leaning: sure for sure, leaning in LEANING.items()}.get(said, said)
-    return plain if plain not in LEANING or holm < ALPHA else LEANING[plain]
+def corrected(judgement: str, holm: float) -> str:
+    """Return a verdict after Holm's correction: one that the correction removes becomes `LEANING`."""
+    before = {leaning: sure for sure, leaning in LEANING.items()}.get(judgement, judgement)
+    return before if before not in LEANING or holm < ALPHA else LEANING[before]
 
 
 def needs(effect: Estimate, condition: Condition) -> str:
-    """Return what would decide an inconclusive comparison whose effect is as large as found."""
+    """Return what would decide an inconclusive comparison if the effect stays as large as it is, or ""."""
     if effect.spread is None:
-        return f"{MIN_DRAWS} draws" if not effect.known and 0 < effect.draws < MIN_DRAWS and effect.n else ""
-    multiples = multiples_to_decide(effect, lambda found: verdict(found, condition) != INCONCLUSIVE)
+        too_few = not effect.has_interval and 0 < effect.draws < MIN_DRAWS and effect.n
+        return f"{MIN_DRAWS} draws" if too_few else ""
+    multiples = multiples_to_decide(effect, lambda narrowed: verdict(narrowed, condition) != INCONCLUSIVE)
     if multiples is None:
         return "more than 100 times the draws and items"
-    found = zip(multiples, ("draws", "items"), strict=True)
-    return " and ".join(f"{count} times the {name}" for count, name in found if count > 1)
+    parts = zip(multiples, ("draws", "items"), strict=True)
+    return " and ".join(f"{count} times the {name}" for count, name in parts if count > 1)

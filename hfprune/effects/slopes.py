@@ -26,8 +26,8 @@ Terms = Sequence[tuple[float, Outcomes]]
 def slopes(evidence: Evidence) -> Iterator[EffectRow]:
     """Yield rows on methods whose calibrations have several sizes, without recovery.
 
-    Of each outcome, the slope of the method's own (`against` is empty), and that of its effect against the
-    reference: what ten times as many calibration sequences add, or, of a ratio, multiply.
+    Each outcome has the slope of the method's own number (`against` is empty), and that of its effect against the
+    reference: what ten times as many calibration sequences add or, for a ratio, multiply by.
     """
     whole = [outcome for outcome in ComparedBy.all_of(evidence) if outcome.tasks is None]
     by_calibration = groupby(
@@ -37,14 +37,14 @@ def slopes(evidence: Evidence) -> Iterator[EffectRow]:
     for _, group in by_calibration:
         by_size = {compared.calibrated.sequences: compared for compared in group}
         if len(by_size) > 1:
-            yield from _of_calibration(by_size)
+            yield from _calibration_rows(by_size)
 
 
-def _of_calibration(by_size: Mapping[int, Comparison]) -> Iterator[EffectRow]:
+def _calibration_rows(by_size: Mapping[int, Comparison]) -> Iterator[EffectRow]:
     first = next(iter(by_size.values()))
     study, calibration = first.evidence.study, first.calibrated.calibration
     samples = study.sizes_of(first.model, calibration)
-    of_all_sizes = replace(first, calibrated=Calibrated(calibration, 0))
+    all_sizes = replace(first, calibrated=Calibrated(calibration, 0))
     for method in filter(study.reads, study.methods_of(first.model)):
         left: Side = method, Recovery.NONE
         right: Side = reference_of(study, method), Recovery.NONE
@@ -52,30 +52,31 @@ def _of_calibration(by_size: Mapping[int, Comparison]) -> Iterator[EffectRow]:
         if right != left and study.reads(right[0]):
             asked.append((SLOPE, right))
         for question, other in asked:
-            sides = {left, other} - {None}
+            signs = {left: 1.0} if other is None else {left: 1.0, other: -1.0}
             terms = {
-                size: [(1.0, compared.sides[left])] + ([(-1.0, compared.sides[other])] if other else [])
+                size: [(sign, compared.sides[side]) for side, sign in signs.items()]
                 for size, compared in by_size.items()
-                if sides <= compared.sides.keys()
+                if signs.keys() <= compared.sides.keys()
             }
             if len(terms) > 1:
                 with suppress(NotComparableError):
                     tenfold = slope(terms, {size: size * samples[size] for size in terms})
-                    yield of_all_sizes.row(question, left, other, tenfold)
+                    yield all_sizes.row(question, left, other, tenfold)
 
 
 def slope(sides: Mapping[int, Terms], read: Mapping[int, int]) -> Estimate:
     """Estimate the slope of a weighted sum of outcomes over the logarithm to base 10 of the size.
 
-    It is that of least squares through the means of the sizes, which count the same each: with as many disjoint
-    samples as a calibration has, they are equally sure. Its variance over draws is that of the means, within each
-    size over its samples, or resamples. Samples of a size are contained in those of larger ones: where scores are
-    means over sequences, two means from the first n < m sequences of a calibration have the correlation √(n/m).
-    Where this makes the slope less sure, it is counted in full; where it makes it surer, not at all.
+    The slope is that of least squares through the means of the sizes, which have equal weights: with as many
+    disjoint samples as a calibration has, they are equally certain. The variance over draws is that of the means,
+    within each size over its samples or resamples. Samples of a size are contained in those of larger ones: where
+    scores are means over sequences, two means from the first n < m sequences of a calibration have the correlation
+    √(n/m). The correlation is counted in full where it makes the slope less certain, and not at all where it makes
+    the slope more certain.
 
     Args:
-        sides: by size, the sum's weights and outcomes.
-        read: by size, how many sequences all its samples of a draw have read.
+        sides: by size, the weights and outcomes of the sum.
+        read: by size, how many sequences all samples of a draw have read.
 
     Raises:
         NotComparableError: sides or sizes were measured on different draws, tasks or items.
@@ -89,24 +90,24 @@ def slope(sides: Mapping[int, Terms], read: Mapping[int, int]) -> Estimate:
         for sign, outcomes in sides[size]
     ]
     whole = estimate(contrast(terms))
-    draws, resamples = sum(it.draws for it in estimates), max(it.resamples for it in estimates)
+    draws, resamples = sum(term.draws for term in estimates), max(term.resamples for term in estimates)
     alone = Estimate(whole.value, n=whole.n, draws=draws, resamples=resamples)
-    spreads = [it.spread for it in estimates if it.spread]
+    spreads = [term.spread for term in estimates if term.spread]
     if whole.spread is None or len(spreads) < len(estimates):
         return alone
     first = np.array([read[size] for size in sizes])
     nested = np.sqrt(np.minimum.outer(first, first) / np.maximum.outer(first, first))
     products = np.maximum(np.outer(weights, weights), 0) * nested
-    over_draws, both = (
+    over_draws, rest = (
         float(errors @ products @ errors)
-        for errors in np.sqrt([[spread.draws for spread in spreads], [spread.both for spread in spreads]])
+        for errors in np.sqrt([(spread.draws, spread.interaction) for spread in spreads]).T
     )
     parts = weights**2 * [spread.draws for spread in spreads]
     return alone.about(
         Spread(
             draws=over_draws,
-            items=max(whole.spread.items - both, 0.0),
-            both=both,
+            items=max(whole.spread.items - rest, 0.0),
+            interaction=rest,
             third=whole.spread.third,
             draws_dof=float(satterthwaite(parts, [spread.draws_dof for spread in spreads])),
             items_dof=whole.spread.items_dof,
@@ -115,7 +116,7 @@ def slope(sides: Mapping[int, Terms], read: Mapping[int, int]) -> Estimate:
 
 
 def over_logarithm(sizes: Sequence[int]) -> np.ndarray:
-    """Return the weights of sizes whose weighted sum is a least-squares slope: what ten times the size adds."""
+    """Return the weights by which numbers of these sizes sum to a least-squares slope per tenfold size."""
     logarithms = np.log10(sizes)
     centred = logarithms - logarithms.mean()
     return centred / (centred**2).sum()

@@ -25,11 +25,11 @@ class DrawsRow(NamedTuple):
     """How an outcome varies over draws of the calibration, on the same items.
 
     `against` is the reference if the outcome is a method's difference from it, or empty. `value` is the mean over
-    draws; `low` and `high` are the ends of its 95 % interval over them alone. `again` is the standard deviation
-    of what changes when another sample takes the place of one: of the method's effect against itself. `overlap`
-    is the Jaccard index of the kept neurons: of the method with itself on another sample, or with the reference
-    on the same. `draws_sd` is the standard deviation over draws, `resamples_sd` that over resampled
-    calibrations, the root mean square over the draws, corrected for the number of folds: see `quotients`.
+    draws; `low` and `high` are the ends of its 95 % interval over draws alone. `again` is the standard deviation
+    of the change when another sample replaces one, as of the method's effect against itself. `overlap` is the
+    Jaccard index of the kept neurons: of the method with itself on another sample, or with the reference on the
+    same one. `draws_sd` is the standard deviation over draws; `resamples_sd` is that over resampled calibrations,
+    the root mean square over the draws, corrected for the number of folds: see `quotients`.
     """
 
     model: str
@@ -53,8 +53,8 @@ class DrawsRow(NamedTuple):
 def over_draws(evidence: Evidence) -> pd.DataFrame:
     """Return how every method's outcomes vary over draws, and its differences from the reference.
 
-    Outcomes are the first of each measure that compare two cells (`Declarations.first_outcomes`); of a ratio, the
-    logarithm.
+    Outcomes are the first of each measure that compare two cells (`Declarations.first_outcomes`); ratios are
+    logarithms.
     """
     overlaps = _overlaps(evidence.folder / NEURONS)
     rows: list[DrawsRow] = []
@@ -75,10 +75,10 @@ def over_draws(evidence: Evidence) -> pd.DataFrame:
 
 
 def quotients(rows: pd.DataFrame) -> list[Effect]:
-    """Return the standard deviations over draws by those over resamples, from rows of `over_draws`.
+    """Return the standard deviations over draws divided by those over resamples, from rows of `over_draws`.
 
-    Their 95 % intervals are by the F distribution: a resampling that tells what another draw would change has 1
-    inside.
+    Their 95 % intervals are from the F distribution: if resampling tells what another draw would change, the
+    interval contains 1.
     """
     from scipy.stats import f
 
@@ -93,7 +93,7 @@ def quotients(rows: pd.DataFrame) -> list[Effect]:
 
 
 def _overlaps(path: Path) -> dict[tuple[Any, ...], float]:
-    """Return the mean overlap of a method with its reference, or with itself, by coordinates and both names."""
+    """Return the mean overlap of a method with its reference or itself, by coordinates and both names."""
     if not path.exists():
         return {}
     rows = read_csv(path, *OF_PAIR, "overlap")
@@ -101,25 +101,26 @@ def _overlaps(path: Path) -> dict[tuple[Any, ...], float]:
     return rows.groupby(by)["overlap"].mean().to_dict()
 
 
-def _over_draws(found: Contrast) -> dict[str, Any]:
+def _over_draws(outcome: Contrast) -> dict[str, Any]:
     from scipy.stats import t
 
-    means = np.mean([array.mean(-1) for array in found.tasks.values()], axis=0)
+    means = np.mean([array.mean(-1) for array in outcome.tasks.values()], axis=0)
     draws, resamples = len(means), 0
     real = float(means.std(ddof=1)) if draws > 1 else np.nan
     resampled = np.nan
-    if found.resampled:
-        again = np.mean([array.mean(-1) for array in found.resampled.values()], axis=0)
+    if outcome.resampled:
+        again = np.mean([array.mean(-1) for array in outcome.resampled.values()], axis=0)
         resamples = again.shape[1]
         resampled = float(np.sqrt(again.var(axis=1, ddof=1).mean() * RESAMPLING))
     if np.isnan([real, resampled]).all():
         return {}
     # Both estimate the variance of one draw, and are pooled by their degrees of freedom.
-    each = (real, draws - 1.0), (resampled, resampling_dof(draws, resamples))
-    sds, dofs = np.array([pair for pair in each if not np.isnan(pair[0])]).T
+    estimates = (real, draws - 1.0), (resampled, resampling_dof(draws, resamples))
+    sds, dofs = np.array([pair for pair in estimates if not np.isnan(pair[0])]).T
     dof, variance = dofs.sum(), sds**2 @ dofs / dofs.sum()
-    known = resamples or draws >= MIN_DRAWS
-    half = float(t.ppf((1 + LEVEL) / 2, dof)) * np.sqrt(variance / draws) if known else np.nan
+    half = np.nan
+    if resamples or draws >= MIN_DRAWS:
+        half = float(t.ppf((1 + LEVEL) / 2, dof)) * np.sqrt(variance / draws)
     return {
         "value": float(means.mean()),
         "low": float(means.mean() - half),

@@ -1,6 +1,6 @@
 """Effect, interval and verdict of a study on each claim of the paper."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -46,10 +46,10 @@ class ClaimRow(NamedTuple):
     """A claim on one model at one ratio: the two sides, our effect and verdict, and the published effect.
 
     `basis` is `measured`, or `arithmetic` if the budget decides the outcome. The effect itself is its row in
-    `effects.csv` (`OF_CLAIM`), by the key from `claim` to `metric`; `p` is that of the verdict, of an effect
-    at the limit where the claim begins to hold, and `holm` the same by Holm's method for all measured claims on
-    the study's first calibration, or on its others. `needs` is what would decide an inconclusive comparison, if
-    the effect is as large as found.
+    `effects.csv` (`OF_CLAIM`), by the key from `claim` to `metric`. `p` is the p-value of the verdict: that of an
+    effect at the limit where the claim begins to hold. `holm` is the same by Holm's method for all measured claims
+    on the study's first calibration, or on its others. `needs` is what would decide an inconclusive comparison if
+    the effect stays as large as it is.
     `compares` and `condition` are the claim in words: the effect, and when the claim holds. `form` is the format
     of the effect, `label` its name.
     """
@@ -99,55 +99,55 @@ def evaluate(paper: Paper, evidence: Evidence) -> tuple[pd.DataFrame, list[Effec
         metrics = [claim.metric, AVERAGE_WITHOUT_CROWS] if with_crows else [claim.metric]
         for model, at in _models_and_ratios(paper, claim, evidence):
             for calibrated, metric in product(_calibrations(evidence, model), metrics):
-                row, found = _evaluate(paper, claim, evidence, Place(model, calibrated, at), metric)
+                row, row_effects = _evaluate(paper, claim, evidence, Place(model, calibrated, at), metric)
                 notes = [row.note, dense.get(model, "") if claim.effect == "difference" else ""]
                 rows.append(row._replace(note="; ".join(filter(None, notes))))
-                effects += found
+                effects += row_effects
     first, *_ = evidence.study.calibrations
     return _with_holm(pd.DataFrame(rows, columns=ClaimRow._fields), first), effects
 
 
 def _with_holm(rows: pd.DataFrame, first: str) -> pd.DataFrame:
-    """Return verdicts that are corrected for all claims on the first calibration, and for those on the others.
+    """Return the rows with verdicts corrected for all claims on the first calibration, or for those on the others.
 
-    The averages without CrowS-Pairs are apart from both.
+    The averages without CrowS-Pairs are corrected apart from both.
     """
     measured = rows["basis"] == MEASURED
     families = [rows["calibration"] == first, rows["metric"] == AVERAGE_WITHOUT_CROWS]
     family = rows[measured].groupby(families)["p"]
     rows["holm"] = family.transform(holm).reindex(rows.index).astype(float)
-    judged = [
+    verdicts = [
         corrected(row.verdict, row.holm) if row.basis == MEASURED else row.verdict
         for row in rows.itertuples()
     ]
-    return rows.assign(verdict=judged)
+    return rows.assign(verdict=verdicts)
 
 
 def _models_and_ratios(paper: Paper, claim: Claim, evidence: Evidence) -> list[tuple[str, float | None]]:
     """Return model and ratio of every row of a claim: those of the study, then others that the paper has.
 
-    A model of the study without any of the claim's ratios is listed with all of them. A model of the paper that
-    the study lacks has its name in the paper.
+    A model of the study that has none of the claim's ratios is listed with all of them. A model of the paper that
+    the study lacks keeps the paper's name.
     """
     in_study = {(cell.model, ratio) for cell in evidence.cells for ratio in (cell.ratio, None)}
-    found = []
+    places = []
     for model in evidence.models:
         there = [at for at in claim.ratios if (model, at) in in_study]
-        found += [(model, at) for at in there or claim.ratios]
+        places += [(model, at) for at in there or claim.ratios]
     own = {paper.models.get(model): model for model in evidence.models}
-    found += [
+    places += [
         (own.get(printed_name, printed_name), at)
-        for printed_name in paper.of(claim)["model"].unique()
+        for printed_name in paper.numbers_of(claim)["model"].unique()
         for at in claim.ratios
         if paper.effect(claim, printed_name, at, claim.metric)
     ]
-    return [*dict.fromkeys(found)]
+    return [*dict.fromkeys(places)]
 
 
 def _calibrations(evidence: Evidence, model: str) -> list[Calibrated]:
-    """Return each calibration with the most sequences that plans of a model are from.
+    """Return each calibration with the largest number of sequences from which a model has plans.
 
-    A model that the study lacks has none of its calibrations.
+    A model that the study lacks has the one calibration `UNCALIBRATED`.
     """
     study = evidence.study
     if model not in study.models:
@@ -165,20 +165,20 @@ def _evaluate(
         return row._replace(note="nothing is published at this ratio"), []
     try:
         compare = compare_items if by_items(claim, evidence) else compare_numbers
-        found = compare(paper, claim, evidence, place, metric)
+        judged = compare(paper, claim, evidence, place, metric)
     except NotApplicableError as reason:
         return row._replace(verdict=NOT_APPLICABLE, note=str(reason)), []
     except NotMeasuredError as reason:
         return row._replace(note=str(reason)), []
     except NotComparableError as reason:
         return row._replace(verdict=NOT_COMPARABLE, note=str(reason)), []
-    judged = row._replace(
-        left=found.left.name,
-        right=found.right.name,
-        note="; ".join([*found.constant, *found.notes, *_stand_ins(claim, evidence, found)]),
-        **_verdict(claim, found, row.threshold),
+    row = row._replace(
+        left=judged.left.name,
+        right=judged.right.name,
+        note="; ".join([*judged.constant, *judged.notes, *_stand_ins(claim, evidence, judged)]),
+        **_verdict(claim, judged, row.threshold),
     )
-    return judged, [_effect_row(evidence, claim, judged, found)]
+    return row, [_effect_row(evidence, claim, row, judged)]
 
 
 def _plain(paper: Paper, claim: Claim, declared: Declaration, place: Place, metric: str) -> ClaimRow:
@@ -187,16 +187,18 @@ def _plain(paper: Paper, claim: Claim, declared: Declaration, place: Place, metr
     printed_name = paper.models.get(model, model)
     threshold = paper.threshold(claim, printed_name, at)
     printed = paper.effect(claim, printed_name, at, metric)
-    in_logarithms = claim.effect == "difference" and declared.metric.effect == "ratio"
+    label = declared.metric.label
+    if claim.effect == "difference" and declared.metric.effect == "ratio":
+        label += ", logarithm"
     return ClaimRow(
         claim=claim.id,
         model=model,
-        kind=PAPERS_MODEL if printed_name in set(paper.of(claim)["model"]) else OTHER_MODEL,
+        kind=PAPERS_MODEL if printed_name in set(paper.numbers_of(claim)["model"]) else OTHER_MODEL,
         calibration=calibrated.calibration,
         sequences=calibrated.sequences,
         ratio=at,
         metric=metric,
-        label=declared.metric.label + ", logarithm" * in_logarithms,
+        label=label,
         unit=declared.unit if claim.effect == "difference" else "",
         form="{:.2f}" if claim.effect == "ratio" else declared.metric.effect_form,
         neutral=claim.neutral,
@@ -214,35 +216,31 @@ def _plain(paper: Paper, claim: Claim, declared: Declaration, place: Place, metr
     )
 
 
-def _verdict(claim: Claim, found: Judged, threshold: float) -> dict[str, Any]:
-    """Return the verdict by the interval of an effect, before any correction."""
-    effect, condition = found.effect, Condition.of(claim, threshold)
-    said = verdict(effect, condition)
-    lacking = needs(effect, condition) if said == INCONCLUSIVE else ""
+def _verdict(claim: Claim, judged: Judged, threshold: float) -> dict[str, Any]:
+    """Return the columns `p`, `needs` and `verdict` by the interval of an effect, before any correction."""
+    effect, condition = judged.effect, Condition.of(claim, threshold)
+    word = verdict(effect, condition)
+    lacking = needs(effect, condition) if word == INCONCLUSIVE else ""
     if claim.arithmetic:
-        said = BY_ARITHMETIC.get(said, said)
-    if found.constant and effect.known:
-        said, lacking = NOT_TESTABLE, ABOVE_CONSTANT
+        word = BY_ARITHMETIC.get(word, word)
+    if judged.constant and effect.has_interval:
+        word, lacking = NOT_TESTABLE, ABOVE_CONSTANT
     p = np.nan if claim.arithmetic else condition.p_value(effect)
-    return {"p": p, "needs": lacking, "verdict": said}
+    return {"p": p, "needs": lacking, "verdict": word}
 
 
-def _shown(claim: Claim) -> Callable[[float], float]:
-    return np.exp if claim.effect == "ratio" else float
-
-
-def _effect_row(evidence: Evidence, claim: Claim, row: ClaimRow, found: Judged) -> EffectRow:
+def _effect_row(evidence: Evidence, claim: Claim, row: ClaimRow, judged: Judged) -> EffectRow:
     """Return the effect of a claim as a row of the table of effects."""
     return row_of(
-        found.effect,
-        _shown(claim),
-        left=(found.left.method, found.left.recovery),
-        right=(found.right.method, found.right.recovery),
-        covers=BOTH if found.effect.known and not claim.arithmetic else "",
+        judged.effect,
+        np.exp if claim.effect == "ratio" else float,
+        left=(judged.left.method, judged.left.recovery),
+        right=(judged.right.method, judged.right.recovery),
+        covers=BOTH if judged.effect.has_interval and not claim.arithmetic else "",
         family="" if claim.arithmetic or row.metric != claim.metric else CLAIM,
         question=CLAIM,
         claim=claim.id,
-        base=base(evidence, claim, found),
+        base=base(evidence, claim, judged),
         model=row.model,
         calibration=row.calibration,
         sequences=row.sequences,
@@ -258,9 +256,9 @@ def _effect_row(evidence: Evidence, claim: Claim, row: ClaimRow, found: Judged) 
     )
 
 
-def _stand_ins(claim: Claim, evidence: Evidence, found: Judged) -> Iterator[str]:
+def _stand_ins(claim: Claim, evidence: Evidence, judged: Judged) -> Iterator[str]:
     methods = evidence.study.methods
-    for measured, side in ((found.left, claim.left), (found.right, claim.right)):
+    for measured, side in ((judged.left, claim.left), (judged.right, claim.right)):
         criterion = methods[measured.method].criterion if measured.method in methods else None
         # SDMPrune with its settings for another ratio is SDMPrune.
         if side.methods[0] not in (measured.method, criterion):

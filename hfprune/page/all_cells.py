@@ -1,4 +1,4 @@
-"""All methods: a table of every number, of all cells of all studies, the best first."""
+"""All methods: a table per number with the cells of all studies, the best first."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ COLUMNS = {
     **{"calibrated": "Calibration", "recovery": "Recovery"},
     **{"n": "n", "draws": "Draws"},
 }
-SEVERAL = ("study", "model", "calibrated", "recovery")  # columns that are left out where all rows are alike
+SEVERAL = ("study", "model", "calibrated", "recovery")  # columns left out where all rows have the same value
 SIGNS = {"better": "▲", "worse": "▼", "no significant difference": "≈"}
 
 
@@ -30,7 +30,7 @@ class NumberTable(NamedTuple):
 
 
 def read_all(studies: Sequence[StudyResults]) -> dict[str, list[NumberTable]]:
-    """Return the tables of all numbers by capability; the number that ranks methods in the answer comes first."""
+    """Return the tables of all numbers by capability, the number that ranks methods in the answer first."""
     rows = pd.concat([_rows(study) for study in studies])
     columns = [name for name in COLUMNS if name not in SEVERAL or rows[name].nunique() > 1]
     meanings = {dotted(key): meaning for study in studies for key, meaning in study.meanings.items()}
@@ -63,6 +63,6 @@ def _rows(study: StudyResults) -> pd.DataFrame:
 def _beside(row: Any, labels: dict[str, str]) -> str:
     if not row.effect_shown:
         return ""
-    interval = f" ({row.effect_interval})" * bool(row.effect_interval)
+    interval = f" ({row.effect_interval})" if row.effect_interval else ""
     words = [SIGNS.get(row.standing, ""), row.standing, f"({labels.get(row.reference, row.reference)})"]
     return f"{row.effect_shown}{interval} {' '.join(filter(None, words))}"

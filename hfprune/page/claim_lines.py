@@ -69,7 +69,7 @@ class Comparison:
     draws: str
     published: str
     published_number: str
-    """The published number without a word on its confidence."""
+    """The published number without its confidence."""
     extra: list[str]
     """Under the headings of its line's `extra`."""
     ratio: float | None
@@ -79,25 +79,25 @@ class Comparison:
 
 @dataclass(frozen=True)
 class ClaimLine:
-    """A claim in one study, or a claim that ran in no study in all of them."""
+    """A claim in one study; a claim that no study ran has a single line for all studies."""
 
     study: str
     sentence: str
     where: str
     compares: str
     verdicts: list[tuple[str, int]]
-    """With the number of comparisons of the study's own models that have it, the most frequent first."""
+    """Each with its number of comparisons of the study's own models, the most frequent first."""
     shown: Comparison
-    """The one of the rows that stands on the line."""
+    """The comparison shown on the line, one of `rows`."""
     rows: list[Comparison]
     extra: list[str]
     """Headings of further columns."""
 
 
 def lines(studies: Sequence[StudyResults]) -> list[ClaimLine]:
-    """Return every claim of every study, studies side by side.
+    """Return every claim of every study, with the studies of a claim one after the other.
 
-    The claims that ran come first. A claim that ran in no study has one line for all.
+    Claims that ran come first. A claim that no study ran has one line for all.
     """
     names = {published: name for study in studies for name, published in study.data.printed.models.items()}
     groups: dict[str, list[ClaimLine]] = {}
@@ -143,14 +143,14 @@ def _rank(row: Comparison) -> tuple[bool, bool, float]:
 
 
 def _range(shown: Comparison, rows: Iterable[Comparison]) -> str:
-    """Return the least and the greatest published number of the models at the same ratio, or ""."""
-    alike = [row for row in rows if (row.ratio, row.metric) == (shown.ratio, shown.metric)]
-    numbers = [(row.published_value, row.published_number, row.model) for row in alike]
-    known = [(value, number, model) for value, number, model in numbers if value is not None]
-    if not known:
+    """Return the smallest and the largest published number of the models at the same ratio, or ""."""
+    same_place = [row for row in rows if (row.ratio, row.metric) == (shown.ratio, shown.metric)]
+    numbers = [(row.published_value, row.published_number, row.model) for row in same_place]
+    published = [(value, number, model) for value, number, model in numbers if value is not None]
+    if not published:
         return ""
-    least, most = (func(known, key=lambda published: published[0])[1] for func in (min, max))
-    return f"{least} ({known[0][2]})" if least == most else f"{least} to {most} (the paper's models)"
+    least, most = (func(published, key=lambda entry: entry[0])[1] for func in (min, max))
+    return f"{least} ({published[0][2]})" if least == most else f"{least} to {most} (the paper's models)"
 
 
 def _comparisons(rows: pd.DataFrame, extra: list[str], declared: Declarations) -> list[Comparison]:
@@ -161,7 +161,7 @@ def _comparisons(rows: pd.DataFrame, extra: list[str], declared: Declarations) -
 
 
 def _comparison(row: Any, text: Any, effect: Effect, extra: list[str], declared: Declarations) -> Comparison:
-    """Return a row of claims, given as numbers and as texts."""
+    """Return the comparison of a row of claims, which is given as numbers and as texts."""
     shown, interval = effect.texts
     published = "" if pd.isna(row.published) else written(row.form, row.published, nan, nan)[0]
     doubt = f" ({text.confidence})" if text.confidence in ("suspect", "tentative") and published else ""
@@ -175,7 +175,7 @@ def _comparison(row: Any, text: Any, effect: Effect, extra: list[str], declared:
         note=text.note,
         condition=text.condition,
         removed=percent(row.ratio),
-        unit=text.label + f", {text.unit}" * bool(text.unit),
+        unit=f"{text.label}, {text.unit}" if text.unit else text.label,
         sides=f"{text.left} against {text.right}" if text.left else "",
         effect=shown,
         interval=interval,
@@ -184,13 +184,13 @@ def _comparison(row: Any, text: Any, effect: Effect, extra: list[str], declared:
         published=published + doubt,
         published_number=published,
         extra=[getattr(text, name) for name in extra],
-        ratio=_known(row.ratio),
-        effect_value=_known(row.value),
-        published_value=_known(row.published),
+        ratio=_number(row.ratio),
+        effect_value=_number(row.value),
+        published_value=_number(row.published),
     )
 
 
-def _known(number: float) -> float | None:
+def _number(number: float) -> float | None:
     return None if pd.isna(number) else float(number)
 
 

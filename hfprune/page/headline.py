@@ -1,4 +1,4 @@
-"""The answer of a study: the methods that are best by its primary outcome, by how much and how sure."""
+"""The answer of a study: the methods that are best by its primary outcome, by how much and how certainly."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ EXTREMES = {"lower": "lowest", "higher": "highest"}
 
 
 class Line(NamedTuple):
-    """A row of `StudyResults.values`, with the label of the method, and None for numbers that are not known."""
+    """A row of `StudyResults.values`, with the label of the method, and None for unknown numbers."""
 
     method: str
     label: str
@@ -50,12 +50,12 @@ class Card:
     measure: str
     best: Line
     rival: Line | None
-    """The first that stands beside the best, as its reference."""
+    """The first method whose reference is the best one."""
     reference: Line | None
     paper: Line | None
     """Cross-entropy beside entropy, the paper's main comparison."""
     words: tuple[str, str, str]
-    """The metric's, as `Metric.words`."""
+    """`Metric.words` of the metric."""
     counts: dict[str, int]
     """The numbers of methods by their standing beside the reference, after Holm's correction."""
     extreme: str
@@ -112,8 +112,8 @@ def cards(study: StudyResults) -> Iterator[Card]:
 
 
 def _lines(rows: pd.DataFrame) -> list[Line]:
-    known = rows[[*Line._fields]].astype(object).where(rows.notna(), None)
-    return [Line(*row) for row in known.itertuples(index=False, name=None)]
+    fields = rows[[*Line._fields]].astype(object).where(rows.notna(), None)
+    return [Line(*row) for row in fields.itertuples(index=False, name=None)]
 
 
 def _rival(lines: Sequence[Line]) -> Line | None:

@@ -9,7 +9,7 @@ _FOLDER = Path(__file__).parent
 
 
 def template(name: str) -> Template:
-    """Return a template of this folder: values are escaped, and one that is missing is an error."""
+    """Return a template of this folder, which escapes values and fails where one is missing."""
     return Environment(
         loader=FileSystemLoader(_FOLDER),
         autoescape=True,

@@ -18,11 +18,11 @@ from hfprune.settings import plain
 
 
 class Swept(NamedTuple):
-    """What was tried to find a ratio: a table, and the figure of it."""
+    """The cuts that were tried to find a ratio: a table, its explanation, and a figure."""
 
     headers: list[str]
     rows: list[list[str]]
-    said: str
+    explanation: str
     svg: bytes
 
     @property
@@ -45,9 +45,9 @@ def write_pruned_page(
         path: the HTML file.
         model: folder of the exported model; the page names it.
         outcome: the comparison, of which the page draws the capabilities as bars.
-        settings: all settings of the call; those that are None or empty are left out.
+        settings: all settings of the call; None and empty ones are left out.
         seconds: wall time of each job by its title.
-        sweep: what was tried to find the ratio; None if it was given.
+        sweep: the cuts that were tried to find the ratio; None if the ratio was given.
     """
     bars = [row for row in outcome.rows if class_of(row.measure) == CAPABILITY]
     page = template("pruned.html.j2").render(

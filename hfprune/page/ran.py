@@ -39,13 +39,13 @@ def facts(study: StudyResults) -> Ran:
         "Draws of the calibration": [str(pruned["draw"].nunique())],
         "Recovery": sorted(name for name in tidy["recovery"].unique() if name != "none") or ["none"],
         "Measured": [*_measures(study)],
-        "Not applicable": [f"{blanks} cells, whose method could not cut what it names"] * (blanks > 0),
+        "Not applicable": [f"{blanks} cells, whose method could not cut what it names"] if blanks else [],
         "Machines": [*map(_machine, origin.hardware)],
         "Time": [*_times(study)],
         "Beside the committed numbers": [" ".join(_check(data.folder / paths.CHECK))],
         "Versions": [
             *(f"hfprune {version}" for version in origin.versions),
-            *(f"commit {commit[:12]}{'+changes' * ('+' in commit)}" for commit in origin.commits),
+            *(f"commit {commit[:12]}{'+changes' if '+' in commit else ''}" for commit in origin.commits),
             *(f"{name} {version}" for packages in origin.packages for name, version in packages.items()),
         ],
     }

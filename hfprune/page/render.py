@@ -16,10 +16,10 @@ from hfprune.page.study_results import StudyResults, read_study
 from hfprune.report.drawing.figure_files import embedded_svg
 from hfprune.report.looks import looks_of
 from hfprune.report.publication import FIGURES, absent, caption, publication_names
-from hfprune.report.table_files import made_table
+from hfprune.report.table_files import make_table
 
 MOST = 500  # rows of a table below a figure; the values of a larger one are in its file alone
-OWN_PART = ("claims",)  # tables with a part of the page to themselves
+OWN_PART = ("claims",)  # tables that have a part of the page of their own
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,14 @@ class FigureOnPage:
     rows: list[list[str]]
     """Empty where there are more than `MOST`."""
     count: int
-    """Of the rows."""
+    """The number of rows."""
     file: str
-    """Where the values are from."""
+    """The file with the values."""
 
 
 @dataclass(frozen=True)
 class TableOnPage:
-    """A table, and of each of its rows whether it is `ours`."""
+    """A table; `ours` tells which of its rows are measured in the study."""
 
     title: str
     headings: list[str]
@@ -77,7 +77,7 @@ def write_page(folders: Sequence[Path], paper: Path, out: Path) -> None:
 
 
 def figures_of(study: StudyResults) -> dict[str, FigureOnPage]:
-    """Return by name each figure with values; one whose files are not there is left out."""
+    """Return by name each figure with values; a figure whose files are missing is left out."""
     figures = {}
     without = absent("figures", study.data.folder)
     for name in [name for name in publication_names("figures") if name not in without]:
@@ -106,10 +106,10 @@ def _texts(values: pd.DataFrame, study: StudyResults) -> list[list[str]]:
 
 
 def tables_of(study: StudyResults) -> Iterator[TableOnPage]:
-    """Yield each table whose files are there, but for those in `OWN_PART`."""
+    """Yield each table whose files exist, except those in `OWN_PART`."""
     without = {*absent("tables", study.data.folder), *OWN_PART}
     for name in [name for name in publication_names("tables") if name not in without]:
-        table = made_table(name, study.data)
+        table = make_table(name, study.data)
         columns = {
             column.heading: [cell.replace("**", "") for cell in column.cells] for column in table.columns
         }

@@ -21,7 +21,7 @@ from hfprune.runs import Hardware
 
 
 class Quantity(NamedTuple):
-    """What a number of a cell is of; the task of a text measure is the corpus."""
+    """What a number of a cell measures; the task of a text measure is the corpus."""
 
     measure: str
     metric: str
@@ -41,7 +41,7 @@ class Meaning(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """What wrote a study's results, each version, commit and machine once, and when the first and last began."""
+    """What wrote a study's results: each version, commit and machine once, and the first and last start."""
 
     versions: list[str]
     commits: list[str]
@@ -57,13 +57,13 @@ class StudyResults:
 
     name: str
     link: str
-    """From the page's folder to the results."""
+    """The path from the page's folder to the results."""
     data: Results
     values: pd.DataFrame
-    """One row per cell over draws and `Quantity`: `value`, `low`, `high` (in the units shown), `stderr`, `n`,
+    """One row per cell, over draws, and `Quantity`: `value`, `low`, `high` (in the units shown), `stderr`, `n`,
     `draws` and, beside a reference, `effect`, `reference` and `differs`. For readers: `shown`, `interval`,
-    `effect_shown`, `effect_interval`, and `standing` after Holm's correction, one of `STANDINGS`, or "" if there
-    is no interval."""
+    `effect_shown`, `effect_interval`, and `standing` after Holm's correction, one of `STANDINGS`, or "" without
+    an interval."""
     meanings: dict[Quantity, Meaning]
     origin: Origin
 
@@ -92,7 +92,7 @@ def read_study(folder: Path, paper: Path, base: Path) -> StudyResults:
     """Read a results folder; links to its files are from the folder `base`.
 
     Raises:
-        HfpruneError: it has no result, or a file cannot be read.
+        HfpruneError: the folder has no result, or a file cannot be read.
     """
     data = Results(folder, paper)
     data.check_results()
@@ -133,8 +133,8 @@ def _values(data: Results) -> tuple[pd.DataFrame, dict[Quantity, Meaning]]:
     meanings = {}
     for quantity, name in names.items():
         row = declared.find(*quantity[:2])
-        of_task = row.kind in ("zeroshot", "tasks") and quantity.task not in (MEAN, AVERAGE_WITHOUT_CROWS)
-        heading = known_task(quantity.task).capability if of_task else row.capability
+        is_of_task = row.kind in ("zeroshot", "tasks") and quantity.task not in (MEAN, AVERAGE_WITHOUT_CROWS)
+        heading = known_task(quantity.task).capability if is_of_task else row.capability
         metric = row.metric
         # The effect of a measure with several tasks is that of their mean.
         whole = quantity.task == MEAN or Quantity(*quantity[:2], MEAN) not in names
@@ -156,8 +156,7 @@ def _with_effects(data: Results, values: pd.DataFrame, meanings: dict[Quantity, 
     tasks = [whole[pair] for pair in zip(rows["measure"], rows["metric"], strict=True)]
     texts = [(*effect.texts, effect.standing) for effect in effects_of(rows)]
     beside = pd.DataFrame(texts, rows.index, ["effect_shown", "effect_interval", "standing"])
-    names = {"against": "reference", "value": "effect"}
-    shown = rows.rename(columns=names)
+    shown = rows.rename(columns={"against": "reference", "value": "effect"})
     keys = ["model", "calibrated", "ratio", "method", "recovery", "measure", "metric", "task"]
     shown = shown.assign(task=tasks)[[*keys, "reference", "differs", "resamples", "effect"]].join(beside)
     typed = shown.astype({"ratio": float, "calibrated": str, "effect": float})

@@ -42,7 +42,7 @@ class Defect(NamedTuple):
 def averages(rows: pd.DataFrame) -> Iterator[Defect]:
     """Find averages that are not the mean of their row, and rows with an average that lack a task of their table.
 
-    A value repeated from another task is a defect where it explains a wrong average: the value that the average
+    A value repeated from another task is a defect if it explains a wrong average: the value that the average
     implies is closer to the task's values in other rows.
     """
     for table, part in rows[rows["task"] != ""].groupby("table"):
@@ -169,8 +169,8 @@ def find(rows: pd.DataFrame) -> list[Defect]:
     return [defect for check in CHECKS for defect in check(rows)]
 
 
-def known(defect: Defect, anomalies: pd.DataFrame) -> str:
-    """Return the ids of the rows of `anomalies.csv` of this kind and table whose place is in the defect's."""
+def anomaly_ids(defect: Defect, anomalies: pd.DataFrame) -> str:
+    """Return the ids of the rows of `anomalies.csv` of this kind, table and place, joined by commas, or ""."""
     return ", ".join(
         row.id
         for row in anomalies[anomalies["table"] == defect.table].itertuples()
@@ -181,5 +181,7 @@ def known(defect: Defect, anomalies: pd.DataFrame) -> str:
 
 if __name__ == "__main__":
     listed = read_rows(PAPER / "anomalies.csv", ["id", "table", "finding", "where"])
-    table = pd.DataFrame([{**x._asdict(), "anomaly": known(x, listed)} for x in find(read_tables(PAPER))])
+    table = pd.DataFrame(
+        [{**x._asdict(), "anomaly": anomaly_ids(x, listed)} for x in find(read_tables(PAPER))]
+    )
     print(table.to_markdown(index=False, disable_numparse=True))

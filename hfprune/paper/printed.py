@@ -22,9 +22,9 @@ NOT_AVERAGED = {8: ("truthfulqa_mc2",)}  # tasks that a published table leaves o
 
 
 def read_tables(folder: Path) -> pd.DataFrame:
-    """Return the numbers of all published tables, one a row.
+    """Return the numbers of all published tables, one per row.
 
-    Columns beside those of the files: `printed`, the number as text; `step`, the unit of the last digit that the
+    Columns besides those of the files: `printed`, the number as text; `step`, the unit of the last digit that the
     table prints for this metric; `column`, the task or, if there is none, the metric. Cells without a number are
     left out.
     """
@@ -62,10 +62,10 @@ def _read_table(path: Path) -> pd.DataFrame:
 
 
 def read_rows(path: Path, columns: list[str]) -> pd.DataFrame:
-    """Read a CSV as texts, of which an empty one is "".
+    """Read a CSV as texts; an empty cell is "".
 
     Raises:
-        HfpruneError: it is missing or damaged, or lacks one of these columns.
+        HfpruneError: the file is missing or damaged, or lacks one of these columns.
     """
     with reading(path), explained(f"{path}: not valid CSV: {REASON}", ValueError):
         rows = pd.read_csv(path, dtype=str, keep_default_na=False)

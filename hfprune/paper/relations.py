@@ -63,13 +63,13 @@ class Paper:
         return cls(claims.models, claims.claims, numbers, anomalies)
 
     def model(self, names: pd.Series) -> pd.Series:
-        """Return the paper's name of each model, given the study's; one that it lacks keeps its own."""
+        """Return the paper's name of each model, given the study's; one that the paper lacks keeps its own."""
         return names.map(self.models).fillna(names)
 
     def scores(self) -> pd.DataFrame:
         """Return the published scores of tasks, and averages over ten tasks, that have no known doubts.
 
-        `model` is the study's name; each setting and task once.
+        `model` is the study's name; each setting and task occurs once.
         """
         rows = self.numbers[(self.numbers["task"] != "") & (self.numbers["confidence"] == CONFIDENT)]
         rows = rows[(rows["task"] != AVERAGE) | ~rows["table"].isin(NOT_AVERAGED)]
@@ -78,18 +78,18 @@ class Paper:
         return rows.drop_duplicates(["model", "method", "ratio", "recovery", "task"], ignore_index=True)
 
     def about(self, table: int) -> dict[str, str]:
-        """Return what is wrong with a published table: for each anomaly its claim, by id."""
+        """Return what is wrong with a published table: the claim of each anomaly, by id."""
         concerned = [str(table) in re.findall(r"\d+", tables) for tables in self.anomalies["table"]]
-        found = self.anomalies[concerned]
-        return dict(zip(found["id"], found["claim"], strict=True))
+        anomalies = self.anomalies[concerned]
+        return dict(zip(anomalies["id"], anomalies["claim"], strict=True))
 
-    def of(self, claim: Claim) -> pd.DataFrame:
+    def numbers_of(self, claim: Claim) -> pd.DataFrame:
         """Return the numbers of the published tables that a claim names."""
         return self.numbers[self.numbers["table"].isin(claim.tables)]
 
     def tasks(self, claim: Claim) -> list[str]:
         """Return the tasks, sorted and without averages, of the published tables that a claim names."""
-        return sorted(set(self.of(claim)["task"]) - {"", AVERAGE})
+        return sorted(set(self.numbers_of(claim)["task"]) - {"", AVERAGE})
 
     @property
     def crows(self) -> set[str]:
@@ -97,7 +97,7 @@ class Paper:
         return set(self.numbers.loc[self.numbers["metric"] == CROWS, "task"])
 
     def effect(self, claim: Claim, model: str, ratio: float | None, metric: str) -> PublishedEffect | None:
-        """Return the published effect for a model by the paper's name; None if a side is not in print."""
+        """Return the published effect for a model, by its name in the paper; None if a side is not in print."""
         terms = claim.terms(ratio)
         sides = [
             self._number(claim, side.in_print().alternatives(at), model, metric) for _, side, at in terms
@@ -118,16 +118,18 @@ class Paper:
     def threshold(self, claim: Claim, model: str, ratio: float | None) -> float | None:
         """Return the effect above, below or about which a claim holds for a model at a ratio.
 
-        A model that the paper lacks has the mean of the published effects at the ratio, for left / right the
-        geometric mean. `None` if nothing is published there.
+        For a model that the paper lacks, a published threshold is the mean of the published effects at the ratio,
+        or the geometric mean for left / right. None if nothing is published there.
         """
         if claim.threshold != "published":
             return claim.neutral if claim.threshold is None else claim.threshold
         models = (
-            [model] if self.effect(claim, model, ratio, claim.metric) else self.of(claim)["model"].unique()
+            [model]
+            if self.effect(claim, model, ratio, claim.metric)
+            else self.numbers_of(claim)["model"].unique()
         )
-        found = [self.effect(claim, name, ratio, claim.metric) for name in models]
-        effects = [published.effect for published in found if published]
+        published_effects = [self.effect(claim, name, ratio, claim.metric) for name in models]
+        effects = [published.effect for published in published_effects if published]
         if not effects:
             return None
         return geometric_mean(effects) if claim.effect == "ratio" else fmean(effects)
@@ -139,19 +141,19 @@ class Paper:
         model: str,
         metric: str,
     ) -> pd.DataFrame:
-        rows = self.of(claim)
+        rows = self.numbers_of(claim)
         rows = rows[rows["model"] == model]
         for method, ratio, recovery in alternatives:
             at = rows["ratio"].isna() if ratio is None else rows["ratio"] == ratio
             line = rows[at & (rows["method"] == method) & (rows["recovery"] == recovery)]
             if metric == AVERAGE_WITHOUT_CROWS:
                 tasks = set(self.tasks(claim)) - self.crows
-                found = line[line["task"].isin(tasks)]
-                found = found if set(found["task"]) == tasks else found[:0]
+                numbers = line[line["task"].isin(tasks)]
+                numbers = numbers if set(numbers["task"]) == tasks else numbers[:0]
             else:
-                found = line[line["metric"] == (claim.published or metric)]
-            if len(found):
-                return found
+                numbers = line[line["metric"] == (claim.published or metric)]
+            if len(numbers):
+                return numbers
         return rows[:0]
 
 
@@ -161,6 +163,6 @@ def _check(claims: Claims, where: str, models: list[str], anomalies: list[str]) 
         references += [(f"claims.{i}.anomalies", anomaly, anomalies) for anomaly in claim.anomalies]
         if claim.id in [other.id for other in claims.claims[:i]]:
             raise HfpruneError(f"{where}: claims.{i}.id: {claim.id!r} occurs twice")
-    for key, name, known in references:
-        if name not in known:
-            raise HfpruneError(f"{where}: {key}: unknown {name!r}{nearest(name, known)}")
+    for key, name, allowed in references:
+        if name not in allowed:
+            raise HfpruneError(f"{where}: {key}: unknown {name!r}{nearest(name, allowed)}")

@@ -66,7 +66,7 @@ def losses(jobs: Mapping[str, Stage], most: float) -> list[Tried]:
             name = PERPLEXITY if measure == LIMIT else spelt(task).replace("_", " ")
             items = [pd.read_parquet(path.with_suffix(".parquet")) for path in (file, dense[measure, task])]
             rise, documents[name] = relative_rise(items[0], items[1], limit_column(measure), most)
-            if not rise.known:
+            if not rise.has_interval:
                 raise HfpruneError(f"--max-loss: too few documents of {name} for an interval; give --ratio")
             rises[name] = rise
         tried.append(Tried(ratio, sizes[ratio], rises, documents, (*dense.values(), *files.values())))

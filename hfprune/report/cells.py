@@ -18,7 +18,7 @@ def texts(values: Iterable[float], form: str, scale: float = 1) -> list[str]:
 
 
 def with_errors(values: pd.Series, errors: pd.Series, form: str) -> list[str]:
-    """Return values as text, each with ± and its error where that is known, rounded to the error."""
+    """Return values as text, each with ± and its error where there is one, rounded to the error."""
     return [
         MISSING
         if pd.isna(value)
@@ -36,23 +36,24 @@ def with_intervals(
     ratio: bool | Sequence[bool] = False,
     between: str = "{} to {}",
 ) -> tuple[list[str], list[str]]:
-    """Return values and their 95 % intervals as text, by `rounded_interval`; what is missing is `MISSING`.
+    """Return values and their 95 % intervals as text, by `rounded_interval`; missing ones are `MISSING`.
 
-    `form`, `neutral` and `ratio` are one for all values, or one for each; `between` is an interval's form.
+    `form`, `neutral` and `ratio` are single or one per value; `between` is the format of an interval.
     """
-    found = []
-    columns = [
-        [one] * len(values) if isinstance(one, str | float | int) else one for one in (form, neutral, ratio)
+    options = [
+        [option] * len(values) if isinstance(option, str | float | int) else option
+        for option in (form, neutral, ratio)
     ]
-    for value, one, other, each, middle, multiplied in zip(values, low, high, *columns, strict=True):
-        text, *ends = rounded_interval(each, value, one, other, neutral=middle, ratio=multiplied)
-        known = not pd.isna(value), not pd.isna([value, one, other]).any()
-        found.append((text if known[0] else MISSING, between.format(*ends) if known[1] else MISSING))
-    return [text for text, _ in found], [interval for _, interval in found]
+    shown, intervals = [], []
+    for value, start, end, own_form, middle, is_ratio in zip(values, low, high, *options, strict=True):
+        text, *ends = rounded_interval(own_form, value, start, end, neutral=middle, ratio=is_ratio)
+        shown.append(MISSING if pd.isna(value) else text)
+        intervals.append(MISSING if pd.isna([value, start, end]).any() else between.format(*ends))
+    return shown, intervals
 
 
 def together(values: Iterable[str], intervals: Iterable[str]) -> list[str]:
-    """Return each value followed by its interval in brackets, without what is `MISSING`."""
+    """Return each value followed by its interval in brackets, unless that is `MISSING`."""
     pairs = zip(values, intervals, strict=True)
     return [value if interval == MISSING else f"{value} ({interval})" for value, interval in pairs]
 
@@ -63,12 +64,12 @@ def counts(values: Iterable[float]) -> list[str]:
 
 
 def words(values: Iterable[str]) -> list[str]:
-    """Return texts that were read from a CSV, where an empty one is missing."""
+    """Return texts that were read from a CSV, with "" for a missing one."""
     return ["" if pd.isna(value) else str(value) for value in values]
 
 
 def ratio_column(rows: pd.DataFrame) -> Column:
-    """Return the column of the ratios in percent; a row without one has `MISSING`."""
+    """Return the column of the ratios in percent; a row without a ratio has `MISSING`."""
     return Column("Ratio", [percent(ratio) or MISSING for ratio in rows["ratio"]], words=True)
 
 
@@ -81,15 +82,16 @@ def head_columns(rows: pd.DataFrame, looks: Mapping[str, Look]) -> list[Column]:
 
 
 def calibration_columns(rows: pd.DataFrame) -> list[Column]:
-    """Return the column of calibrations; none where nothing tells them apart."""
+    """Return the column of calibrations, or no column where the rows have only one."""
     named = [text or MISSING for text in words(rows["calibrated"])] if "calibrated" in rows else []
     return [Column("Calibration", named, words=True)] if {*named} - {MISSING} else []
 
 
 def differences(rows: pd.DataFrame, looks: Mapping[str, Look]) -> list[str]:
-    """Return the methods of rows, each less the one that it stands `against`, if any."""
-    pairs = zip(rows["method"], words(rows["against"]), strict=True)
-    return [looks[one].label + (f" − {looks[other].label}" if other else "") for one, other in pairs]
+    """Return the methods of rows, each less the method that it is `against`, if any."""
+    names = zip(rows["method"], words(rows["against"]), strict=True)
+    pairs = [filter(None, pair) for pair in names]
+    return [" − ".join(looks[name].label for name in pair) for pair in pairs]
 
 
 def in_order(
@@ -111,5 +113,5 @@ def in_order(
 
 
 def present(columns: Iterable[Column]) -> list[Column]:
-    """Return the columns, but for those of which every cell is `MISSING`."""
+    """Return the columns without those whose every cell is `MISSING`."""
     return [column for column in columns if {*column.cells} != {MISSING}]

@@ -1,4 +1,4 @@
-"""Charts: values of groups at places with their intervals; `hfprune.report.drawing.panels` draws them."""
+"""Charts: values of groups at places, with their intervals; `hfprune.report.drawing.panels` draws them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -32,9 +32,9 @@ class Chart:
     """
 
     rows: pd.DataFrame
-    """`group` (a key of `looks`), `place`, `value`, and `low` and `high`, the ends of its interval (missing if not
-    known). A row without a place is a level at all places. Optional: `hollow` tells which effects are not
-    significant, `published` which numbers are the paper's; `neutral` is the value between better and worse of a
+    """`group` (a key of `looks`), `place`, `value`, and `low` and `high`, the ends of its interval (missing if
+    unknown). A row without a place is a level at all places. Optional: `hollow` tells which effects are not
+    significant, `published` which numbers are the paper's; `neutral` is the value between better and worse in a
     row with a name."""
     looks: Mapping[str, Look]
     value: str
@@ -59,10 +59,10 @@ class Chart:
 
 
 def facets(values: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Split into facets by name: one per model, calibration and recovery, of these if there are several.
+    """Split values into facets by name: one per model, and per calibration and recovery where there are several.
 
-    The dense model with the same training stands in each; reconstruction and calibration leave it as it is. Where
-    others have pruned models, it has no facet of its own.
+    Each facet includes the dense model with the same training, which reconstruction and calibration leave as it
+    is. The dense model has a facet of its own only if none has a pruned model.
     """
     dense = values[values["method"] == DENSE]
     cut = values.drop(dense.index)
@@ -71,7 +71,7 @@ def facets(values: pd.DataFrame) -> dict[str, pd.DataFrame]:
         several.remove("calibrated")
     by = ["model", *several]
     order = values.sort_values(by, key=lambda part: part.map(lambda name: (name != "none", name)))
-    found = {}
+    by_name = {}
     for key, facet in order.groupby(by, sort=False):
         place = dict(zip(by, key, strict=True))
         if DENSE not in {*facet["method"]}:
@@ -80,9 +80,10 @@ def facets(values: pd.DataFrame) -> dict[str, pd.DataFrame]:
                 beside &= dense["recovery"] == Recovery(place["recovery"]).of_dense
             facet = pd.concat([dense[beside], facet])
         parts = [place["model"], place.get("calibrated", "")]
-        parts += [recovery_label(place["recovery"])] if "recovery" in place else []
-        found[", ".join(filter(None, parts))] = facet
-    return {name: facet for name, facet in found.items() if {*facet["method"]} != {DENSE}} or found
+        if "recovery" in place:
+            parts.append(recovery_label(place["recovery"]))
+        by_name[", ".join(filter(None, parts))] = facet
+    return {name: facet for name, facet in by_name.items() if {*facet["method"]} != {DENSE}} or by_name
 
 
 def pruned(values: pd.DataFrame, looks: Mapping[str, Look]) -> list[str]:
@@ -107,16 +108,16 @@ def directed(label: str, better: str) -> str:
 
 
 def share_removed(ratio: float) -> str:
-    """Return the part of a heading that says the ratio, as `20 % removed`."""
+    """Return the part of a heading that gives the ratio, as `20 % removed`."""
     return f"{percent(ratio)} removed"
 
 
 def meaning(values: pd.DataFrame, units: str = "items") -> str:
     """Return what a legend says of bars, band and recovery; `units` are what items are called."""
     over = f"draws and {units}" if error_column(values) == "sd" else f"{units} of one draw"
-    known = values["low"].notna()
-    band = ", and the dense model's band" if (known & (values["method"] == DENSE)).any() else ""
-    bars = f"Bars{band}: 95 % intervals over {over}" * bool(known.any())
+    has_interval = values["low"].notna()
+    band = ", and the dense model's band" if (has_interval & (values["method"] == DENSE)).any() else ""
+    bars = f"Bars{band}: 95 % intervals over {over}" if has_interval.any() else ""
     recoveries = {*values.loc[values["method"] != DENSE, "recovery"]} - {"none"}
     only = values["recovery"].nunique() == 1 or len(facets(values)) == values["model"].nunique()
     after = [f"After {recovery_label(name)}" for name in recoveries if only and len(recoveries) == 1]
@@ -130,15 +131,15 @@ def outcomes(
     declared: Declarations,
     printed: pd.DataFrame | None = None,
 ) -> list[tuple[str, list[Chart | str]]]:
-    """Describe outcomes against the ratio, or, where a facet has one ratio, by method, the best on top.
+    """Return the charts of outcomes over the ratio or, in a facet of one ratio, by method, the best on top.
 
-    The facets of a model that are of one kind have the same axis, so that recoveries can be compared by eye.
-
-    The first of `labels` decides the order of methods. Each facet has a chart for each, or a sentence.
+    Facets of one model and kind have the same axis, so that recoveries can be compared by eye. The first of
+    `labels`, which are by measure, metric and task, decides the order of methods. Each facet has a name, and for
+    each label a chart, or a sentence where the outcome was not measured.
     """
     metrics = {key: declared.find(*key[:2]).metric for key in labels}
-    found: list[tuple[str, list[Chart | str]]] = []
-    of_model: dict[tuple[Any, ...], list[Chart]] = {}
+    figure: list[tuple[str, list[Chart | str]]] = []
+    same_axis: dict[tuple[Any, ...], list[Chart]] = {}
     for name, facet in facets(values).items():
         cut = facet[facet["method"] != DENSE]
         single = cut["ratio"].nunique() == 1
@@ -164,13 +165,13 @@ def outcomes(
                 order |= dict.fromkeys(pruned(beside, looks))
             title = directed(label, metrics[key].better)
             chart = _against_ratio(rows, looks, title, [*order] if single else [])
-            of_model.setdefault((model, key, single), []).append(chart)
+            same_axis.setdefault((model, key, single), []).append(chart)
             row.append(chart)
-        found.append((f"{name}, {share_removed(ratios(facet)[0])}" if single else name, row))
-    shared = {id(chart): shared_ends(charts) for charts in of_model.values() for chart in charts}
+        figure.append((f"{name}, {share_removed(ratios(facet)[0])}" if single else name, row))
+    shared = {id(chart): shared_ends(charts) for charts in same_axis.values() for chart in charts}
     return [
         (name, [cell if isinstance(cell, str) else replace(cell, ends=shared[id(cell)]) for cell in row])
-        for name, row in found
+        for name, row in figure
     ]
 
 
@@ -195,26 +196,26 @@ def dodge(count: int, width: float) -> np.ndarray:
 
 def shared_ends(charts: Sequence[Chart]) -> tuple[float, float]:
     """Return the ends of one axis for charts that are compared by eye, each about its own level or median."""
-    found = []
+    ends = []
     for chart in charts:
         levels = chart.rows.loc[chart.rows["place"].isna(), "value"]
         middle = float((levels if len(levels) else chart.rows["value"]).median())
-        found.append(span(chart.rows, middle, chart.log, bool(chart.names)))
-    return min(low for low, _ in found), max(high for _, high in found)
+        ends.append(span(chart.rows, middle, chart.log, bool(chart.names)))
+    return min(low for low, _ in ends), max(high for _, high in ends)
 
 
 def span(rows: pd.DataFrame, middle: float, log: bool, near: bool = True) -> tuple[float, float]:
-    """Return the ends of an axis for all intervals but those of values so far that they would hide the rest."""
+    """Return the ends of an axis for all intervals except those of values so far that they would hide the rest."""
     change: Any = np.log if log else np.asarray
-    found = rows[["value", "low", "high"]].astype(float).dropna(subset="value")
-    # Nothing is left of what differs by rounding, which would be all that a narrower axis shows.
-    found = (found.transform(change) - change(middle)).round(DIGITS).sort_values("value", key=abs)
-    distance, reach = found["value"].abs(), found.abs().max(axis=1)
-    # Such a value lies beyond all intervals that are nearer and a margin, and its own interval reaches 2.5 times
-    # as far; and it is far not only beside some that hardly differ.
-    known = reach.cummax().shift(fill_value=np.inf)
-    far = ((distance > 1.2 * known) & (reach > 2.5 * known) & (distance > 4 * distance.median())).cummax()
-    kept = found[~far] if near else found
+    changes = rows[["value", "low", "high"]].astype(float).dropna(subset="value")
+    # Differences by rounding become zero, since an axis as narrow as these would show nothing else.
+    changes = (changes.transform(change) - change(middle)).round(DIGITS).sort_values("value", key=abs)
+    distance, reach = changes["value"].abs(), changes.abs().max(axis=1)
+    # Such a value lies a margin beyond all intervals that are nearer, and its own interval reaches 2.5 times as
+    # far; and it is far not only in comparison with values that hardly differ.
+    nearer = reach.cummax().shift(fill_value=np.inf)
+    far = ((distance > 1.2 * nearer) & (reach > 2.5 * nearer) & (distance > 4 * distance.median())).cummax()
+    kept = changes[~far] if near else changes
     low, high = min(0, kept.min(axis=None)), max(0, kept.max(axis=None))
     margin = 0.06 * (high - low) or 0.1
     low, high = change(middle) + low - margin, change(middle) + high + margin
@@ -222,9 +223,9 @@ def span(rows: pd.DataFrame, middle: float, log: bool, near: bool = True) -> tup
 
 
 def at_edge(row: Any, chart: Chart) -> str:
-    """Return the value of a row that lies beyond its chart's axis, with its interval if that is known, as text."""
+    """Return as text the value of a row that lies beyond its chart's axis, with its interval if there is one."""
     text, low, high = map(_short, (row.value, row.low, row.high))
-    text += f" ({low} to {high})" * bool(row.low <= row.high)
+    text += f" ({low} to {high})" if row.low <= row.high else ""
     return f"{text} →" if chart.ends and row.value > chart.ends[1] else f"← {text}"
 
 

@@ -13,13 +13,13 @@ from hfprune.results.reader import Results
 from hfprune.study.reference import reference_of
 
 GROUP = ["model", "calibrated", "ratio"]  # within which methods are compared
-AT = [*GROUP, "method"]  # tells the rows of one question apart, without recovery
+AT = [*GROUP, "method"]  # identifies a row of one question, without recovery
 
 
 def effects_of(
     rows: pd.DataFrame, read: Callable[[Mapping[str, Any]], Effect] = Effect.of_row
 ) -> list[Effect]:
-    """Return the effects of rows of `effects.csv`, or, read by `Effect.of_claim`, of the paper's claims."""
+    """Return the effects of rows of `effects.csv` or, with `Effect.of_claim` as `read`, of the paper's claims."""
     return [read(row) for row in rows.to_dict("records")]
 
 
@@ -35,7 +35,7 @@ def beside_reference(data: Results) -> pd.DataFrame:
 
 
 def agreement_on_neurons(data: Results) -> pd.DataFrame:
-    """Return the agreement of methods with their references, and of these, a row a draw, with their own first."""
+    """Return the agreement of methods with their references, and of each draw of a reference with its first."""
     references = {reference_of(data.study, method) for method in data.study.methods}
     rows = data.neurons if len(data.neurons) else pd.DataFrame(columns=["calibrated", *OF_PAIR, *AGREEMENT])
     return rows[rows["draw"].isna() | rows["method"].isin(references)]
@@ -43,15 +43,15 @@ def agreement_on_neurons(data: Results) -> pd.DataFrame:
 
 def ranking(data: Results, rows: pd.DataFrame) -> str:
     """Return the outcome that ranks methods: the study's primary one, or the first that was measured; or ""."""
-    there, known = {*rows["outcome"]}, data.declared.first_outcomes()
-    primary = [name for name, declared in known.items() if declared.measure == data.study.primary]
-    return next((name for name in (*primary, *known) if name in there), "")
+    there, outcomes = {*rows["outcome"]}, data.declared.first_outcomes()
+    primary = [name for name, declared in outcomes.items() if declared.measure == data.study.primary]
+    return next((name for name in (*primary, *outcomes) if name in there), "")
 
 
 def _best_first(rows: pd.DataFrame, outcome: str) -> np.ndarray:
     ranked = rows[rows["outcome"] == outcome]
     penalty = -ranked["value"] * ranked["better"].map(DIRECTIONS).astype(float).fillna(0)
-    known = dict(zip(ranked[AT].itertuples(index=False, name=None), penalty, strict=True))
-    keys = [known.get(at, np.inf) for at in rows[AT].itertuples(index=False, name=None)]
-    order = rows[GROUP].assign(penalty=keys, place=np.arange(len(rows)))
+    penalties = dict(zip(ranked[AT].itertuples(index=False, name=None), penalty, strict=True))
+    by_row = [penalties.get(at, np.inf) for at in rows[AT].itertuples(index=False, name=None)]
+    order = rows[GROUP].assign(penalty=by_row, place=np.arange(len(rows)))
     return order.sort_values([*GROUP, "penalty", "place"])["place"].to_numpy()

@@ -1,4 +1,4 @@
-"""The paper's tables, our rows beside the published ones; each of the eight is a declaration in its own file."""
+"""The paper's tables, our rows beside the published ones; each of the eight is declared in its own file."""
 
 from collections.abc import Callable, Collection
 from dataclasses import replace
@@ -53,14 +53,14 @@ FORMS = {
     "sequences": CellForm("Sequences", "{:,.0f}", with_error=False),
     "agreement": CellForm("Agreement", "{:.3f}", with_error=False),
 }
-# Metric of the outputs without its top<k>_ → its format, in the order of the columns; the heading is the metric's.
+# Metric of the outputs without its top<k>_ → format, in the order of columns; the heading is the metric's label.
 OUTPUT_FORMS = {
     "js_distance": CellForm("", "{:.3f}", "lower"),
     "jaccard": CellForm("", "{:.3f}", "higher"),
     "kl_divergence": CellForm("", "{:.3f}", "lower"),
     "perplexity": CellForm("", "{:,.2f}", "lower"),
 }
-# Stand for a column per task, and per metric and corpus of the outputs.
+# Placeholders for one column per task, and one per metric and corpus of the outputs.
 PER_TASK, OUTPUTS = "tasks", "outputs"
 AVERAGES = (AVERAGE, AVERAGE_WITHOUT_CROWS, unread.WITHOUT_CONSTANT)
 ACCURACY = (PER_TASK, *unread.BALANCED.values(), *AVERAGES)
@@ -90,7 +90,7 @@ class PaperTable(TablePublication):
     """A table of the paper; its number is its `order`."""
 
     keys: ClassVar[tuple[str, ...]]
-    """Of its columns: of `FORMS`, `PER_TASK` or `OUTPUTS`; columns without a number are left out."""
+    """Keys of its columns: of `FORMS`, `PER_TASK` or `OUTPUTS`; columns without a number are left out."""
     ours: ClassVar[str] = ""
     """Condition on our rows, as `DataFrame.query` takes it."""
     own_models: ClassVar[bool] = False
@@ -106,12 +106,12 @@ class PaperTable(TablePublication):
         published, declared = data.printed, data.declared
         theirs = published.numbers[published.numbers["table"] == self.order]
         theirs = theirs.assign(key=theirs["column"], source=PAPER, calibrated="").drop(columns="label")
-        ours, of_answers = self._measured(data, {*theirs["model"]})
+        ours, answer_notes = self._measured(data, {*theirs["model"]})
         forms = self._forms(ours, theirs, declared)
         blanks = data.blanks[: 0 if self.of_scoring else None]
         ours = with_blanks(ours, self._chosen(blanks, published, {*theirs["model"]}), forms)
-        both = pd.concat([theirs, ours], ignore_index=True).fillna({"calibrated": ""})
-        cells = with_following(both)
+        rows = pd.concat([theirs, ours], ignore_index=True).fillna({"calibrated": ""})
+        cells = with_following(rows)
         cells = cells[cells["key"].isin(forms)]
         named = looks({*cells["method"]} - {*unread.LOOKS}, data.labels) | unread.LOOKS
         cells = in_order(cells, ORDER, named, [*published.models.values()])
@@ -120,10 +120,10 @@ class PaperTable(TablePublication):
         source = Column("Source", numbers["source"].tolist(), words=True)
         columns = present([*head_columns(numbers, named), source, *laid])
         outputs = ours[ours["measure"].isin(declared.of_kind(*ALL_SHOWN)) & ours["key"].isin(forms)]
-        of_averages = averages(ours, theirs, published, declared.first("zeroshot")) + of_answers
+        average_notes = averages(ours, theirs, published, declared.first("zeroshot")) + answer_notes
         below = [
             *source_notes(columns, cells, published.models),
-            *(of_averages if AVERAGE in forms else []),
+            *(average_notes if AVERAGE in forms else []),
             *corpora(outputs),
             *self.notes,
             *(f"{sign} {confidence}." for confidence, sign in footnotes.items()),
@@ -132,14 +132,14 @@ class PaperTable(TablePublication):
         return Table(numbers, columns, below)
 
     def _measured(self, data: Results, in_table: set[str]) -> tuple[pd.DataFrame, list[str]]:
-        """Return our numbers by their keys, beside what is right without reading, and notes about that."""
-        found = data.answers[: None if unread.WITHOUT_CONSTANT in self.keys else 0]
-        same = unread.constant(data, found)
+        """Return our numbers by their keys, with those of answers without reading, and notes about the latter."""
+        answers = data.answers[: None if unread.WITHOUT_CONSTANT in self.keys else 0]
+        same = unread.constant(data, answers)
         means = unread.averages(data, same, self.without)
         ours = in_papers_units(pd.concat([data.levels, *means]), data.declared, self.without)
-        ours = self._chosen(pd.concat([ours, unread.balanced(found)]), data.printed, in_table)
-        beside = unread.unread(data, found, same, self.without)
-        beside = beside[beside["model"].isin(found["model"])]
+        ours = self._chosen(pd.concat([ours, unread.balanced(answers)]), data.printed, in_table)
+        beside = unread.unread(data, answers, same, self.without)
+        beside = beside[beside["model"].isin(answers["model"])]
         beside = beside.assign(model=data.printed.model(beside["model"]))
         ours = pd.concat([ours, beside[beside["model"].isin(ours["model"])]])
         names = data.printed.model(pd.Series([*same], dtype=str))
@@ -193,12 +193,12 @@ def _output_forms(rows: pd.DataFrame, declared: Declarations) -> dict[str, CellF
 def in_papers_units(levels: pd.DataFrame, declared: Declarations, without: Collection[str]) -> pd.DataFrame:
     """Return levels in the paper's units, with averages over tasks, each with the `key` of its column."""
     measure = declared.first("zeroshot")
-    of_tasks = primary_values(levels, measure)
-    left_out = [task for task in without if task in {*of_tasks["task"]}]
+    scores = primary_values(levels, measure)
+    left_out = [task for task in without if task in {*scores["task"]}]
     averages = {without_tasks(name, left_out): name for name in (AVERAGE, AVERAGE_WITHOUT_CROWS)}
     averages[unread.WITHOUT_CONSTANT] = unread.WITHOUT_CONSTANT
     means = levels[(levels["measure"] == measure) & levels["task"].isin(averages)]
-    accuracy = pd.concat([of_tasks[~of_tasks["task"].isin(left_out)], means])
+    accuracy = pd.concat([scores[~scores["task"].isin(left_out)], means])
     accuracy = accuracy.assign(task=accuracy["task"].replace(averages))
     accuracy = accuracy.assign(key=accuracy["task"], scale=100.0, shift=0.0)
 
@@ -232,7 +232,7 @@ def _suffix(outputs: pd.DataFrame) -> pd.Series:
 def _sizes(levels: pd.DataFrame) -> pd.DataFrame:
     """Return the number of parameters of every cell.
 
-    A plan gives the number for its cells, with any recovery, and for the dense model.
+    A plan gives the number for its cells with any recovery, and for the dense model.
     """
     by = ["study", "model", "calibration", "sequences", "calibrated", "method", "ratio"]
     plans = levels[levels["measure"] == "size"].pivot_table("value", by, "metric")
@@ -242,12 +242,12 @@ def _sizes(levels: pd.DataFrame) -> pd.DataFrame:
     pruned = cells.merge(plans.reset_index(), "left", by)["parameters"].set_axis(cells.index)
     value = pruned.where(cells["method"] != DENSE, cells["model"].map(whole))
     none = dict.fromkeys(("stderr", "sd", "low", "high"), np.nan)
-    found = cells.assign(measure="size", task="", metric="parameters", value=value, **none)
-    return found.dropna(subset="value")
+    sizes = cells.assign(measure="size", task="", metric="parameters", value=value, **none)
+    return sizes.dropna(subset="value")
 
 
 def with_following(cells: pd.DataFrame) -> pd.DataFrame:
-    """Add the metrics that follow from others; to published rows only those that the table does not print."""
+    """Add the metrics that follow from others; published rows get only those that the table does not print."""
     printed = set(cells.loc[cells["source"] == PAPER, "key"])
     parts = [cells]
     for key, (raw, method, formula) in FOLLOWING.items():

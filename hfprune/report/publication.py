@@ -1,4 +1,4 @@
-"""The tables and figures of a study, one file each; their names and captions are known without importing them."""
+"""The tables and figures of a study, one file each; their names and captions are read without importing them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Publication(Strict, ABC):
     """The files of the results folder that it needs besides `results.csv`, such as `claims.csv`."""
     shows: ClassVar[str] = ""
     """Kinds of measure, recovery and calibration (`sizes` or `whole`), separated by blanks. A study with none of
-    them leaves it out."""
+    them leaves the publication out."""
 
 
 class TablePublication(Publication):
@@ -52,7 +52,7 @@ class FigurePublication(Publication):
 
     @abstractmethod
     def values(self, data: Results) -> pd.DataFrame:
-        """Return what the figure draws; the page shows it as a table. It is empty if there is nothing to draw."""
+        """Return what the figure draws, which the page shows as a table; empty if there is nothing to draw."""
 
     @abstractmethod
     def draw(self, values: pd.DataFrame, data: Results) -> Figure:
@@ -65,14 +65,14 @@ FIGURES = Registry("hfprune.report.figures", FigurePublication, ("order",), word
 
 def publication_names(kind: Kind) -> list[str]:
     """Return the names of all tables or figures in their order, without importing them."""
-    found = _registry(kind).outlines()
-    return sorted(found, key=lambda name: (found[name].constants.get("order", 0), name))
+    outlines = _registry(kind).outlines()
+    return sorted(outlines, key=lambda name: (outlines[name].constants.get("order", 0), name))
 
 
 def possible(kind: Kind, kinds: Collection[str]) -> list[str]:
-    """Return the names, in order, of the tables or figures that show some of these kinds, or ask for none."""
-    found = _registry(kind).outlines()
-    shows = {name: str(outline.constants.get("shows", "")).split() for name, outline in found.items()}
+    """Return the names, in order, of the tables or figures that show one of these kinds or name no kind."""
+    outlines = _registry(kind).outlines()
+    shows = {name: str(outline.constants.get("shows", "")).split() for name, outline in outlines.items()}
     return [name for name in publication_names(kind) if not shows[name] or {*shows[name]} & {*kinds}]
 
 
@@ -81,31 +81,35 @@ def caption(kind: Kind, name: str) -> str:
     return " ".join(_registry(kind).outlines()[name].doc.split())
 
 
-def known(kind: Kind, names: list[str]) -> list[str]:
-    """Return these names, all of which must be of tables or figures that there are.
+def checked_names(kind: Kind, names: list[str]) -> list[str]:
+    """Return these names of tables or figures.
 
     Raises:
-        ValueError: one is not; names the nearest.
+        ValueError: one does not exist; names the nearest.
     """
-    of = publication_names(kind)
+    there = publication_names(kind)
     for name in names:
-        if name not in of:
-            raise ValueError(f"no {_registry(kind).word} {name!r}{nearest(name, of)}")
+        if name not in there:
+            raise ValueError(f"no {_registry(kind).word} {name!r}{nearest(name, there)}")
     return names
 
 
 def absent(kind: Kind, folder: Path, only: Collection[str] | None = None) -> dict[str, list[str]]:
-    """Return the tables or figures that cannot be made of a results folder, with the files that it lacks."""
+    """Return the tables or figures that cannot be made from a results folder, with the files that it lacks.
+
+    Raises:
+        HfpruneError: one of `only` cannot be made.
+    """
     registry = _registry(kind)
-    found = {
+    incomplete = {
         name: lacking
         for name in only or publication_names(kind)
         if (lacking := [file for file in registry.load(name).reads if not (folder / file).exists()])
     }
-    if only and found:
-        name, files = next(iter(found.items()))
+    if only and incomplete:
+        name, files = next(iter(incomplete.items()))
         raise HfpruneError(f"{folder}: no {' and no '.join(files)}, which the {registry.word} {name} needs")
-    return found
+    return incomplete
 
 
 def _registry(kind: Kind) -> Registry[Any]:

@@ -1,4 +1,4 @@
-"""The files that a study publishes, and those that they are made of."""
+"""The files that a study publishes, and those from which they are made."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +10,7 @@ from hfprune.study.study import Study
 
 
 class Publications(NamedTuple):
-    """The files of a study by what makes them; paths are from the working folder."""
+    """The files of a study by what makes them; paths are relative to the working folder."""
 
     measured: list[str]
     """Results, and the outcomes of single items beside them."""
@@ -29,9 +29,9 @@ class Publications(NamedTuple):
         return [f"{stem}.{suffix}" for stem in stems for suffix in suffixes]
 
     def all(self) -> list[str]:
-        """Return everything by name: a deleted result is made again only if somebody asks for it."""
-        made = [*self.measured, *self.tidy, *self.analysed]
-        return [*made, *self.forms("tables"), *self.forms("figures")]
+        """Return all files by name, since a deleted result is made again only if it is asked for."""
+        results = [*self.measured, *self.tidy, *self.analysed]
+        return [*results, *self.forms("tables"), *self.forms("figures")]
 
 
 def publications(name: str, study: Study, collected: Iterable[Path]) -> Publications:

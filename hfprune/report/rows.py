@@ -26,7 +26,7 @@ ERRORS = {"stderr": {"stderr": " ± {}"}, "sd": {"sd": " ± {}", "stderr": " ({}
 class CellForm:
     """How the numbers of a key are shown: their heading and format, and which is the best of a group.
 
-    `half` stands for percentages that are best at 50; of numbers without a direction none is the best.
+    `half` means percentages that are best at 50; among numbers without a direction, none is the best.
     """
 
     heading: str
@@ -43,6 +43,8 @@ def lay_out(
     Args:
         cells: rows of `hfprune.results.averages.levels` in order, with the columns `source`, `key`, `printed`
             (a published number as printed) and `confidence`.
+        forms: how the numbers of each key are shown, in the order of columns.
+        footnotes: the mark of each doubt (`footnotes_of`).
     """
     cells = cells.fillna({"calibrated": ""})
     row = cells.groupby(ROW, dropna=False, sort=False).ngroup()
@@ -68,7 +70,7 @@ def lay_out(
 def _best(cell: pd.DataFrame, form: CellForm, rows: pd.DataFrame) -> pd.Series:
     """Mark the best pruned method of each group if its 95 % interval ends before any other's begins.
 
-    Published numbers have no interval, and so none of them is marked.
+    Published numbers have no interval, so none of them is marked.
     """
     best = pd.Series(False, cell.index)
     if not form.better:
@@ -83,7 +85,7 @@ def _best(cell: pd.DataFrame, form: CellForm, rows: pd.DataFrame) -> pd.Series:
 
 
 def _penalties(cell: pd.DataFrame, form: CellForm) -> tuple[pd.Series, pd.Series]:
-    """Return the ends of the intervals of a penalty, which the best number has the least of."""
+    """Return the ends of the intervals of a penalty, which is smallest for the best number."""
     if form.better == "half":
         distance, half = (cell["value"] - 50).abs(), (cell["high"] - cell["low"]) / 2
         return distance - half, distance + half
@@ -113,7 +115,7 @@ def footnotes_of(cells: pd.DataFrame) -> dict[str, str]:
 
 
 def with_blanks(ours: pd.DataFrame, blanks: pd.DataFrame, keys: Collection[str]) -> pd.DataFrame:
-    """Return our cells, with an empty number under the first key shown for each that is not applicable."""
+    """Return our cells, and for each cell that is not applicable an empty number under the first key shown."""
     shown = [key for key in keys if key in {*ours["key"]}]
     if not shown or blanks.empty:
         return ours
@@ -121,7 +123,7 @@ def with_blanks(ours: pd.DataFrame, blanks: pd.DataFrame, keys: Collection[str])
 
 
 def source_notes(columns: list[Column], cells: pd.DataFrame, names: dict[str, str]) -> list[str]:
-    """Return notes on where rows come from and what ours lack, then those of `mark_notes`."""
+    """Return notes on the sources of rows and on what ours lack, then those of `mark_notes`."""
     ours = cells[cells["source"] == OURS]
     legend = ["Source: paper, as printed there; ours, measured in this study."]
     present = set(ours["model"])
@@ -134,7 +136,7 @@ def source_notes(columns: list[Column], cells: pd.DataFrame, names: dict[str, st
 
 
 def mark_notes(columns: list[Column], ours: pd.DataFrame) -> list[str]:
-    """Return notes that explain ±, bold and `MISSING`, each only if a column has it."""
+    """Return notes that explain ±, bold and `MISSING`, each only if a column contains it."""
     legend = []
     text = " ".join(cell for column in columns for cell in column.cells)
     if "±" in text:
@@ -156,7 +158,7 @@ def mark_notes(columns: list[Column], ours: pd.DataFrame) -> list[str]:
 
 
 def averages(ours: pd.DataFrame, theirs: pd.DataFrame, published: Paper, zeroshot: str) -> list[str]:
-    """Return notes on the items and tasks of averages, and on what prevents a comparison with the paper's."""
+    """Return notes on the items and tasks of averages, and on what prevents comparing them with the paper's."""
     notes = []
     scores = ours[(ours["measure"] == zeroshot) & (ours["metric"] != AVERAGE)]
     if len(scores):
@@ -191,7 +193,7 @@ def corpora(texts: pd.DataFrame) -> list[str]:
 
 
 def span(numbers: pd.Series) -> str:
-    """Return the least and the greatest of some counts as text, one alone if they are equal."""
+    """Return the smallest and the largest count as text, or a single number if they are equal."""
     low, high = numbers.min(), numbers.max()
     if pd.isna(low):
         return "unknown"

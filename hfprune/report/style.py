@@ -40,8 +40,8 @@ CUP = _closed((-1, 1), (0, 0.2), (1, 1), (1, -0.1), (0, -1), (-1, -0.1))
 TEE = _closed((-1, 1), (1, 1), (1, 0.2), (0.4, 0.2), (0.4, -1), (-0.4, -1), (-0.4, 0.2), (-1, 0.2))
 ELL = _closed((-1, 1), (-0.2, 1), (-0.2, -0.2), (1, -0.2), (1, -1), (-1, -1))
 
-# Colours of Okabe and Ito, which colour-blind readers can distinguish too, then others as far from them as there
-# are. Criteria look the same in all studies; each has a marker of its own.
+# Colours of Okabe and Ito, which colour-blind readers can distinguish too, then others as far from these as
+# possible. Criteria look the same in all studies; each has a marker of its own.
 METHODS = {
     name: Look(readable(name), colour, marker)
     for name, colour, marker in (
@@ -91,27 +91,27 @@ VERDICT_LOOKS = {
 def looks(methods: Iterable[str], own: Mapping[str, Label] | None = None) -> dict[str, Look]:
     """Return the look of each method: the well-known first, then the others by name.
 
-    `own` are the labels and colours of the study. Another method has the look that its name alone gives it, or the
+    `own` are the labels and colours of the study. Any other method has the look that its name gives it, or the
     next that no other method of the study has; so call this once for all methods of a study.
     """
     own, present = own or {}, set(methods)
-    found = {name: look for name, look in METHODS.items() if name in present}
-    taken = {label.colour.upper() for label in own.values()}
-    colours = [colour for colour in EXTRA_COLOURS if colour not in taken] or EXTRA_COLOURS
+    drawn = {name: look for name, look in METHODS.items() if name in present}
+    used_colours = {label.colour.upper() for label in own.values()}
+    colours = [colour for colour in EXTRA_COLOURS if colour not in used_colours] or EXTRA_COLOURS
     choices = [*product(colours, EXTRA_MARKERS)]
     for name in sorted(present - METHODS.keys()):
-        used = [Counter(look[part] for look in found.values()) for part in (1, 2)]
-        pairs = {look[1:3] for look in found.values()}
-        # The first that is free, from a place that the name decides.
+        used = [Counter(look[part] for look in drawn.values()) for part in (1, 2)]
+        pairs = {look[1:3] for look in drawn.values()}
+        # The first free one, starting at a place that the name decides.
         start = crc32(name.encode()) % len(choices)
         colour, marker = min(
             (*choices[start:], *choices[:start]),
             key=lambda pair: (pair in pairs, used[1][pair[1]], used[0][pair[0]]),
         )
-        found[name] = Look(readable(name), colour, marker)
+        drawn[name] = Look(readable(name), colour, marker)
     shown: dict[str, Look] = {}
     repeated: Counter[Marker] = Counter()
-    for name, look in found.items():
+    for name, look in drawn.items():
         label, colour = own.get(name, Label("", ""))
         line = LINES[repeated[look.marker] % len(LINES)]
         repeated[look.marker] += 1
@@ -120,7 +120,7 @@ def looks(methods: Iterable[str], own: Mapping[str, Label] | None = None) -> dic
 
 
 def method_label(look: Look, recovery: str) -> str:
-    """Return the label of a method, with its recovery if it has one."""
+    """Return the label of a method, with its recovery if any."""
     recovered = RECOVERIES.get(recovery, recovery)
     return f"{look.label} + {recovered}" if recovered else look.label
 

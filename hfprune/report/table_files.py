@@ -20,15 +20,15 @@ def write_tables(
     """
     data, lacking = Results(folder, paper), absent("tables", folder, only)
     for name in [name for name in only or publication_names("tables") if name not in lacking]:
-        write_table(out, name, made_table(name, data))
+        write_table(out, name, make_table(name, data))
     return lacking
 
 
-def made_table(name: str, data: Results) -> Table:
-    """Make a table with its caption; one without rows has the columns of its head and a note.
+def make_table(name: str, data: Results) -> Table:
+    """Make a table with its caption; a table without rows has the head columns and a note.
 
     Raises:
-        HfpruneError: the results lack a method, metric or column that it needs.
+        HfpruneError: the results lack a method, metric or column that the table needs.
     """
     publication = TABLES.load(name)()
     text = (

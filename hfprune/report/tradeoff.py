@@ -1,4 +1,4 @@
-"""Quality against the gain: what pruning costs, and how much faster and smaller models get."""
+"""Quality against gain: what pruning costs, and how much faster and smaller models get."""
 
 import numpy as np
 import pandas as pd
@@ -13,12 +13,12 @@ QUALITIES = {"js_distance": "fidelity", "bpb": "gold_bpb"}
 BYTES = {"disk_bytes": "storage"}
 # Relative to the dense model: a speed-up (higher is better), or the share that is kept (lower is better).
 GAINS = {"prefill_speedup": 1, "decode_speedup": 1, "parameters_kept": -1}
-# Measured → what it would be if time followed a prefill's operations, or the weights that a decoding step reads.
+# Measured → theoretical, if time followed the operations of a prefill, or the weights that a decoding step reads.
 THEORY = {
     "prefill_speedup": ("prefill_by_flops", "flops"),
     "decode_speedup": ("decode_by_parameters", "parameters"),
 }
-# Of what no measure declares.
+# The label of the parameters, which no measure declares.
 PARAMETERS = "Parameters"
 BARE = ["parameters", "memory_bytes", "flops"]
 CELL = ["model", "calibration", "sequences", "method", "ratio"]
@@ -27,24 +27,23 @@ CELL = ["model", "calibration", "sequences", "method", "ratio"]
 def label(metric: str, declared: Declarations) -> str:
     """Return the name of a quality or a gain for readers."""
     kind = (QUALITIES | BYTES).get(metric, "latency")
-    return (
-        PARAMETERS
-        if metric == "parameters_kept"
-        else declared.find(declared.first(kind), metric).metric.label
-    )
+    if metric == "parameters_kept":
+        return PARAMETERS
+    return declared.find(declared.first(kind), metric).metric.label
 
 
 def tradeoff(levels: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
-    """Return one row per cell whose latency was measured, and their dense models, over draws.
+    """Return one row per cell, over draws, whose latency was measured, and one per dense model.
 
     Recovered models are left out, since an adapter changes no shape.
 
     Returns:
-        the columns of `CELL`; the metrics of `QUALITIES` (the dense model's distance to itself is 0);
-        `parameters, memory_bytes, flops` and those of `BYTES` as measured; `GAINS` relative to the dense model,
-        which has 1; with `<metric>_low` and `<metric>_high`, the ends of the 95 % interval of qualities and
-        speed-ups; those of speed-ups are over draws, which several processes measured, and in logarithms. The
-        theoretical speed-ups of `THEORY` are the dense model's operations or parameters over the pruned one's.
+        The columns of `CELL`; the metrics of `QUALITIES` (the dense model's distance to itself is 0);
+        `parameters`, `memory_bytes` (bytes), `flops` and the metrics of `BYTES` as measured; `GAINS` relative to
+        the dense model, which has 1. `<metric>_low` and `<metric>_high` are the ends of the 95 % interval of
+        qualities and speed-ups; that of a speed-up is over draws, each measured by its own process, and symmetric
+        in the logarithm. The theoretical speed-ups of `THEORY` are the dense model's operations or parameters
+        divided by the pruned one's.
     """
     plain = levels[(levels["recovery"] == Recovery.NONE) & levels["ratio"].notna()]
     wide = _wide(plain[plain["measure"] == declared.first("latency")], [*THEORY, *BARE])
@@ -65,20 +64,19 @@ def tradeoff(levels: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
     for name, own in {"js_distance": 0.0, **dict.fromkeys(THEORY, 1.0)}.items():
         if table[name].notna().any():
             table.loc[dense, name] = own
-    of_dense = {
+    dense_numbers = {
         name: table["model"].map(table[dense].set_index("model")[name]).astype(float) for name in BARE
     }
-    table["parameters_kept"] = table["parameters"] / of_dense["parameters"]
+    table["parameters_kept"] = table["parameters"] / dense_numbers["parameters"]
     for name, bare in THEORY.values():
-        table[name] = of_dense[bare] / table[bare]
+        table[name] = dense_numbers[bare] / table[bare]
     return table
 
 
 def front(points: pd.DataFrame, better: str) -> pd.DataFrame:
     """Return the points (`place`, `value`) of the Pareto front, the best place first.
 
-    Of no other point both the place, by the direction that is `better`, and the value, of which less is better,
-    are as good or better.
+    No other point is as good or better in both place, in the direction `better`, and value, where lower is better.
     """
     ordered = points.sort_values(["place", "value"], ascending=[better == "lower", True])
     return ordered[ordered["value"] < ordered["value"].cummin().shift(fill_value=np.inf)]

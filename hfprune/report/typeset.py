@@ -11,15 +11,15 @@ import pandas as pd
 from hfprune.files import atomic_file
 
 MISSING = "–"
-# Rows of a float of LaTeX, with its caption and notes on a page; letters of a cell that is broken into lines.
+# Rows of a LaTeX float that fits on a page with its caption and notes; letters from which a cell is wrapped.
 MOST_ROWS, MOST_LETTERS = 36, 45
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column for readers: its heading, a text for each row, and whether these are words, flush left.
+    """A column for readers: its heading, a text for each row, and whether these are words, set flush left.
 
-    A column of `prose` has no room on paper: LaTeX leaves it out.
+    A column of `prose` has no room on paper, so LaTeX leaves it out.
     """
 
     heading: str
@@ -32,9 +32,9 @@ class Column:
 class Table:
     """A finished table: numbers for machines, columns for readers (the best as `**1.0**`), and notes.
 
-    Rows that differ in the columns `groups` of the numbers are of different groups; LaTeX draws a rule between
+    Rows that differ in the columns `groups` of the numbers are in different groups; LaTeX draws a rule between
     groups. The column `section` names the section of each row; a section is a separate table in Markdown, and has
-    a line across the table in LaTeX. `more` are the tables that follow in the same file, by their label's end.
+    a line across the table in LaTeX. `more` are the tables that follow in the same file, by their labels' ends.
     """
 
     numbers: pd.DataFrame
@@ -80,9 +80,9 @@ def _markdown_rows(columns: Sequence[Column], widths: list[int], rows: list[int]
 
 
 def latex(table: Table, name: str) -> str:
-    """Return a table as LaTeX, labelled `tab:<name>`, shrunk to the page only if it is wider.
+    """Return a table as LaTeX, labelled `tab:<name>`, and shrunk to the page only if it is wider.
 
-    One that is longer than a page goes on in floats with the same number, since those of two-column papers cannot
+    A table longer than a page continues in floats with the same number, since floats of two-column papers cannot
     be broken. The label of a table that follows is `tab:<name>-<its key>`.
     """
     columns = [column for column in table.columns if not column.prose]
@@ -90,7 +90,7 @@ def latex(table: Table, name: str) -> str:
     floats = [r"% \usepackage{booktabs,adjustbox}"]
     for number, rows in enumerate(parts):
         label = rf"\label{{tab:{name}}}" if not number else r"\addtocounter{table}{-1}"
-        caption = tex(table.caption) + " (continued)" * bool(number)
+        caption = tex(table.caption) + (" (continued)" if number else "")
         notes = tex(" ".join(table.notes)) if rows is parts[-1] else ""
         floats += [
             r"\begin{table*}[tp]",
@@ -150,7 +150,7 @@ def _latex_row(texts: Sequence[str]) -> str:
 
 
 def write_table(out: Path, name: str, table: Table) -> None:
-    """Write `<name>.csv` with all numbers to eight digits, and `<name>.md` and `.tex`, each atomically."""
+    """Write `<name>.csv`, with all numbers to eight digits, `<name>.md` and `<name>.tex`, each atomically."""
     csv = table.numbers.to_csv(index=False, float_format="%.8g", lineterminator="\n")
     for suffix, text in {"csv": csv, "md": markdown(table), "tex": latex(table, name)}.items():
         with atomic_file(out / f"{name}.{suffix}") as temporary:
@@ -158,14 +158,14 @@ def write_table(out: Path, name: str, table: Table) -> None:
 
 
 def mark(index: int) -> str:
-    """Return the mark of a footnote, counted from 0: a raised letter, doubled after the last."""
+    """Return the mark of footnote `index`, counted from 0: a raised letter, doubled after the last letter."""
     return _MARKS[index % len(_MARKS)] * (index // len(_MARKS) + 1)
 
 
 def tex(text: str) -> str:
     """Return a text as LaTeX: reserved characters escaped, Markdown's bold and minus signs as LaTeX's.
 
-    pdfLaTeX knows the characters of Western and Central European languages; others are set by name.
+    pdfLaTeX knows the characters of Western and Central European languages; others are commands.
     """
     text = re.sub(r"(?<![\w)])-(?=\d)", "−", text)
     return re.sub(r"\*\*(.+?)\*\*", r"\\textbf{\1}", text.translate(_TEX))

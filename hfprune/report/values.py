@@ -28,13 +28,13 @@ def all_values(levels: pd.DataFrame, declared: Declarations, measures: Iterable[
 
 
 def measures_in_order(levels: pd.DataFrame, declared: Declarations) -> list[str]:
-    """Return the measures in the order of the declarations, then the undeclared by name."""
+    """Return the measures in the order of the declarations, then the undeclared ones by name."""
     return [*dict.fromkeys([*declared.kinds, *sorted(set(levels["measure"]))])]
 
 
 def other_values(levels: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
     """Return `all_values` of measures outside the paper's tables, without the averages that lack CrowS."""
-    shown = declared.of_paper()
+    shown = declared.in_paper()
     others = [measure for measure in measures_in_order(levels, declared) if measure not in shown]
     values = all_values(levels, declared, others)
     return values[values["task"] != AVERAGE_WITHOUT_CROWS].reset_index(drop=True)
@@ -43,33 +43,33 @@ def other_values(levels: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
 def headings(values: pd.DataFrame, declared: Declarations) -> dict[tuple[str, str, str], str]:
     """Return the name of every measure, metric and task of some values, in the order of the declarations.
 
-    A name has a measure or task only if there are several to distinguish.
+    A name includes the measure or task only where there are several.
     """
     places = [*values[["measure", "metric", "task"]].drop_duplicates().itertuples(index=False, name=None)]
     order = [(row.measure, row.metric.name) for row in declared]
     rank = {pair: i for i, pair in enumerate(order)}
     places.sort(key=lambda place: (rank.get(place[:2], len(rank)), place[2] == MEAN, place[2]))
-    found = {place: declared.find(*place[:2]) for place in places}
-    units = {place: f" ({row.metric.unit})" if row.metric.unit else "" for place, row in found.items()}
-    return {place: ", ".join(_parts(place, row, found)) + units[place] for place, row in found.items()}
+    rows = {place: declared.find(*place[:2]) for place in places}
+    units = {place: f" ({row.metric.unit})" if row.metric.unit else "" for place, row in rows.items()}
+    return {place: ", ".join(_parts(place, row, rows)) + units[place] for place, row in rows.items()}
 
 
 def _parts(
-    place: tuple[str, str, str], row: Declaration, found: dict[tuple[str, str, str], Declaration]
+    place: tuple[str, str, str], row: Declaration, rows: dict[tuple[str, str, str], Declaration]
 ) -> Iterator[str]:
     measure, metric, task = place
     yield row.metric.label
-    alike = {other[:2] for other, declared in found.items() if declared.metric.label == row.metric.label}
-    if len({of for of, _ in alike}) > 1:
+    namesakes = {key[:2] for key, other in rows.items() if other.metric.label == row.metric.label}
+    if len({owner for owner, _ in namesakes}) > 1:
         yield measure.replace("_", " ")
-    if len({name for of, name in alike if of == measure}) > 1:
+    if len({name for owner, name in namesakes if owner == measure}) > 1:
         yield metric.replace("_", " ")
-    if len([other for other in found if other[:2] == (measure, metric)]) > 1:
+    if len([other for other in rows if other[:2] == (measure, metric)]) > 1:
         yield task
 
 
 def dotted(place: Iterable[str]) -> str:
-    """Return measure, metric and task as one key, joined by dots; empty ones are left out."""
+    """Return measure, metric and task joined by dots into a key, without empty ones."""
     return ".".join(filter(None, place))
 
 

@@ -19,7 +19,7 @@ MEAN = "mean"  # the task of a mean over the tasks of a measure that is not zero
 
 
 def primary_values(rows: pd.DataFrame, measure: str = "zeroshot") -> pd.DataFrame:
-    """Return the rows of values with the metric that each task of a zero-shot measure counts by (`preferred`)."""
+    """Return the rows whose metric is the one by which their task of a zero-shot measure counts (`preferred`)."""
     zeroshot = rows[(rows["measure"] == measure) & ~rows["metric"].isin([AVERAGE, MARGIN])]
     chosen = {}
     for task, metrics in zeroshot.groupby("task")["metric"]:
@@ -35,8 +35,8 @@ def with_averages(results: pd.DataFrame, measure: str = "zeroshot") -> pd.DataFr
     """Return `primary_values` followed by one row per cell and average, with the average's name as the task.
 
     `average` is the paper's: the plain mean of all tasks, with CrowS-Pairs' share of stereotypes counted as an
-    accuracy. `average without CrowS` leaves that task out. Tasks count as independent, so the standard error
-    is sqrt(Σ se²)/k. A cell without a task that another cell has gets no average, since means over different
+    accuracy. `average without CrowS` leaves that task out. Tasks count as independent, so the standard error over
+    k tasks is sqrt(Σ se²)/k. A cell that lacks a task of another cell gets no average, since means over different
     tasks are not comparable.
     """
     primary = primary_values(results, measure)
@@ -50,7 +50,7 @@ def _mean_over_tasks(rows: pd.DataFrame, task: str, metric: str) -> pd.DataFrame
     tasks = rows["task"].nunique()
     cells = rows.assign(variance=rows["stderr"] ** 2).groupby([*CELL_COLUMNS, "measure"])
     mean = cells[["value", "n"]].agg({"value": "mean", "n": "sum"})
-    # min_count: one task without a standard error leaves the mean without one.
+    # min_count: a task without a standard error leaves the mean without one.
     mean["stderr"] = np.sqrt(cells["variance"].sum(min_count=tasks)) / tasks
     mean = mean[cells.size() == tasks].reset_index()
     return mean.assign(task=task, metric=metric)[[*KEY, "value", "stderr", "n"]]
@@ -64,14 +64,14 @@ def without_tasks(average: str, tasks: Collection[str]) -> str:
 def levels(results: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
     """Return the level of every value over all draws, and of averages over tasks.
 
-    The averages of a zero-shot measure are those of `with_averages`, also under the tasks that a table of the
-    paper leaves out (`without_tasks`), if they were measured. Its margin, and any other measure of several tasks,
-    have their mean under the task `mean`.
+    The averages of a zero-shot measure are those of `with_averages`, and again without the tasks that a table of
+    the paper leaves out (`without_tasks`) if these were measured. The margin of such a measure, and any other
+    measure of several tasks, have their mean under the task `mean`.
 
     Returns:
         The columns of `over_draws`, and `low` and `high`, the ends of the 95 % interval of `half_width`. Where the
-        metric is compared by ratios, errors multiply, so the interval is symmetric in the logarithm (delta method:
-        the logarithm's standard error is stderr / value). A task's share of right answers has Wilson's interval.
+        metric is compared by ratios, errors multiply, so that the interval is symmetric in the logarithm (delta
+        method: the logarithm's standard error is stderr / value). A share of right answers has Wilson's interval.
     """
     averages = [rows for rows in _averages(results, declared) if len(rows)]
     rows = over_draws(pd.concat([results, *averages]))
@@ -89,8 +89,8 @@ def levels(results: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
 def _shares(results: pd.DataFrame, declared: Declarations) -> pd.Index:
     """Return the levels, by their coordinates, that are shares of right answers: every item is 0 or 1.
 
-    Of items between 0 and 1 with the mean p, those alone have the variance p (1 - p) n / (n - 1); that of answers
-    that are right in part, such as F1's, is smaller.
+    Among items from 0 to 1 with the mean p, only those have the variance p (1 - p) n / (n - 1); the variance of
+    answers that are right in part, such as F1's, is smaller.
     """
     kinds = results["measure"].map(declared.kind)
     accuracies = kinds.eq("zeroshot") & results["metric"].isin(PRIMARY)
@@ -102,10 +102,10 @@ def _shares(results: pd.DataFrame, declared: Declarations) -> pd.Index:
 
 
 def _with_scores(levels: pd.DataFrame, shares: pd.Index) -> pd.DataFrame:
-    """Return levels in which Wilson's score interval takes the place of that of the `shares` of right answers.
+    """Return levels in which the `shares` of right answers have Wilson's score interval.
 
-    It stays between 0 and 1, and has a length where all answers are right. Where draws add their variance, n is
-    that of answers with this variance, and the quantile over draws is Student's.
+    It stays between 0 and 1, and has a length even where all answers are right. Where draws add variance, n is the
+    number of answers that would have this variance, and the quantile over draws is Student's.
 
     Sources: Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", 1927; Dean and Pagano,
     "Evaluating Confidence Interval Methods for Binomial Proportions in Clustered Surveys", 2015.
@@ -122,7 +122,7 @@ def _with_scores(levels: pd.DataFrame, shares: pd.Index) -> pd.DataFrame:
     half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     scored = levels.copy()
     scored.loc[rows.index, ["low", "high"]] = np.column_stack(
-        [np.minimum(middle - half, p), np.maximum(middle + half, p)]  # which rounding may cross
+        [np.minimum(middle - half, p), np.maximum(middle + half, p)]  # rounding may put an end beyond p
     )
     return scored
 
@@ -146,10 +146,10 @@ def _averages(results: pd.DataFrame, declared: Declarations) -> Iterator[pd.Data
 
 
 def over_draws(rows: pd.DataFrame) -> pd.DataFrame:
-    """Reduce tidy rows that differ only in their draw to one.
+    """Reduce tidy rows that differ only in their draw to a single row.
 
     `value` is the mean, `sd` the standard deviation over draws (missing for a single draw), and `stderr` the
-    standard error over items of one draw, on average; `draws` and `n` are counts.
+    average over draws of the standard error over items; `draws` and `n` are counts.
     """
     by = [column for column in rows.columns if column not in ("draw", "value", "stderr", "n")]
     return rows.groupby(by, as_index=False, dropna=False).agg(
@@ -164,17 +164,18 @@ def over_draws(rows: pd.DataFrame) -> pd.DataFrame:
 def error_column(summary: pd.DataFrame) -> str:
     """Return the meaning of ± for these rows of `over_draws`: `sd` if any has several draws, else `stderr`.
 
-    One sign must not mean both, since they differ in size and in meaning.
+    The sign must not mean both, since they differ in size and in meaning.
     """
     return "sd" if (summary["draws"] > 1).any() else "stderr"
 
 
 def half_width(summary: pd.DataFrame) -> pd.Series:
-    """Return half the 95 % interval of rows of `over_draws`, over items and, with several draws, draws.
+    """Return half the length of the 95 % interval of rows of `over_draws`: over items, and draws if several.
 
-    The variance over draws contains a share of that over items, so that several draws make it a little too wide;
-    where outcomes per item are at hand, `hfprune.statistics.estimates.estimate` tells the two apart. With one draw
-    the interval says nothing of others. Two draws have none, nor have fewer than `MIN_DOCUMENTS` documents.
+    The variance over draws contains a share of that over items, so that the interval over several draws is a
+    little too wide; where outcomes per item are at hand, `hfprune.statistics.estimates.estimate` separates the
+    two. With one draw, the interval does not cover other draws. Fewer than `MIN_DRAWS` but more than one have no
+    interval, nor have fewer than `MIN_DOCUMENTS` documents.
     """
     items, draws = summary["stderr"].astype(float) ** 2, summary["sd"] ** 2 / summary["draws"]
     dofs = (summary["draws"] - 1).clip(lower=1), summary["n"].astype(float) - 1

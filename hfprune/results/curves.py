@@ -1,4 +1,4 @@
-"""The curves of scorings and recoveries, by what they have read: as records have them, and as tables of points."""
+"""The curves of scorings and recoveries over what they have read, as in records and as tables of points."""
 
 import json
 import math
@@ -26,31 +26,32 @@ def curve(measure: str, provenance: Provenance, *, losses: bool = False) -> list
     """Return the points of the curve of a scoring (measure `cost`) or a recovery, as they stand in JSON.
 
     Args:
-        measure: what the provenance is of.
-        provenance: holds the curve, and of a recovery `held_out_tokens`.
-        losses: whether points of a recovery have the losses of sequences.
+        measure: the measure of the provenance.
+        provenance: holds the curve and, for a recovery, `held_out_tokens`.
+        losses: whether points of a recovery include the losses of sequences.
 
     Returns:
-        Of a scoring `sequences`, and `agreement` of two halves of them on the neurons to keep. Of a recovery
-        `step`, the optimizer steps before the point, 0 before the training; `tokens`, those of the sequences that
-        these have read, prompts and padding included; `loss` in nats per response token, with its `stderr` over
-        `n` held-out sequences, whose means over tokens are `losses`. `doubling` is the loss minus that after half
-        of the steps, if it was measured, in pairs on the same sequences: a `value` with the ends of its 95 %
-        interval over held-out sequences, `low` and `high`, for this one training.
+        For a scoring, `sequences`, and `agreement` of two halves of them on the neurons to keep. For a recovery,
+        `step`, the optimizer steps before the point, 0 before the training; `tokens`, the number that these steps
+        have read, prompts and padding included; `loss` in nats per response token, with its `stderr` over `n`
+        held-out sequences, whose means over tokens are `losses`. `doubling`, if measured, is the loss minus that
+        after half of the steps, paired by sequence: a `value` with `low` and `high`, the ends of its 95 % interval
+        over held-out sequences for this one training.
     """
     points = provenance.get("curve", [])
     if measure == "cost":
         return [{key: mark[key] for key in MARK} for mark in points]
-    known, rows = {point["step"]: point for point in points}, list[dict[str, object]]()
-    for step, point in known.items():
+    by_step, rows = {point["step"]: point for point in points}, list[dict[str, object]]()
+    for step, point in by_step.items():
         row = {key: point[key] for key in POINT[:4]} | {"n": len(point["losses"])}
-        row |= {"losses": point["losses"]} if losses else {}
-        if step > 1 and half(step) in known:
+        if losses:
+            row["losses"] = point["losses"]
+        if step > 1 and half(step) in by_step:
             sides = (
-                _outcomes(x["losses"], provenance["held_out_tokens"]) for x in (point, known[half(step)])
+                _outcomes(x["losses"], provenance["held_out_tokens"]) for x in (point, by_step[half(step)])
             )
-            it = estimate(contrast([*zip((1.0, -1.0), sides, strict=True)]))
-            row["doubling"] = {"value": it.value, "low": it.low, "high": it.high}
+            change = estimate(contrast([*zip((1.0, -1.0), sides, strict=True)]))
+            row["doubling"] = {"value": change.value, "low": change.low, "high": change.high}
         rows.append(row)
     return rows
 
@@ -62,18 +63,18 @@ def _outcomes(losses: list[float], tokens: list[int]) -> Outcomes:
 def learning_curves(records: pd.DataFrame) -> pd.DataFrame:
     """Return one row per point of every recovery's learning curve.
 
-    `curve` explains the columns `POINT`; `doubling` is an `Effect`, of an unknown value where it was not measured.
+    `curve` explains the columns `POINT`; `doubling` is an `Effect`, whose value is NaN where it was not measured.
     """
     points = _exploded(records, "recovery", [*CELL_COLUMNS[1:]], POINT)
     unknown = {"value": math.nan}
-    effects = [Effect(**(known if isinstance(known, dict) else unknown)) for known in points["doubling"]]
+    effects = [Effect(**(change if isinstance(change, dict) else unknown)) for change in points["doubling"]]
     return points.assign(doubling=pd.Series(effects, points.index, dtype=object))
 
 
 def held_out_losses(records: pd.DataFrame) -> dict[Cell, dict[int, Outcomes]]:
     """Return the losses of held-out sequences by the cell of draw 0, then by step.
 
-    Only the steps of which all draws of a cell have them.
+    Only steps at which all draws of a cell have losses are included.
     """
     levels: dict[Cell, dict[Draw | None, dict[int, Mapping[str, pd.Series]]]] = {}
     for record in records[records["measure"] == "recovery"].itertuples():
@@ -94,11 +95,11 @@ def held_out_losses(records: pd.DataFrame) -> dict[Cell, dict[int, Outcomes]]:
 def marks(records: pd.DataFrame, study: Study) -> pd.DataFrame:
     """Return one row per mark of every scoring.
 
-    `criterion` names the criterion, the options that differ among the scorings, and the steps where the method has
-    several (the marks are of the first); `units` and `allocation` (the rule) are the method's.
+    `criterion` names the criterion, the options that differ among the scorings, and the number of steps if the
+    method has several (the marks are of the first); `units` and `allocation` (the rule) are the method's.
     """
-    of = ["model", "method", "calibration", "draw"]
-    rows = _exploded(records, "cost", of, MARK)
+    names = ["model", "method", "calibration", "draw"]
+    rows = _exploded(records, "cost", names, MARK)
     scored = {name: method for name, method in study.methods.items() if name in {*rows["method"]}}
     settings = [dict(CRITERIA.make(x.criterion or name, x.options, name)) for name, x in scored.items()]
     counts = pd.DataFrame([{key: str(value) for key, value in own.items()} for own in settings]).nunique()
@@ -112,10 +113,10 @@ def marks(records: pd.DataFrame, study: Study) -> pd.DataFrame:
     return rows.merge(named, "left")
 
 
-def _exploded(records: pd.DataFrame, measure: str, of: list[str], points: list[str]) -> pd.DataFrame:
+def _exploded(records: pd.DataFrame, measure: str, names: list[str], points: list[str]) -> pd.DataFrame:
     rows = [
-        {key: getattr(record, key) for key in of} | point
+        {key: getattr(record, key) for key in names} | point
         for record in records[records["measure"] == measure].itertuples()
         for point in json.loads(record.curve)
     ]
-    return pd.DataFrame(rows, columns=[*of, *points])
+    return pd.DataFrame(rows, columns=[*names, *points])

@@ -46,7 +46,7 @@ SUITE = {
 }
 # The headings under which the page lists them.
 SUITE_CAPABILITIES = {"cost": "Cost of scoring", "size": "Size", "recovery": "Recovery"}
-# The measures that the paper's own tables show, by the names of their classes; see `Declarations.of_paper`.
+# The measures that the paper's own tables show, by the names of their classes; see `Declarations.in_paper`.
 ALL_SHOWN, FIRST_SHOWN = ("fidelity", "perplexity"), ("zeroshot", "latency", "cost")
 
 # The metrics of a zero-shot measure that are means over tasks.
@@ -64,12 +64,13 @@ class Declaration:
     capability: str = "Other"
     units: str = "items"
     text: str = ""
-    """What a measure of a text reads, by its name in the catalogue, where that tells measures of a kind apart."""
+    """The name in the catalogue of the text that a measure reads, where that tells measures of a kind apart."""
 
     @property
     def label(self) -> str:
         """The metric's label, with the measure's name where that is not the name of its class."""
-        return self.metric.label + f", {self.measure}" * (self.measure != self.kind)
+        label = self.metric.label
+        return label if self.measure == self.kind else f"{label}, {self.measure}"
 
     @property
     def noun(self) -> str:
@@ -78,7 +79,7 @@ class Declaration:
 
     @property
     def neutral(self) -> float:
-        """What no effect is: 1 where cells are compared by a ratio, else 0."""
+        """The value of no effect: 1 where cells are compared by a ratio, else 0."""
         return float(self.metric.effect == "ratio")
 
     @property
@@ -91,20 +92,23 @@ class Declaration:
     @property
     def heading(self) -> str:
         """The name of an effect for readers, with its unit."""
-        about = "" if self.measure == self.kind else f" on {self.text}" if self.text else f", {self.measure}"
+        about = f" on {self.text}" if self.text else f", {self.measure}"
+        if self.measure == self.kind:
+            about = ""
         if self.metric.effect == "ratio":
             return f"{self.metric.label} ratio{about}"
-        return f"Δ {within_sentence(self.metric.label)}{about}" + f" ({self.unit})" * bool(self.unit)
+        heading = f"Δ {within_sentence(self.metric.label)}{about}"
+        return f"{heading} ({self.unit})" if self.unit else heading
 
     @property
     def outcome(self) -> str:
-        """The name of what compares two cells, without that of the measure: see `Declarations.outcomes`."""
+        """The name of the outcome, without that of the measure: see `Declarations.outcomes`."""
         if self.kind == "zeroshot" and self.metric.unit == "%":
             return "points"
-        return self.metric.name + "_ratio" * (self.metric.effect == "ratio")
+        return f"{self.metric.name}_ratio" if self.metric.effect == "ratio" else self.metric.name
 
     def shown(self, effect: float) -> float:
-        """Return an effect of outcomes per item as readers see it: a ratio, or a difference in the unit shown."""
+        """Return an effect on outcomes per item as readers see it: a ratio, or a difference in the unit shown."""
         return float(np.exp(effect)) if self.metric.effect == "ratio" else self.metric.scale * effect
 
 
@@ -113,36 +117,36 @@ class Declarations:
 
     def __init__(self, rows: Iterable[Declaration]) -> None:
         self.rows = [*rows]
-        self._found = {(row.measure, row.metric.name): row for row in self.rows}
+        self._by_metric = {(row.measure, row.metric.name): row for row in self.rows}
         self.kinds = {row.measure: row.kind for row in self.rows}
 
     def __iter__(self) -> Iterator[Declaration]:
         return iter(self.rows)
 
     def of_kind(self, *kinds: str) -> list[str]:
-        """Return the names of all measures of these kinds; an undeclared kind is its own name."""
-        found = [measure for measure, kind in self.kinds.items() if kind in kinds]
-        return found + [kind for kind in kinds if kind not in self.kinds.values()]
+        """Return the names of all measures of these kinds; the name of an undeclared kind is the kind itself."""
+        names = [measure for measure, kind in self.kinds.items() if kind in kinds]
+        return names + [kind for kind in kinds if kind not in self.kinds.values()]
 
     def first(self, kind: str) -> str:
-        """Return the measure of a kind that has the kind's own name, else the first of the kind."""
+        """Return the measure with the name of its kind, else the first measure of the kind."""
         return kind if self.kinds.get(kind) == kind else self.of_kind(kind)[0]
 
-    def of_paper(self) -> list[str]:
+    def in_paper(self) -> list[str]:
         """Return the measures that the paper's own tables show, by their names in the study."""
         return [*self.of_kind(*ALL_SHOWN), *map(self.first, FIRST_SHOWN), "size", "recovery"]
 
     def kind(self, measure: str) -> str:
-        """Return the name of a measure's class; an undeclared measure is of its own name."""
+        """Return the name of a measure's class; for an undeclared measure, its own name."""
         return self.kinds.get(measure, measure)
 
     def find(self, measure: str, metric: str) -> Declaration:
-        """Return the declaration of a metric; if it has none, its class's default, or else its bare name."""
-        if found := self._found.get((measure, metric)):
-            return found
-        of_class = {row.metric.name: row for row in self.by_default(measure)}
+        """Return the declaration of a metric; if there is none, its class's default, or else its bare name."""
+        if declared := self._by_metric.get((measure, metric)):
+            return declared
+        defaults = {row.metric.name: row for row in self.by_default(measure)}
         bare = Metric(metric, metric.replace("_", " "))
-        return of_class.get(metric, Declaration(measure, self.kind(measure), False, bare))
+        return defaults.get(metric, Declaration(measure, self.kind(measure), False, bare))
 
     @staticmethod
     def by_default(measure: str) -> list[Declaration]:
@@ -153,22 +157,22 @@ class Declarations:
             return []
 
     def label_of(self, metric: str) -> str:
-        """Return the label of a metric of the model's outputs, as of another metric its bare name."""
+        """Return the label of a metric of the model's outputs, or the bare name of another metric."""
         rows = [row for kind in ALL_SHOWN for row in (*self.rows, *self.by_default(kind)) if row.kind == kind]
         labels = {row.metric.name: row.metric.label for row in reversed(rows)}
         return labels.get(metric, metric.replace("_", " "))
 
     def primary(self) -> Iterator[Declaration]:
-        """Yield the first metric of each measure, which stands for it."""
+        """Yield the first metric of each measure, which represents it."""
         for _, rows in groupby(self.rows, lambda row: row.measure):
             yield next(rows)
 
     def outcomes(self) -> dict[str, Declaration]:
         """Return every metric that compares two cells by their items, by the name of the outcome.
 
-        That is the metric's name, with `_ratio` if sides are compared by a ratio, or `points` for accuracy.
-        The measure's name and a dot precede it if the study gives the measure another name than its class, or
-        if another measure has the plain name. Of zero-shot accuracy there is the mean over tasks alone.
+        This is the metric's name, with `_ratio` if sides are compared by a ratio, or `points` for accuracy. The
+        measure's name and a dot precede it if the study names the measure otherwise than its class, or if another
+        measure has the plain name. Zero-shot accuracy has only the mean over tasks.
         """
         rows = [
             row
@@ -186,7 +190,7 @@ class Declarations:
         }
 
     def first_outcomes(self) -> dict[str, Declaration]:
-        """Return those of the `outcomes` that are the first metric of their measure, which stands for it."""
+        """Return those of the `outcomes` that are the first metric of their measure, which represents it."""
         first = {(row.measure, row.metric.name) for row in self.primary()}
         return {name: row for name, row in self.outcomes().items() if (row.measure, row.metric.name) in first}
 
@@ -197,14 +201,14 @@ def within_sentence(label: str) -> str:
 
 
 def declare(study: Study) -> Declarations:
-    """Return the declarations of a study: of its own measures, then of cost, size and recovery (`SUITE`)."""
+    """Return the declarations of a study: its measures, then cost, size and recovery (`SUITE`)."""
     kinds = {name: entry.measure or name for name, entry in study.measures.items()}
-    made = study.make_measures()
-    texts = {name: (kinds[name], getattr(measure, "corpus", "")) for name, measure in made.items()}
+    measures = study.make_measures()
+    texts = {name: (kinds[name], getattr(measure, "corpus", "")) for name, measure in measures.items()}
     shared = Counter(texts.values())
     own = [
-        replace(row, text=texts[name][1] * (shared[texts[name]] == 1))
-        for name, measure in made.items()
+        replace(row, text=texts[name][1] if shared[texts[name]] == 1 else "")
+        for name, measure in measures.items()
         for row in _declared(name, kinds[name], measure)
     ]
     suite = [
@@ -216,9 +220,11 @@ def declare(study: Study) -> Declarations:
     rows: dict[str, dict[str, Declaration]] = {}
     for row in (*own, *suite):
         rows.setdefault(row.measure, {}).setdefault(row.metric.name, row)
-    return Declarations(row for of_measure in rows.values() for row in of_measure.values())
+    return Declarations(row for by_metric in rows.values() for row in by_metric.values())
 
 
-def _declared(name: str, kind: str, made: Measure) -> list[Declaration]:
-    about = made.capability, made.units
-    return [Declaration(name, kind, made.per_task, metric, *about) for metric in made.metrics()]
+def _declared(name: str, kind: str, measure: Measure) -> list[Declaration]:
+    return [
+        Declaration(name, kind, measure.per_task, metric, measure.capability, measure.units)
+        for metric in measure.metrics()
+    ]

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from hfprune.rounding import DIGITS, written
 
-ALPHA = 0.05  # of every test: an interval of 95 % that leaves no effect out has a smaller p-value
+ALPHA = 0.05  # the level of every test: a 95 % interval that excludes no effect has a smaller p-value
 # Places of one side beside the other, by the interval of their difference.
 STANDINGS = BETTER, ALIKE, WORSE = "better", "no significant difference", "worse"
 # The directions of better outcomes.
@@ -17,21 +17,21 @@ PERCENT_FORM = "{:+.1%}"
 
 @dataclass(frozen=True)
 class Effect:
-    """A difference or a ratio of two sides' outcomes, with its 95 % interval; NaN is what is not known."""
+    """A difference or a ratio of two sides' outcomes, with its 95 % interval; unknown numbers are NaN."""
 
     value: float
     low: float = math.nan
     high: float = math.nan
     form: str = "{:+.3f}"
-    """Format of the numbers, for `str.format`; it rounds no coarser than their interval asks for."""
+    """Format of the numbers, for `str.format`; it rounds no coarser than the interval requires."""
     neutral: float = 0.0
-    """What no effect is: 0 for a difference, 1 for a ratio; of a claim, its threshold."""
+    """The value of no effect: 0 for a difference, 1 for a ratio; for a claim, its threshold."""
     ratio: bool = False
-    """Whether sides were divided, so that the interval is one of the logarithm."""
+    """Whether one side was divided by the other, so that the interval is symmetric in the logarithm."""
     better: int = 0
     """1 if values above `neutral` are better, -1 if those below are, 0 if neither."""
     holm: float = math.nan
-    """The p-value of no effect by Holm's method for its family; NaN where there is no family."""
+    """The p-value of no effect, corrected by Holm's method for its family; NaN where there is no family."""
     unit: str = ""
 
     @classmethod
@@ -45,37 +45,37 @@ class Effect:
 
     @classmethod
     def of_claim(cls, row: Mapping[str, Any]) -> Self:
-        """Return the effect of a row of `claims.csv`, whose ends are told apart from the claim's threshold."""
+        """Return the effect of a row of `claims.csv`, whose `neutral` is the claim's threshold."""
         neutral, threshold = (float(row[name]) for name in ("neutral", "threshold"))
         limit = neutral if math.isnan(threshold) else threshold
         return cls.of_row({**row, "better": row["relation"]}, neutral=limit)
 
     @property
-    def known(self) -> bool:
-        """Whether it has an interval."""
+    def has_interval(self) -> bool:
+        """Whether there is an interval."""
         return not (math.isnan(self.low) or math.isnan(self.high))
 
     @property
     def side(self) -> int | None:
         """-1 or 1 where the whole interval lies below or above no effect, else 0; None without an interval.
 
-        Of an exact tie, only what rounding leaves differs from no effect.
+        An exact tie differs from no effect by rounding alone, which does not count.
         """
-        if not self.known:
+        if not self.has_interval:
             return None
         low, high = (round(end - self.neutral, DIGITS) for end in (self.low, self.high))
         return int(low > 0) - int(high < 0)
 
     @property
     def sure(self) -> bool:
-        """Whether it holds by Holm's correction for its family."""
+        """Whether the effect is significant after Holm's correction for its family."""
         return self.holm < ALPHA
 
     @property
     def standing(self) -> str:
-        """The place of the first side beside the second, one of `STANDINGS`; "" where nobody can tell.
+        """The place of the first side beside the second, one of `STANDINGS`; "" where that is unknown.
 
-        Where the effect has a family, one side is better only if that holds by Holm's correction.
+        Where the effect has a family, one side is better only if that holds after Holm's correction.
         """
         if self.side is None or not self.better:
             return ""
@@ -92,7 +92,7 @@ class Effect:
 
     @property
     def change(self) -> Self:
-        """A ratio as the share by which one side is more than the other (0.5: half as much again); else itself."""
+        """A ratio as the share by which one side exceeds the other (0.5: half as much again), else the effect."""
         if not self.ratio:
             return self
         value, low, high, neutral = (end - 1 for end in (self.value, self.low, self.high, self.neutral))
@@ -100,11 +100,12 @@ class Effect:
 
     @property
     def texts(self) -> tuple[str, str]:
-        """The number and its interval for readers, each "" where it is not known."""
+        """The number and its interval for readers, each "" where unknown."""
         numbers = self.value, self.low, self.high
         return written(self.form, *numbers, neutral=self.neutral, ratio=self.ratio)
 
     def __str__(self) -> str:
-        """Return the number with its interval, and a star where it holds by Holm's correction."""
+        """Return the number with its interval, and a star where it is significant after Holm's correction."""
         value, interval = self.texts
-        return value + f" ({interval})" * bool(interval) + "*" * (self.sure and bool(self.side))
+        text = f"{value} ({interval})" if interval else value
+        return f"{text}*" if self.sure and self.side else text

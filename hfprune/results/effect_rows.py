@@ -13,28 +13,28 @@ from hfprune.statistics.estimates import Estimate, holm
 from hfprune.study import paths
 
 BOTH, ITEMS_ALONE = "draws and items", "items"
-# What is zero but for rounding differs between machines.
+# Numbers that are zero except for rounding differ between machines.
 ROUNDING = 1e-12
 
 
 class EffectRow(NamedTuple):
     """A row of `effects.csv`: one outcome of the side (method, recovery) less, or over, that of `against`.
 
-    Both sides are of one `calibration`, of which their scores read so many `sequences` (0: of all sizes together);
+    Both sides are of one `calibration`, of which their scores read so many `sequences` (0: all sizes together);
     the other side is of `against_calibration` where that is not empty.
-    `question` is one of `hfprune.effects.questions`, and `claim` the id of the claim that it is about, if any.
+    `question` is one of `hfprune.effects.questions`, and `claim` the id of the row's claim, if any.
     `outcome` names what was compared: `metric` of `measure`, on one `task` or text, or after one step of a
-    training, or, where that is empty, on average over all `tasks`. `base` is the other side's own outcome. It
-    and `value`, `low` and `high` are in `unit`; `neutral` is what no effect is: 0 for a difference, 1 for a
+    training; where `task` is empty, on average over all `tasks`. `base` is the other side's own outcome. `base`,
+    `value`, `low` and `high` are in `unit`; `neutral` is the value of no effect: 0 for a difference, 1 for a
     ratio. `better` is the better direction of the outcome. `p` is the two-sided p-value of no effect, and
-    `holm` that by Holm's method for all rows of the same `family`. `n` counts items, `draws` the samples
-    and `resamples` the resampled calibrations that the spread over draws is from. `covers` says what the interval
-    stands for: `draws and items`, or `items` alone for this one plan, which has no p-value but of a test of its
-    own, or nothing.
+    `holm` the same by Holm's method for all rows of the same `family`. `n` counts items, `draws` the samples, and
+    `resamples` the resampled calibrations that give the spread over draws. `covers` says what the interval
+    covers: `draws and items`; or `items` alone, for this one plan, which has a p-value only from a test of its
+    own; or nothing.
     `detectable` is the smallest distance from no effect that such a study shows in 80 % of repetitions.
     `form` is the format of the numbers for `str.format`, and `label` the name of the outcome for readers.
-    `differs` names the settings in which the method differs from its reference. Of a training, `n` counts
-    sequences; of a correlation, plans, and its interval is over plans and items.
+    `differs` names the settings in which the method differs from its reference. In a row on training, `n` counts
+    sequences; in one on a correlation, `n` counts plans, and the interval is over plans and items.
     """
 
     question: str
@@ -74,24 +74,25 @@ class EffectRow(NamedTuple):
 
     @property
     def effect(self) -> Effect:
-        """The effect, which knows which side is better, and how it is written."""
+        """The effect, which tells which side is better and how to write it."""
         return Effect.of_row(self._asdict())
 
     @property
     def own(self) -> float:
-        """The outcome of the row's own side, in the unit of `base`; a distance to the other side has no base."""
+        """The method's own outcome, in the unit of `base`; a distance to the other side has no base."""
         if self.neutral:
             return self.base * self.value
         return self.value if np.isnan(self.base) else self.base + self.value
 
     def words(self) -> list[str]:
-        """Return the label, both sides' outcomes, the other's first, n, and the change, of a ratio as a share."""
+        """Return the label, the other side's outcome, the own one, n, and the change (a ratio's as a share)."""
         form = self.form.replace("+", "")
         base = "" if np.isnan(self.base) else form.format(self.base)
-        return [self.label, base, form.format(self.own), str(self.n or ""), str(self.effect.change)]
+        n = str(self.n) if self.n else ""
+        return [self.label, base, form.format(self.own), n, str(self.effect.change)]
 
 
-# The numbers of a claim that its effect has.
+# The numbers of a claim that are in the row of its effect.
 OF_CLAIM = ["value", "low", "high", "n", "draws", "resamples", "detectable"]
 # The columns with texts.
 TEXTS = [name for name, kind in EffectRow.__annotations__.items() if kind in (str, "str")]
@@ -126,15 +127,15 @@ def read_claims(folder: Path) -> pd.DataFrame:
 
 
 def table(rows: Sequence[EffectRow]) -> pd.DataFrame:
-    """Return rows as a table, corrected within their families, in their order."""
-    found = pd.DataFrame(corrected(rows), columns=EffectRow._fields).astype({"holm": float})
-    numbers = found[["value", "low", "high"]]
-    found[numbers.columns] = numbers.where((numbers.abs() > ROUNDING) | numbers.isna(), 0.0)
-    return found
+    """Return rows as a table, in their order, with p-values corrected within their families."""
+    effects = pd.DataFrame(corrected(rows), columns=EffectRow._fields).astype({"holm": float})
+    numbers = effects[["value", "low", "high"]]
+    effects[numbers.columns] = numbers.where((numbers.abs() > ROUNDING) | numbers.isna(), 0.0)
+    return effects
 
 
 def corrected(rows: Sequence[EffectRow]) -> list[EffectRow]:
-    """Return rows with their p-values by Holm's method, each within its family."""
+    """Return rows with p-values corrected by Holm's method within each family."""
     p_values = pd.Series([row.p for row in rows], dtype=float)
     families = pd.Series([row.family or None for row in rows], dtype=object)
     adjusted = p_values.groupby(families, sort=False).transform(holm).reindex(p_values.index)
@@ -142,7 +143,7 @@ def corrected(rows: Sequence[EffectRow]) -> list[EffectRow]:
 
 
 def row_of(
-    it: Estimate,
+    effect: Estimate,
     shown: Callable[[float], float],
     *,
     left: tuple[str, str],
@@ -153,22 +154,22 @@ def row_of(
     """Return the row of an estimate, with a p-value where its interval covers draws and items.
 
     Args:
-        it: the effect.
-        shown: brings its numbers into the units shown.
+        effect: the estimate, in the units of the outcomes.
+        shown: converts its numbers to the units shown.
         left: the method with its recovery.
         right: the other side.
-        covers: what the interval stands for.
-        fields: the others, or in place of those of the estimate.
+        covers: what the interval covers.
+        fields: all other fields; they take precedence over those of the estimate.
     """
-    of_estimate: dict[str, Any] = {
-        "value": shown(it.value),
-        "low": shown(it.low),
-        "high": shown(it.high),
-        "draws": it.draws,
-        "resamples": it.resamples,
-        "n": it.n,
-        "detectable": shown(it.minimum()),
-        "p": it.p_value() if covers == BOTH else np.nan,
+    numbers: dict[str, Any] = {
+        "value": shown(effect.value),
+        "low": shown(effect.low),
+        "high": shown(effect.high),
+        "draws": effect.draws,
+        "resamples": effect.resamples,
+        "n": effect.n,
+        "detectable": shown(effect.minimum()),
+        "p": effect.p_value() if covers == BOTH else np.nan,
     }
     (method, recovery), (against, against_recovery) = left, right
     return EffectRow(
@@ -177,5 +178,5 @@ def row_of(
         against=against,
         against_recovery=against_recovery,
         covers=covers,
-        **of_estimate | fields,
+        **numbers | fields,
     )

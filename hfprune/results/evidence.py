@@ -28,7 +28,7 @@ class NotApplicableError(NotMeasuredError):
 
 
 class MeasuredSide(NamedTuple):
-    """A side of a claim that was measured: its method and recovery, its name for readers, and its outcomes."""
+    """A side of a claim that was measured: method and recovery, the name for readers, and the outcomes."""
 
     method: str
     recovery: Recovery
@@ -37,7 +37,7 @@ class MeasuredSide(NamedTuple):
 
 
 class Evidence:
-    """A study as `collect` wrote it, with its cells, and the outcomes of items by which they are compared."""
+    """A study as `collect` wrote it, with its cells and the outcomes per item by which they are compared."""
 
     def __init__(self, folder: Path) -> None:
         self.results = results = Results(folder)
@@ -49,11 +49,11 @@ class Evidence:
         self.models = [*dict.fromkeys(cell.model for cell in self.cells)]
         self.named_outcomes = self.declared.outcomes()
         self._measures = self.study.make_measures()
-        self._rows = cache(self._rows_of)
-        self._by_item = cache(self._by_item_of)
+        self._rows = cache(self._read_rows)
+        self._by_item = cache(self._read_by_item)
 
     def hypothesis_families(self) -> list[list[str]]:
-        """Return the first outcomes of measures by family, those that Holm's method corrects together."""
+        """Return the first outcomes of measures in families, each of which Holm's method corrects together."""
         families: dict[str, list[str]] = {}
         for outcome, declared in self.declared.first_outcomes().items():
             together = (str(some) for some in self.study.corrected_together if declared.measure in some)
@@ -68,9 +68,9 @@ class Evidence:
         ratio: float | None,
         recovery: Recovery = Recovery.NONE,
     ) -> list[Cell]:
-        """Return the cells of a method with every draw of a calibration, or the dense model's.
+        """Return the cells of a method, or of the dense model, with every draw of a calibration.
 
-        Without a ratio, those of all ratios and recoveries.
+        Without a ratio, the cells of all ratios and recoveries.
         """
         return [
             cell
@@ -80,7 +80,7 @@ class Evidence:
             and (ratio is None or (cell.ratio, cell.recovery) == (ratio, recovery))
         ]
 
-    def of_side(
+    def measured_side(
         self,
         side: SideOfClaim,
         model: str,
@@ -88,7 +88,11 @@ class Evidence:
         ratio: float | None,
         read: Callable[[list[Cell]], Any],
     ) -> MeasuredSide:
-        """Return the first alternative of a side that `read`, given its cells of all draws, finds measured."""
+        """Return the first measured alternative of a side; `read` gets its cells of all draws.
+
+        Raises:
+            NotMeasuredError: none was measured; gives the reason of each.
+        """
         reasons = []
         kind = NotMeasuredError
         for method, at, recovery in side.alternatives(ratio):
@@ -113,13 +117,17 @@ class Evidence:
         return f": {reason}" if reason else ""
 
     def tasks(self, measure: str) -> list[str]:
-        """Return a measure's values of the column `task`: tasks, or a corpus; none if the study lacks it."""
+        """Return the tasks of a measure, or its corpus, as in the column `task`; none if the study lacks it."""
         return [*self._measures[measure].by_task()] if measure in self._measures else []
 
     def outcomes(
         self, cells: list[Cell], measure: str, metric: str, tasks: list[str] | None = None
     ) -> Outcomes:
-        """Return a metric's outcomes per item by draw, for the draws of a cell with all tasks measured."""
+        """Return a metric's outcomes per item by draw, for draws on which all tasks were measured.
+
+        Raises:
+            NotMeasuredError: there is no such draw, or the metric has no outcomes per item.
+        """
         declared = self.declared.find(measure, metric)
         if measure not in self._measures:
             raise NotMeasuredError(f"the study does not measure {measure}")
@@ -129,34 +137,34 @@ class Evidence:
         wanted = (self.tasks(measure) if tasks is None else tasks) if per_task else [measure]
         if declared.metric.one_right:
             wanted = with_one_right(wanted)
-        found: dict[Draw | None, dict[str, pd.Series]] = {}
+        by_draw: dict[Draw | None, dict[str, pd.Series]] = {}
         missing = [measure]
         for cell in cells:
-            of = tuple(getattr(cell, name) for name in CELL_COLUMNS[1:])
-            missing = [task for task in wanted if (*of, task) not in self._rows(measure)]
+            place = tuple(getattr(cell, name) for name in CELL_COLUMNS[1:])
+            missing = [task for task in wanted if (*place, task) not in self._rows(measure)]
             for task in wanted if not missing else ():
-                by_item = self._by_item(measure, (*of, task), declared.metric.items)
+                by_item = self._by_item(measure, (*place, task), declared.metric.items)
                 for resample, items in by_item.items():
-                    found.setdefault(_draw(cell, resample), {})[task] = items
-        if not found:
+                    by_draw.setdefault(_draw(cell, resample), {})[task] = items
+        if not by_draw:
             raise NotMeasuredError(f"{', '.join(missing) or measure} not measured")
-        return found
+        return by_draw
 
     def constant(self, model: str, measure: str, tasks: list[str]) -> Outcomes:
         """Return `guess_or_majority` of every item of the tasks; empty where items do not hold their choices.
 
-        Left out are tasks whose metric is no accuracy, or where several choices are right.
+        Tasks whose metric is no accuracy, or in which several choices are right, are left out.
         """
-        some = {key[-1]: key for key in self._rows(measure) if key[0] == model}
+        keys = {key[-1]: key for key in self._rows(measure) if key[0] == model}
         try:
             by_task = {
-                task: self._by_item(measure, some[task], ("constant",))[0] for task in with_one_right(tasks)
+                task: self._by_item(measure, keys[task], ("constant",))[0] for task in with_one_right(tasks)
             }
         except NotMeasuredError:
             return {}
         return {None: by_task} if by_task else {}
 
-    def _rows_of(self, measure: str) -> dict[tuple[Hashable, ...], pd.DataFrame]:
+    def _read_rows(self, measure: str) -> dict[tuple[Hashable, ...], pd.DataFrame]:
         rows = self.results.items(measure)
         if len(rows) and not self._measures[measure].per_task:
             rows = rows.assign(task=measure)
@@ -164,7 +172,7 @@ class Evidence:
             rows = rows.assign(constant=guess_or_majority(rows, with_same_choices()))
         return dict([*rows.groupby([name for name in RESULT if name != "measure"])]) if len(rows) else {}
 
-    def _by_item_of(
+    def _read_by_item(
         self, measure: str, key: tuple[Hashable, ...], columns: tuple[str, ...]
     ) -> dict[int, pd.Series]:
         rows = self._rows(measure)[key]
@@ -178,12 +186,12 @@ class Evidence:
     def numbers(
         self, cells: list[Cell], ratio: float | None, measure: str, metric: str
     ) -> dict[Draw | None, float]:
-        """Return a metric's value by draw; None stands for the dense model.
+        """Return a metric's value by draw; the only key of the dense model is None.
 
-        Without a ratio, it is the number of the method before any cut, such as the cost of scoring.
+        Without a ratio, the value is that of the method before any cut, such as the cost of scoring.
 
         Raises:
-            NotMeasuredError: there is no such number.
+            NotMeasuredError: there is no such value.
         """
         first, rows = cells[0], self.results.tidy
         rows = rows[(rows["measure"] == measure) & (rows["metric"] == metric)]

@@ -15,7 +15,7 @@ from hfprune.study import paths
 
 RESULTS, ITEMS, RECORDS, STUDY, NEURONS, LAYERS = paths.TIDY
 
-# Those of results.csv; the number of draws, the spread over them and the interval are those of a level.
+# The columns of results.csv with their types; `draws`, `sd`, `low` and `high` are empty but for levels.
 DTYPES = {
     **dict.fromkeys(KEY, "str"),
     **{"sequences": "int64", "ratio": "float64", "draw": "Int64"},
@@ -24,19 +24,19 @@ DTYPES = {
     **dict.fromkeys(("label", "criterion", "metric_label", "unit"), "str"),
     "scale": "float64",
 }
-# What tells the levels of a study apart, beside what was measured.
+# The columns that identify a level of a study, beside measure, metric and task.
 OF_LEVEL = [name for name in CELL_COLUMNS if name not in ("study", "draw")]
-# The columns of the results of a cell in items.parquet and records.parquet.
+# The columns that identify a result in items.parquet and records.parquet.
 RESULT = [*CELL_COLUMNS[1:], "measure", "task"]
 # The columns of layers.parquet.
 OVERLAP = [
     *("model", "calibration", "sequences", "draw", "ratio"),
     *("layer", "method_a", "method_b", "jaccard", "expected"),
 ]
-# The columns of answers.csv: of a cell and task, `share` and `balanced` (`hfprune.results.answers`).
+# The columns of answers.csv: `share` and `balanced` of a cell and task (`hfprune.results.answers`).
 OF_ANSWER = ["model", "calibration", "sequences", "recovery", "ratio", "method", "task", "draw"]
 ANSWER = [*OF_ANSWER, "share", "balanced"]
-# What makes the files of `collect` anew, and all that is made of them.
+# How to make the files of `collect` again, and all that is made of them.
 AGAIN = "run `hfprune collect` again, or `snakemake -R collect`"
 DIGITS = 8  # significant ones of the numbers that claims and comparisons keep
 
@@ -45,7 +45,7 @@ def read_csv(path: Path, *columns: str) -> pd.DataFrame:
     """Read a table that a command wrote, and check that it has these columns.
 
     Raises:
-        HfpruneError: it is missing or damaged, or lacks one of them.
+        HfpruneError: the file is missing or damaged, or lacks a column.
     """
     with readable(path, OSError, ValueError):
         rows = pd.read_csv(path)
@@ -54,7 +54,7 @@ def read_csv(path: Path, *columns: str) -> pd.DataFrame:
 
 
 def require_columns(rows: pd.DataFrame, path: Path, columns: Iterable[str], filled: str = "") -> None:
-    """Fail if a table from `path` lacks one of these columns, or a value of the one that is `filled`."""
+    """Fail if a table from `path` lacks one of these columns, or a value of the column `filled`."""
     if lacking := [name for name in columns if name not in rows or (name == filled and rows[name].hasnans)]:
         raise HfpruneError(
             f"{path}: has no column {lacking[0]!r}: another version or another program wrote it; {AGAIN}"
@@ -62,13 +62,13 @@ def require_columns(rows: pd.DataFrame, path: Path, columns: Iterable[str], fill
 
 
 def write_csv(rows: pd.DataFrame, path: Path, digits: int | None = None) -> None:
-    """Write a table as CSV, atomically; numbers have so many significant digits, by default all."""
+    """Write a table as CSV, atomically; numbers have `digits` significant digits, by default all."""
     with atomic_file(path) as temporary:
         rows.to_csv(temporary, index=False, float_format=digits and f"%.{digits}g", lineterminator="\n")
 
 
 def write_union(parts: Iterable[pd.DataFrame], path: Path) -> None:
-    """Write tables below each other to a Parquet file, atomically; a column is empty where a table lacks it."""
+    """Write tables one below the other to a Parquet file, atomically; a column that one lacks is empty there."""
     tables = [pa.Table.from_pandas(rows, preserve_index=False) for rows in parts]
     with explained(f"{path}: two measures have different columns of one name ({REASON})", pa.ArrowException):
         whole = pa.concat_tables(tables, promote_options="permissive").replace_schema_metadata()
@@ -80,10 +80,10 @@ def write_union(parts: Iterable[pd.DataFrame], path: Path) -> None:
 
 
 def read_union(path: Path, **equal: str) -> pd.DataFrame:
-    """Read a Parquet file, or of it the rows in which these columns have these values.
+    """Read a Parquet file, or only the rows in which these columns have these values.
 
     Raises:
-        HfpruneError: it is missing or damaged.
+        HfpruneError: the file is missing or damaged.
     """
     filters = [(column, "=", value) for column, value in equal.items()] or None
     with readable(path, OSError, ValueError, pa.ArrowException):
@@ -92,10 +92,10 @@ def read_union(path: Path, **equal: str) -> pd.DataFrame:
 
 @contextmanager
 def readable(path: Path, *kinds: type[Exception]) -> Iterator[None]:
-    """Let errors of these kinds in the block, which reads the file `path`, name it and the remedy.
+    """Turn errors of these kinds in the block, which reads the file `path`, into one that names the remedy.
 
     Raises:
-        HfpruneError: the file is missing, or the block failed so.
+        HfpruneError: the file is missing, or the block raised one of these errors.
     """
     remedy = "run `hfprune collect` first"
     if not path.exists():

@@ -1,4 +1,4 @@
-"""A study's files → its tables: the one place that reads them, for all that comes after."""
+"""From a study's files to its tables: the one place that reads the files."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ from hfprune.study.added_effects import keep_losses
 from hfprune.study.labels import labels, readable
 from hfprune.study.study import Study
 
-# Parts of the provenance that have a column of their own in records.parquet; the rest is its column `more`.
+# Parts of the provenance with a column of their own in records.parquet; the rest is in its column `more`.
 PARTS = ("settings", "inputs", "packages", "hardware", "cost")
 WORDS = {"git": "commit", "hfprune": "version", "started": "started"}
 RECORD = ["study", *RESULT, "not_applicable", *WORDS.values(), *PARTS, "curve", "more"]
@@ -78,9 +78,9 @@ def _values(read: Mapping[Path, Result]) -> pd.DataFrame:
     rows = []
     origins: dict[tuple, Path] = {}
     for path, result in read.items():
-        of = asdict(result.cell) | {"measure": result.measure, "task": result.task}
+        place = asdict(result.cell) | {"measure": result.measure, "task": result.task}
         for value in result.values:
-            row = of | asdict(value)
+            row = place | asdict(value)
             first = origins.setdefault(tuple(row[column] for column in KEY), path)
             if first != path:
                 raise HfpruneError(
@@ -93,18 +93,18 @@ def _values(read: Mapping[Path, Result]) -> pd.DataFrame:
 
 
 def named(values: pd.DataFrame, study: Study, declared: Declarations) -> pd.DataFrame:
-    """Return the rows of results.csv: values of single draws, their levels, and what they are called.
+    """Return the rows of results.csv: values of single draws and their levels, with their labels.
 
-    Given are `KEY`, `value`, `stderr` and `n`. A value times `scale` is in `unit`.
+    The columns of `values` are `KEY`, `value`, `stderr` and `n`. A value times `scale` is in `unit`.
     """
     rows = pd.concat([values, levels(values, declared)]).sort_values(KEY, ignore_index=True)
     pairs = [*zip(rows["measure"], rows["metric"], strict=True)]
     declarations = {pair: declared.find(*pair) for pair in {*pairs}}
-    named = {name: label.label for name, label in labels(study).items()}
+    names = {name: label.label for name, label in labels(study).items()}
     criteria = {
         name: method.criterion or name for name, method in study.methods.items() if not method.unscored
     }
-    rows["label"] = [named.get(method, readable(method)) for method in rows["method"]]
+    rows["label"] = [names.get(method, readable(method)) for method in rows["method"]]
     rows["criterion"] = [criteria.get(method, "") for method in rows["method"]]
     rows["metric_label"] = [declarations[pair].label for pair in pairs]
     rows["unit"] = [declarations[pair].metric.unit for pair in pairs]
@@ -125,15 +125,15 @@ def _items(path: Path, result: Result) -> pd.DataFrame:
     rows = rows.sort_values(order, kind="stable", ignore_index=True)
     if "document" in rows:
         rows["document"] = rows["document"].astype("str")
-    of = asdict(result.cell) | {"measure": result.measure, "task": result.task}
-    first = pd.DataFrame(of, index=rows.index)[RESULT].astype({"ratio": "float64", "recovery": "str"})
+    place = asdict(result.cell) | {"measure": result.measure, "task": result.task}
+    first = pd.DataFrame(place, index=rows.index)[RESULT].astype({"ratio": "float64", "recovery": "str"})
     return pd.concat([first, rows[["resample", *rows.columns.drop("resample")]]], axis="columns")
 
 
 def record(result: Result, *, losses: bool = False) -> dict[str, object]:
-    """Return a result as a row of records.parquet (`RECORD`), with the losses of held-out sequences or without.
+    """Return a result as a row of records.parquet (`RECORD`), with or without the losses of held-out sequences.
 
-    Its provenance is JSON in the columns `PARTS`, and in `more` what has no column of its own.
+    The provenance is JSON in the columns `PARTS`; what has no column of its own is in `more`.
     """
     run = result.provenance
     rest = {key: value for key, value in run.items() if key not in (*PARTS, *WORDS, "curve")}

@@ -22,8 +22,8 @@ from hfprune.study.study import Study
 
 NEAR = 0.1  # fraction of a layer's width within which a neuron is near the cut
 # The columns of neurons.csv: `overlap`, the mean over layers of the Jaccard index of the kept neurons;
-# `rank_correlation`, that of Spearman's correlation of the scores; `near_cut`, the share of the disputed neurons,
-# which one plan alone keeps, whose ranks by both scores are within `NEAR` of the cut.
+# `rank_correlation`, the mean over layers of Spearman's correlation of the scores; `near_cut`, the share of the
+# disputed neurons, which only one plan keeps, whose ranks by both scores are within `NEAR` of the cut.
 OF_PAIR = ["model", "calibration", "sequences", "ratio", "method", "reference", "draw"]
 AGREEMENT = ["overlap", "rank_correlation", "near_cut"]
 
@@ -34,7 +34,7 @@ PlansByLayer = dict[tuple[Group, int], dict[str, ByLayer]]  # (group, draw) → 
 
 
 def read_layers(path: Path) -> ByLayer:
-    """Return the neurons' tensors by layer; other units are too few for an overlap."""
+    """Return the tensors of neurons by layer; other units are too few for an overlap."""
     text = f"{path}: not a safetensors file of mlp.<layer> tensors ({REASON}); delete it and make it again"
     with explained(text, OSError, ValueError, SafetensorError):
         tensors = load_file(path)
@@ -46,10 +46,10 @@ def read_layers(path: Path) -> ByLayer:
 
 
 def overlaps(plans: PlansByLayer, scored: ScoresByLayer) -> pd.DataFrame:
-    """Return a row of `OVERLAP` for every two methods of a group and draw, and every layer.
+    """Return one row of `OVERLAP` for every two methods of a group and draw, and every layer.
 
-    `jaccard` is that of the neurons that they keep, `expected` that of two random choices of as many; it is
-    missing where no scores tell the layer's width.
+    `jaccard` is the index of the neurons that the methods keep, `expected` that of two random choices of as many,
+    which is missing where no scores tell the layer's width.
     """
     widths = {
         (cell.model, layer): len(scores)
@@ -61,22 +61,21 @@ def overlaps(plans: PlansByLayer, scored: ScoresByLayer) -> pd.DataFrame:
         for a, b in combinations(sorted(methods), 2):
             for layer in sorted(methods[a].keys() & methods[b].keys()):
                 kept = methods[a][layer], methods[b][layer]
-                # By chance: the index at the mean size of the random intersection; its true mean differs by less
-                # than 1/width.
-                both = len(kept[0]) * len(kept[1]) / widths.get((model, layer), np.nan)
-                chance = both / (len(kept[0]) + len(kept[1]) - both)
+                # The index at the mean size of a random intersection; the true mean differs by less than 1/width.
+                shared = len(kept[0]) * len(kept[1]) / widths.get((model, layer), np.nan)
+                chance = shared / (len(kept[0]) + len(kept[1]) - shared)
                 rows.append((model, *calibrated, draw, ratio, layer, a, b, jaccard(*kept), chance))
     return pd.DataFrame(rows, columns=OVERLAP)
 
 
 def jaccard(a: np.ndarray, b: np.ndarray) -> float:
-    """Return |a ∩ b| / |a ∪ b| of two vectors of kept neurons, each without repeats."""
-    both = len(np.intersect1d(a, b, assume_unique=True))
-    return both / (len(a) + len(b) - both)
+    """Return |a ∩ b| / |a ∪ b| of two vectors of indices of kept neurons, each without repeats."""
+    common = len(np.intersect1d(a, b, assume_unique=True))
+    return common / (len(a) + len(b) - common)
 
 
 class KeptNeurons:
-    """The scores and plans of a study's pruned cells without recovery, as far as their files are there."""
+    """The scores and plans of a study's pruned cells without recovery, as far as their files exist."""
 
     def __init__(self, study: Study, name: str, folder: Path) -> None:
         self._study = study
@@ -99,7 +98,7 @@ class KeptNeurons:
                     group.setdefault(cell.method, []).append(cell)
 
     def by_layer(self) -> pd.DataFrame:
-        """Return the `overlaps` of all plans that are there."""
+        """Return the `overlaps` of all plans that exist."""
         plans: PlansByLayer = {}
         for group, methods in self._groups.items():
             for method, cells in methods.items():
@@ -111,8 +110,8 @@ class KeptNeurons:
     def with_reference(self) -> pd.DataFrame:
         """Return the columns `OF_PAIR` and `AGREEMENT` of every method without recovery beside its reference.
 
-        A row without a draw is the mean over draws. One with a draw compares a method's draw with its own first,
-        and `reference` is the method itself. Rows without a number are left out.
+        A row without a draw is the mean over draws. A row with a draw compares this draw of a method with the
+        method's first, and `reference` is the method itself. Rows without a number are left out.
         """
         rows = [
             {"model": model, **calibrated._asdict(), "ratio": ratio, "method": method} | row
@@ -132,18 +131,17 @@ class KeptNeurons:
             yield {"reference": reference, **self._agreement(pairs)}
 
     def _agreement(self, pairs: list[tuple[Cell, Cell]]) -> dict[str, float]:
-        rows = [[pd.Series(values, dtype=float).mean() for values in self._of_pair(*pair)] for pair in pairs]
+        rows = [[pd.Series(values, dtype=float).mean() for values in self._compared(*pair)] for pair in pairs]
         return pd.DataFrame(rows, columns=AGREEMENT, dtype=float).mean().to_dict()
 
-    def _of_pair(self, a: Cell, b: Cell) -> Iterator[list[float]]:
-        """Yield overlaps and rank correlations of layers, and for each disputed neuron 1 (near both cuts) or 0."""
+    def _compared(self, a: Cell, b: Cell) -> Iterator[list[float]]:
+        """Yield overlaps by layer, rank correlations by layer, and 1 (near both cuts) or 0 by disputed neuron."""
         from scipy.stats import rankdata
 
         cut = [self._cut.get(cell, {}) for cell in (a, b)]
         ranked = [self._scores.get(_scored(cell), {}) for cell in (a, b)]
         plans, scored = (
-            [(ours[layer], theirs[layer]) for layer in ours if layer in theirs]
-            for ours, theirs in (cut, ranked)
+            [(left[layer], right[layer]) for layer in left if layer in right] for left, right in (cut, ranked)
         )
         yield [jaccard(*kept) for kept in plans]
         yield [pd.Series(x).corr(pd.Series(y), "spearman") for x, y in scored]

@@ -1,4 +1,4 @@
-"""The one reader of a folder of results: what `collect` and `effects` wrote, for all that comes after."""
+"""The one reader of a folder of results, which `collect` and `effects` wrote."""
 
 from collections.abc import Collection, Mapping
 from functools import cached_property
@@ -45,24 +45,27 @@ PAPER = Path("paper")
 class Results:
     """What `collect` and `effects` wrote into a folder; each file is read once, when it is first asked for.
 
-    Any of them raises an `HfpruneError` if its file cannot be read; those that are not among the first that
-    `collect` writes are empty if they were not kept.
+    Each property raises an `HfpruneError` if its file cannot be read. Tables that only some folders keep are empty
+    where the file is missing.
     """
 
     def __init__(
         self, folder: Path, paper: Path = PAPER, only: Mapping[str, Collection[Any]] | None = None
     ) -> None:
-        """Take the folder, and that of the published numbers.
+        """Take the folder, and the folder of the published numbers.
 
-        Of `model`, `method` and `ratio`, `only` these are read, and the dense model.
+        The values in `only` of `model`, `method` and `ratio` are read, and the dense model.
+
+        Raises:
+            HfpruneError: the study lacks one of these values.
         """
         self.folder, self.paper = folder, shipped(paper)
         self._out: dict[str, set[Any]] = {}
         for column, wanted in (only or {}).items():
             there = {*self.whole[column].dropna()} - {DENSE, 0.0}
             if lacking := [value for value in wanted if value not in there]:
-                known = ", ".join(str(value) for value in sorted(there))
-                raise HfpruneError(f"{folder}: no {column} {lacking[0]!r} in this study; it has {known}")
+                values = ", ".join(str(value) for value in sorted(there))
+                raise HfpruneError(f"{folder}: no {column} {lacking[0]!r} in this study; it has {values}")
             self._out[column] = there - {*wanted}
 
     @cached_property
@@ -85,7 +88,8 @@ class Results:
     def whole(self) -> pd.DataFrame:
         """All of results.csv: values of single draws, and levels, which have no draw.
 
-        An `HfpruneError` says that it is missing, damaged, or lacks a result that records.parquet has.
+        Raises:
+            HfpruneError: the file is missing or damaged, or lacks a result that records.parquet has.
         """
         path = self.folder / RESULTS
         numbers = [column for column, dtype in DTYPES.items() if dtype != "str"]
@@ -100,25 +104,25 @@ class Results:
 
     def _check_whole(self, rows: pd.DataFrame) -> None:
         """Fail if results.csv lacks a cell's result that records.parquet has, as a truncated file does."""
-        # Scoring, which has no ratio, may have no value.
-        made = self.records[self.records["not_applicable"] == ""].dropna(subset="ratio")
-        there, wanted = ({*map(tuple, table[RESULT].astype(str).to_numpy())} for table in (rows, made))
+        # Scorings, which have no ratio, may have no value.
+        recorded = self.records[self.records["not_applicable"] == ""].dropna(subset="ratio")
+        there, wanted = ({*map(tuple, table[RESULT].astype(str).to_numpy())} for table in (rows, recorded))
         if lacking := sorted(wanted - there):
             what = f"lacks {len(lacking)} results that {RECORDS} has, the first is {' '.join(lacking[0])}"
             raise HfpruneError(f"{self.folder / RESULTS}: {what}; is it truncated? Copy it again, or {AGAIN}")
 
     def check_results(self) -> None:
-        """Fail if results.csv has no row.
+        """Require that results.csv has a row.
 
         Raises:
-            HfpruneError: it has none.
+            HfpruneError: there is none.
         """
         if self.whole.empty:
             raise HfpruneError(f"{self.folder}: {RESULTS} holds no result; run `hfprune collect` first")
 
     @cached_property
     def tidy(self) -> pd.DataFrame:
-        """The values of single draws, those of cells that are not applicable included."""
+        """The values of single draws, including those of cells that are not applicable."""
         rows = self.kept(self.whole)
         return rows[rows["draw"].notna()].astype({"draw": "int64"}).reset_index(drop=True)
 
@@ -128,8 +132,8 @@ class Results:
 
         `hfprune plan` reports such a cell as the metric `not_applicable` of the measure `size`.
         """
-        said = self.tidy.query("measure == 'size' and metric == 'not_applicable' and value == 1")
-        return {*zip(said["model"], said["method"], said["ratio"], strict=True)}
+        rows = self.tidy.query("measure == 'size' and metric == 'not_applicable' and value == 1")
+        return {*zip(rows["model"], rows["method"], rows["ratio"], strict=True)}
 
     def _applicable(self, rows: pd.DataFrame) -> pd.DataFrame:
         cells = zip(rows["model"], rows["method"], rows["ratio"], strict=True)
@@ -148,7 +152,7 @@ class Results:
 
     @cached_property
     def blanks(self) -> pd.DataFrame:
-        """The coordinates, but for the draw, of the cells that are not applicable, each once."""
+        """The coordinates, without the draw, of the cells that are not applicable, each once."""
         rows = self.tidy.drop(self.results.index)
         return rows[[*OF_LEVEL, "calibrated"]].drop_duplicates()
 
@@ -158,14 +162,14 @@ class Results:
         return read_union(self.folder / RECORDS)
 
     def items(self, measure: str) -> pd.DataFrame:
-        """Return a measure's outcomes, a row per item, without the columns of other measures."""
+        """Return a measure's outcomes, one row per item, without the columns of other measures."""
         rows = read_union(self.folder / ITEMS, measure=measure)
         return rows.dropna(axis="columns", how="all") if len(rows) else rows
 
     def kept(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows of models, methods and ratios that are read; of a pair, both must be.
+        """Return the rows whose models, methods and ratios are read; in a pair, those of both sides must be.
 
-        Their column `calibrated` is what tells the calibration from the study's others for readers, or "".
+        Their column `calibrated` is the calibration for readers, or "" where the study has no other.
         """
         for column, out in self._out.items():
             for name in (column, f"{column}_a", f"{column}_b"):
@@ -173,9 +177,9 @@ class Results:
         return self.with_calibrated(rows)
 
     def with_calibrated(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return rows with the column `calibrated`, where they have calibrations.
+        """Return rows with the column `calibrated`, if they have calibrations.
 
-        A method that reads none stands with those that read the most, with which it is compared.
+        A method that reads no calibration has that of the methods that read the most, with which it is compared.
         """
         if not {"calibration", "sequences"} <= {*rows}:
             return rows
@@ -193,18 +197,18 @@ class Results:
 
     @cached_property
     def claims(self) -> pd.DataFrame:
-        """The verdicts with the numbers of their effects; empty if they were not kept."""
+        """The verdicts with the numbers of their effects; empty if not kept."""
         there = (self.folder / paths.CLAIMS).exists() and (self.folder / paths.EFFECTS).exists()
         return self.kept(read_claims(self.folder)) if there else pd.DataFrame()
 
     @cached_property
     def draws(self) -> pd.DataFrame:
-        """How outcomes vary over draws (`hfprune.effects.variation`); empty if it was not kept."""
+        """How outcomes vary over draws (`hfprune.effects.variation`); empty if not kept."""
         return self._beside(paths.DRAWS)
 
     @cached_property
     def neurons(self) -> pd.DataFrame:
-        """Agreement of methods on neurons (`hfprune.results.kept_neurons`); empty if it was not kept."""
+        """Agreement of methods on neurons (`hfprune.results.kept_neurons`); empty if not kept."""
         return self._beside(NEURONS)
 
     def _beside(self, name: str) -> pd.DataFrame:
@@ -213,19 +217,19 @@ class Results:
 
     @cached_property
     def effects(self) -> pd.DataFrame:
-        """The table of effects; empty, with its columns, if it was not kept."""
+        """The table of effects; empty, with its columns, if not kept."""
         path = self.folder / paths.EFFECTS
         return self.kept(read_effects(path) if path.exists() else table([]))
 
     @cached_property
     def answers(self) -> pd.DataFrame:
-        """The commonest answers; empty, with their columns, if they were not kept."""
+        """The commonest answers; empty, with their columns, if not kept."""
         path = self.folder / paths.ANSWERS
         return self.kept(read_csv(path, *ANSWER) if path.exists() else pd.DataFrame(columns=ANSWER))
 
     @cached_property
     def overlap(self) -> pd.DataFrame:
-        """Overlaps of kept neurons by layer (`OVERLAP`); empty, with these columns, if they were not kept."""
+        """Overlaps of kept neurons by layer (`OVERLAP`); empty, with these columns, if not kept."""
         path = self.folder / LAYERS
         rows = read_union(path) if path.exists() else pd.DataFrame(columns=OVERLAP)
         require_columns(rows, path, OVERLAP, filled="method_a")

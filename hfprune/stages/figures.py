@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
-from hfprune.report.publication import known, publication_names
+from hfprune.report.publication import checked_names, publication_names
 from hfprune.stages import Stage
 from hfprune.stages.fields import CollectedFolder, PaperFolder
 
@@ -23,7 +23,7 @@ class DrawFigures(Stage):
     out: Path | None = Field(
         default=None, description="folder of the figures (`figures` in the results folder)"
     )
-    only: Annotated[list[str], AfterValidator(partial(known, "figures"))] | None = Field(
+    only: Annotated[list[str], AfterValidator(partial(checked_names, "figures"))] | None = Field(
         default=None, description=f"the figures to draw, of {', '.join(publication_names('figures'))} (all)"
     )
     format: list[Literal["pdf", "svg", "png"]] = Field(

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field
 
-from hfprune.report.publication import known, publication_names
+from hfprune.report.publication import checked_names, publication_names
 from hfprune.stages import Stage
 from hfprune.stages.fields import CollectedFolder, PaperFolder
 
@@ -21,7 +21,7 @@ class WriteTables(Stage):
     out: Path | None = Field(
         default=None, description="folder of the tables (`tables` in the results folder)"
     )
-    only: Annotated[list[str], AfterValidator(partial(known, "tables"))] | None = Field(
+    only: Annotated[list[str], AfterValidator(partial(checked_names, "tables"))] | None = Field(
         default=None, description=f"the tables to write, of {', '.join(publication_names('tables'))} (all)"
     )
 

@@ -10,36 +10,39 @@ from hfprune.statistics.outcomes import Contrast
 from hfprune.statistics.spread import Spread, satterthwaite, spread_of
 
 
-def on_common_items(contrasts: Sequence[Contrast]) -> Estimate:
+def sum_on_common_items(contrasts: Sequence[Contrast]) -> Estimate:
     """Estimate the sum of contrasts, each with draws of its own, on items that all of them have.
 
-    The variance over draws is the sum of theirs. That over items is of the sum of their means over draws, so that
-    what an item does to all of them alike is counted once.
+    The variances over draws add up. The variance over items is that of the summed means over draws, so that what
+    an item does to all contrasts alike is counted once.
 
     Args:
-        contrasts: each on the same tasks and items, without resamples.
+        contrasts: all on the same tasks and items, without resamples.
+
+    Returns:
+        The estimate; without an interval where one of the contrasts has none.
     """
-    each = [estimate(contrast) for contrast in contrasts]
+    estimates = [estimate(contrast) for contrast in contrasts]
     tasks = {
         task: np.sum([contrast.tasks[task].mean(0, keepdims=True) for contrast in contrasts], axis=0)
         for task in contrasts[0].tasks
     }
     whole = replace(contrasts[0], tasks=tasks, resampled={}, accuracies=frozenset())
     alone = Estimate(
-        value=sum(found.value for found in each),
-        n=each[0].n,
-        draws=sum(found.draws for found in each),
+        value=sum(term.value for term in estimates),
+        n=estimates[0].n,
+        draws=sum(term.draws for term in estimates),
     )
     items = spread_of(whole, tasks, draws=1)
-    spreads = [found.spread for found in each if found.spread]
-    if items is None or len(spreads) < len(each):
+    spreads = [term.spread for term in estimates if term.spread]
+    if items is None or len(spreads) < len(estimates):
         return alone
-    both = sum(spread.both for spread in spreads)
+    rest = sum(spread.interaction for spread in spreads)
     return alone.about(
         Spread(
             draws=sum(spread.draws for spread in spreads),
-            items=max(items.items - both, 0.0),
-            both=both,
+            items=max(items.items - rest, 0.0),
+            interaction=rest,
             third=items.third,
             draws_dof=_dof([spread.draws for spread in spreads], [spread.draws_dof for spread in spreads]),
             items_dof=items.items_dof,
@@ -47,11 +50,14 @@ def on_common_items(contrasts: Sequence[Contrast]) -> Estimate:
     )
 
 
-def of_independent(estimates: Sequence[Estimate], weights: Sequence[float]) -> Estimate:
-    """Estimate a weighted sum of effects that share neither draws nor items."""
-    spreads = [found.spread for found in estimates if found.spread]
-    value = float(sum(weight * found.value for weight, found in zip(weights, estimates, strict=True)))
-    alone = Estimate(value, n=sum(found.n for found in estimates), draws=sum(x.draws for x in estimates))
+def sum_of_independent(estimates: Sequence[Estimate], weights: Sequence[float]) -> Estimate:
+    """Estimate a weighted sum of effects that share neither draws nor items.
+
+    The estimate has no interval where one of the effects has none.
+    """
+    spreads = [term.spread for term in estimates if term.spread]
+    value = float(sum(weight * term.value for weight, term in zip(weights, estimates, strict=True)))
+    alone = Estimate(value, n=sum(term.n for term in estimates), draws=sum(term.draws for term in estimates))
     if len(spreads) < len(estimates):
         return alone
     squares = np.square(weights)
@@ -65,10 +71,10 @@ def of_independent(estimates: Sequence[Estimate], weights: Sequence[float]) -> E
 
     third = sum(weight**3 * spread.third for weight, spread in zip(weights, spreads, strict=True))
     return alone.about(
-        Spread(total("draws"), total("items"), total("both"), third, dof("draws"), dof("items"))
+        Spread(total("draws"), total("items"), total("interaction"), third, dof("draws"), dof("items"))
     )
 
 
 def _dof(variances: Sequence[float] | np.ndarray, dofs: Sequence[float]) -> float:
-    """Return Satterthwaite's degrees of freedom; of variances that are all zero, the least of theirs."""
+    """Return Satterthwaite's degrees of freedom, or the smallest of `dofs` where all variances are zero."""
     return float(satterthwaite(variances, dofs)) if np.any(variances) else float(min(dofs))

@@ -35,9 +35,9 @@ class NotMeasuredError(NotComparableError):
 def paired(sides: Sequence[Mapping[Draw | None, T]]) -> dict[Draw | None, list[T]]:
     """Return the entries of all sides, draw by draw.
 
-    A draw of one side is paired with the same draw of the others, since both read the same calibration. A side
-    with the only key None, which no draw changes, is paired with every draw of the others. Resamples that only
-    some sides have are left out.
+    A draw of one side is paired with the same draw of the others, since all read the same calibration. A side
+    that no draw changes, whose only key is None, is paired with every draw of the others. Resamples that only some
+    sides have are left out.
 
     Raises:
         NotComparableError: the sides have different draws.
@@ -46,8 +46,8 @@ def paired(sides: Sequence[Mapping[Draw | None, T]]) -> dict[Draw | None, list[T
     if not drawn:
         return {None: [side[None] for side in sides]}
     numbers = [sorted({draw.number for draw in side if draw}) for side in drawn]
-    if any(of_side != numbers[0] for of_side in numbers):
-        shown = " and ".join(", ".join(map(str, of_side)) for of_side in dict.fromkeys(map(tuple, numbers)))
+    if any(draws != numbers[0] for draws in numbers):
+        shown = " and ".join(", ".join(map(str, draws)) for draws in dict.fromkeys(map(tuple, numbers)))
         raise NotComparableError(f"the two sides were measured on different draws ({shown})")
     common = set.intersection(*({draw for draw in side if draw} for side in drawn))
     return {draw: [side[None] if None in side else side[draw] for side in sides] for draw in sorted(common)}
@@ -70,7 +70,7 @@ class Contrast:
 
 
 def contrast(terms: Sequence[tuple[float, Outcomes]]) -> Contrast:
-    """Return the weighted sum of several sides' outcomes; `paired` pairs their draws.
+    """Return the weighted sum of several sides' outcomes, given as (weight, outcomes); `paired` pairs their draws.
 
     Raises:
         NotComparableError: the sides have different draws, or were measured on different tasks or items.
@@ -93,13 +93,13 @@ def contrast(terms: Sequence[tuple[float, Outcomes]]) -> Contrast:
         return all(np.isin(side[task], (0, 1)).all() for sides in pairs.values() for side in sides)
 
     samples = [draw for draw in pairs if draw is None or not draw.resample]
-    # Only resamples that every draw has, so that none stands for another draw's; one alone has no spread.
-    again = [
+    # Only resamples that every draw has, so that none stands for another draw's; a single one has no spread.
+    numbers = [
         {draw.resample for draw in pairs if draw and draw.number == sample.number}
         for sample in samples
         if sample
     ]
-    common = sorted(set.intersection(*again) - {0}) if again else []
+    common = sorted(set.intersection(*numbers) - {0}) if numbers else []
     if len(common) < 2:
         common = []
     resamples = [Draw(sample.number, resample) for sample in samples if sample for resample in common]

@@ -9,7 +9,7 @@ from hfprune.calibration.folds import MIN_DRAWS
 from hfprune.statistics.estimates import Estimate, estimate
 from hfprune.statistics.outcomes import Draw, NotComparableError, Outcomes, contrast, paired
 
-FARTHEST = 100.0  # from the value, where an end of the interval is looked for
+FARTHEST = 100.0  # the largest distance from the value at which an end of the interval is looked for
 
 Terms = Sequence[tuple[float, Outcomes]]
 """An effect as a weighted sum of the outcomes of several sides."""
@@ -20,11 +20,16 @@ def quotient(
 ) -> Estimate:
     """Estimate the logarithm of the ratio of two numbers that were measured independently.
 
-    The interval is Student's t over draws, each of which a process of its own measured, from `MIN_DRAWS` of them.
-    Repeats in one process give none: another process may find another ratio. A repeatable number is exact.
+    The interval is Student's over draws, each measured by a process of its own, and needs `MIN_DRAWS` of them.
+    Repeats in one process give no interval, since another process may find another ratio.
 
     Args:
-        right: the divisor; None if `left` already is the ratio.
+        left: the numbers by draw, all positive.
+        right: the divisors; None if `left` already is the ratio.
+        repeatable: whether the numbers are exact, so that fewer draws have an interval of no length.
+
+    Raises:
+        NotComparableError: a number is zero or less, or the sides have different draws.
     """
     sides = [left] if right is None else [left, right]
     numbers = np.array([*paired(sides).values()])
@@ -33,19 +38,20 @@ def quotient(
     logs = np.log(numbers[:, 0] / (1.0 if right is None else numbers[:, 1]))
     once = any(None in side for side in sides)
     draws = 0 if all(None in side for side in sides) else len(logs)
-    found = Estimate(float(logs.mean()), n=0 if repeatable else len(logs), draws=draws)
+    ratio = Estimate(float(logs.mean()), n=0 if repeatable else len(logs), draws=draws)
     if repeatable and len(logs) < MIN_DRAWS:
-        return found.within(0.0, np.inf)
+        return ratio.within(0.0, np.inf)
     if len(logs) < MIN_DRAWS or (once and not repeatable):
-        return found
-    return found.within(float(logs.var(ddof=1)) / len(logs), len(logs) - 1)
+        return ratio
+    return ratio.within(float(logs.var(ddof=1)) / len(logs), len(logs) - 1)
 
 
 def paired_quotient(numerator: Terms, denominator: Terms) -> tuple[float, float, float]:
-    """Return one effect per another on the same draws and items, with the ends of its 95 % interval (Fieller's).
+    """Return one effect divided by another on the same draws and items, with the ends of its 95 % interval.
 
-    A quotient ρ is within the interval where that of numerator - ρ·denominator holds 0. Both ends are NaN where
-    the denominator is not itself significantly different from zero, and all three where it is zero.
+    The interval is Fieller's: it contains a quotient ρ where that of numerator - ρ·denominator contains 0. Both
+    ends are NaN where the denominator is not itself significantly different from zero; all three numbers are NaN
+    where it is zero.
 
     Source: Fieller, "Some Problems in Interval Estimation", 1954.
 
@@ -68,7 +74,7 @@ def paired_quotient(numerator: Terms, denominator: Terms) -> tuple[float, float,
 
 
 def _root(end: Callable[[float], float], value: float, side: int) -> float:
-    """Return where an end of the interval crosses 0, at one side of the value."""
+    """Return where an end of the interval crosses 0, on one side (-1 or 1) of the value; NaN if nowhere near."""
     step = 0.1
     while not end(value + side * step) * end(value) < 0:
         step *= 2

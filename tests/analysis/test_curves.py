@@ -65,7 +65,7 @@ def test_one_sequence_has_no_interval() -> None:
     for point in alone.provenance["curve"]:
         point["losses"] = point["losses"][:1]
     last = curves_of([alone])["doubling"].iloc[-1]
-    assert last.value == pytest.approx(LOSSES[3, 0] - LOSSES[2, 0]) and not last.known
+    assert last.value == pytest.approx(LOSSES[3, 0] - LOSSES[2, 0]) and not last.has_interval
 
 
 def test_a_recovery_from_before_there_were_curves_and_other_results_have_none() -> None:

@@ -10,8 +10,8 @@ from safetensors.numpy import load_file
 from scipy.stats import spearmanr, t
 from synthetic import PAPER, Study, analysed, effects_of, evidence, gather
 
-from hfprune.report.drawing.figure_files import made_figure
-from hfprune.report.table_files import made_table
+from hfprune.report.drawing.figure_files import make_figure
+from hfprune.report.table_files import make_table
 from hfprune.report.typeset import markdown
 from hfprune.results.effect import Effect
 from hfprune.results.evidence import Evidence
@@ -180,7 +180,7 @@ def test_an_effect_is_written_in_one_way(
     effect: Effect, written: str, side: int | None, standing: str
 ) -> None:
     assert (str(effect), effect.side, effect.standing) == (written, side, standing)
-    if effect.known and not effect.ratio:
+    if effect.has_interval and not effect.ratio:
         assert effect.turned().side == -(side or 0) and effect.turned().turned() == effect
 
 
@@ -236,7 +236,7 @@ def test_the_table_shows_them(measured: tuple[Study, Config, Path], tmp_path: Pa
     rows.loc[ratio, ["low", "value", "high"]] = 0.5, 0.6, 0.7
     for holm, shown in {0.04: "**0.60 (0.50 to 0.70)*", 0.06: " 0.60 (0.50 to 0.70) "}.items():
         rows.assign(holm=rows["holm"].where(~ratio, holm)).to_csv(tmp_path / "effects.csv", index=False)
-        table = made_table("effects", Results(tmp_path, PAPER))
+        table = make_table("effects", Results(tmp_path, PAPER))
         assert shown in markdown(table), "bold by the corrected p-value, not by the raw interval"
 
     first = settings.model_copy(update={"primary": "perplexity"})
@@ -251,7 +251,7 @@ def test_what_is_not_measured_is_left_out(tmp_path: Path) -> None:
     study.collect()
     analysed(tmp_path)
     assert effects_of(Evidence(tmp_path)).empty
-    table = made_table("effects", Results(tmp_path, PAPER))
+    table = make_table("effects", Results(tmp_path, PAPER))
     assert table.numbers[["method", "reference"]].to_numpy().tolist() == [["random", "magnitude"]]
     assert len(figure_of("effects", Results(tmp_path, PAPER)).axes) == 1, "only the overlap"
 
@@ -262,4 +262,4 @@ def test_a_study_of_one_method_says_so(tmp_path: Path) -> None:
     study.collect()
     text = (analysed(tmp_path) / "effects.md").read_text()
     assert "No two methods were measured at the same ratio." in text
-    assert "not measured" in made_figure("effects", Results(tmp_path, PAPER))
+    assert "not measured" in make_figure("effects", Results(tmp_path, PAPER))

@@ -68,7 +68,7 @@ def test_times_over_draws_are_no_impossible_ones() -> None:
     table = read_flat(results_of("recovery-before") / "results.csv")
     times = table["metric"].str.contains("seconds|speed") & (pd.to_numeric(table["low"]) < 0)
     assert times.any()
-    found = by_key(table, table, NAMES, limits("results.csv", "recovery-before")).found
+    found = by_key(table, table, NAMES, limits("results.csv", "recovery-before")).kinds
     assert found.isin([EQUAL, LEFT_OUT]).all()
 
 
@@ -80,25 +80,25 @@ def test_any_value_that_is_another_is_found_and_named(name: str) -> None:
     """
     table = read_flat(results_of("demo") / name)
     same = by_key(table, table, NAMES, limits(name))
-    assert same.found.eq(EQUAL).all()
+    assert same.kinds.eq(EQUAL).all()
     kept, made, columns = [], [], []
-    for column in same.kept.columns.difference(same.key):
-        left_out = same.left_out.get(column, pd.Series(False, same.kept.index))
+    for column in same.old.columns.difference(same.key):
+        left_out = same.left_out.get(column, pd.Series(False, same.old.index))
         for where in (left_out, ~left_out):
-            if any(filled := same.kept[column].notna() & where):
-                row = same.kept[filled].iloc[0].to_dict() | {"layer": str(len(columns))}
+            if any(filled := same.old[column].notna() & where):
+                row = same.old[filled].iloc[0].to_dict() | {"layer": str(len(columns))}
                 kept.append(row)
                 made.append(row | {column: other(row[column])})
                 columns.append((column, where is left_out and isinstance(made[-1][column], str)))
     found = by_key(pd.DataFrame(kept), pd.DataFrame(made), NAMES, limits(name))
     for number, (column, text_left_out) in enumerate(columns):
-        (at,) = found.kept.index[found.kept["layer"] == str(number)]
+        (at,) = found.old.index[found.old["layer"] == str(number)]
         if text_left_out:
-            assert found.found[at] == LEFT_OUT
+            assert found.kinds[at] == LEFT_OUT
             assert {column, column.partition(".")[0]} & {*OF_RUN, "needs", "note"}
         else:
             assert [*found.outside.columns[found.outside.loc[at]]] == [column], (column, made[number][column])
-    assert len(columns) >= same.kept.shape[1] - len(same.key) - same.kept.isna().all().sum()
+    assert len(columns) >= same.old.shape[1] - len(same.key) - same.old.isna().all().sum()
 
 
 @pytest.mark.parametrize("name", [name for name in HELD if name != "study.yaml"])
@@ -109,7 +109,7 @@ def test_any_row_of_another_name_or_twice_or_missing_is_named(name: str) -> None
         altered = table.copy()
         altered.loc[table.index[0], column] = "another"
         found = by_key(table, altered, NAMES)
-        assert len(found.failed) == 2 and {*found.found[found.failed]} == {MISSING, ADDED}, column
+        assert len(found.failed) == 2 and {*found.kinds[found.failed]} == {MISSING, ADDED}, column
     for altered, kind in ((pd.concat([table, table[:1]]), ADDED), (table[:-1], MISSING)):
         (line,) = by_key(table, altered, NAMES).described()
         assert line.endswith(kind)

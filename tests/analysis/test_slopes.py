@@ -63,7 +63,7 @@ def test_a_slope_that_differs_by_document_is_as_sure_as_documents_are_many() -> 
 
 def test_a_size_of_too_few_samples_leaves_its_doubt_unknown() -> None:
     found = slope({4: [(1.0, drawn(*SMALL))], 16: [(1.0, drawn(0.2, 0.3))]}, {4: 12, 16: 32})
-    assert not found.known and found.value == pytest.approx((0.25 - np.mean(SMALL)) / np.log10(4))
+    assert not found.has_interval and found.value == pytest.approx((0.25 - np.mean(SMALL)) / np.log10(4))
 
 
 def test_resamples_tell_the_doubt_of_a_slope_and_are_no_part_of_its_value() -> None:

@@ -31,11 +31,11 @@ def test_variance_parts_are_those_of_a_two_way_table_by_hand() -> None:
     rest = ((table - rows[:, None] - columns + mean) ** 2).sum() / 6
     found = estimate(made({"a": table}))
     assert found.spread is not None
-    assert found.spread.both == pytest.approx(rest / 12)
+    assert found.spread.interaction == pytest.approx(rest / 12)
     assert found.spread.items == pytest.approx((of_items - rest) / 12)
     assert found.spread.draws == pytest.approx(max(of_draws - rest, 0) / 12)
     assert (found.value, found.n, found.draws) == (mean, 4, 3)
-    assert not found.known, "too few for an interval"
+    assert not found.has_interval, "too few for an interval"
 
 
 SYMMETRIC = np.random.default_rng(1).normal(size=15)
@@ -92,7 +92,7 @@ RANDOM = np.random.default_rng(0).normal(size=(3, 28))
 )
 def test_few_draws_or_documents_have_no_interval(found: Contrast) -> None:
     effect = estimate(found)
-    assert not effect.known and np.isnan([effect.high, effect.p_value(), effect.minimum()]).all()
+    assert not effect.has_interval and np.isnan([effect.high, effect.p_value(), effect.minimum()]).all()
     assert effect.value == pytest.approx(found.tasks["a"].mean())
     draws, items = found.tasks["a"].shape
     assert (effect.draws, effect.n) == (0 if found.fixed else draws, items)
@@ -101,7 +101,7 @@ def test_few_draws_or_documents_have_no_interval(found: Contrast) -> None:
 def test_eight_documents_have_an_interval() -> None:
     """Whatever their variance, since degrees of freedom may fall short of seven by rounding."""
     random = np.random.default_rng(0)
-    assert all(estimate(made({"a": random.normal(size=(3, 8))})).known for _ in range(200))
+    assert all(estimate(made({"a": random.normal(size=(3, 8))})).has_interval for _ in range(200))
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
@@ -111,7 +111,7 @@ def test_resamples_stand_for_draws_and_are_pooled_with_seeds_by_their_freedom(se
     found = estimate(made({"a": items + luck}, resampled={"a": items + again}))
     assert found.spread is not None and (found.draws, found.resamples) == (seeds, 8)
     assert found.spread.items == pytest.approx(items.var(ddof=1) / 40)
-    assert found.spread.both == pytest.approx(0)
+    assert found.spread.interaction == pytest.approx(0)
     # Seven degrees of freedom from eight folds, and seven from eight resamples.
     by_resamples = again.var(axis=1, ddof=1).mean() * FOLDS / (FOLDS - 1) / seeds
     pooled = 3.5 * seeds * by_resamples + (luck.var(ddof=1) * 2 / 3 if seeds > 1 else 0)
@@ -199,7 +199,7 @@ def test_what_decides_is_more_of_what_varies() -> None:
 
 
 def test_three_draws_thrice_are_nine_and_eight_documents_twice_sixteen() -> None:
-    spread = Spread(draws=6.0, items=4.0, both=12.0, third=12.0, draws_dof=2, items_dof=7)
+    spread = Spread(draws=6.0, items=4.0, interaction=12.0, third=12.0, draws_dof=2, items_dof=7)
     assert spread.with_more(3, 2) == Spread(2.0, 2.0, 2.0, 3.0, draws_dof=8, items_dof=15)
 
 

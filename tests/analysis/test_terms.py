@@ -13,7 +13,7 @@ from hfprune.cells import Cell, Value, write_result
 from hfprune.effects.added.terms import Terms
 from hfprune.results.effect_rows import table
 from hfprune.results.evidence import Evidence
-from hfprune.statistics.combined import of_independent, on_common_items
+from hfprune.statistics.combined import sum_of_independent, sum_on_common_items
 from hfprune.statistics.estimates import estimate
 from hfprune.statistics.outcomes import Contrast
 from hfprune.study.study import Study as Config
@@ -27,7 +27,7 @@ def contrast(array: np.ndarray) -> Contrast:
 
 def test_one_contrast_alone_is_its_own_estimate() -> None:
     effect = contrast(RNG.normal(size=(5, 30)))
-    alone, combined = estimate(effect), on_common_items([effect])
+    alone, combined = estimate(effect), sum_on_common_items([effect])
     assert (combined.value, combined.low, combined.high) == pytest.approx(
         (alone.value, alone.low, alone.high)
     )
@@ -37,7 +37,7 @@ def test_one_contrast_alone_is_its_own_estimate() -> None:
 def test_what_an_item_does_to_both_calibrations_is_no_difference_between_them() -> None:
     items, first, second = (RNG.normal(size=shape) for shape in ((1, 40), (6, 1), (4, 1)))
     same, other = contrast(5 * items + first), contrast(-(5 * items + second))
-    difference = on_common_items([same, other])
+    difference = sum_on_common_items([same, other])
     assert difference.value == pytest.approx(first.mean() - second.mean())
     # Nothing is left but the draws of the two.
     assert difference.stderr**2 == pytest.approx(first.var(ddof=1) / 6 + second.var(ddof=1) / 4)
@@ -45,7 +45,7 @@ def test_what_an_item_does_to_both_calibrations_is_no_difference_between_them() 
 
 def test_independent_effects_add_their_variances() -> None:
     a, b = (estimate(contrast(RNG.normal(size=(4, 25)))) for _ in range(2))
-    difference = of_independent([a, b], [1.0, -2.0])
+    difference = sum_of_independent([a, b], [1.0, -2.0])
     assert difference.value == pytest.approx(a.value - 2 * b.value)
     assert difference.stderr**2 == pytest.approx(a.stderr**2 + 4 * b.stderr**2)
 
@@ -57,7 +57,7 @@ def test_intervals_of_a_difference_between_calibrations_cover_it() -> None:
         draws = [rng.normal(size=(6, 1)), rng.normal(size=(6, 1))]
         noise = [rng.normal(size=(6, 30)) for _ in draws]
         arrays = [sign * (items + d + e) for sign, d, e in zip((1, -1), draws, noise, strict=True)]
-        found = on_common_items([contrast(array) for array in arrays])
+        found = sum_on_common_items([contrast(array) for array in arrays])
         covered += found.low <= 0 <= found.high
     assert 0.92 < covered / runs < 0.99
 

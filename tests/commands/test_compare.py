@@ -267,7 +267,7 @@ def test_coverage(n: int, shares: tuple[float, ...]) -> None:
 def test_few_questions_have_no_interval_and_sentences_say_what_the_table_says() -> None:
     few = answers(np.array([[1.0, 0, 1, 0, 1, 0]])), answers(np.array([[0.0, 0, 1, 1, 1, 0]]))
     rows = effects(*few, [])
-    assert not any(row.effect.known or needed(row, None) for row in rows)
+    assert not any(row.effect.has_interval or needed(row, None) for row in rows)
     assert conclusions(rows, None) == (["Fewer than 8 questions have no interval: task0, average."], None)
 
     a = np.array([np.tile([1.0, 0.0], 50), np.tile([1.0, 0.0], 50)])

@@ -120,7 +120,7 @@ def test_the_change_has_its_interval_in_pairs(tmp_path: Path) -> None:
     assert compared(found)[0].words() == row.words(), "documents are paired by name"
     items.loc[0, "nll"] = np.nan
     items.to_parquet(path)
-    assert not compared(found)[0].effect.known, "one without a number leaves no interval"
+    assert not compared(found)[0].effect.has_interval, "one without a number leaves no interval"
 
 
 def test_capabilities_are_stratified_by_task_and_few_documents_have_no_interval(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_capabilities_are_stratified_by_task_and_few_documents_have_no_interval(
     many, few, *_ = compared(found)
     assert (many.label, few.label) == ("bits per byte, many", "bits per byte, few")
     assert many.value == pytest.approx(changes["many"].mean())
-    assert not few.effect.known
+    assert not few.effect.has_interval
     assert "(" not in few.words()[4]
     # Tasks differ by 2, within a task by 0.1: unstratified it would be ± 0.5.
     assert 0 < many.high - many.low < 0.2
@@ -154,7 +154,7 @@ def test_a_speed_has_the_interval_of_its_turns(tmp_path: Path) -> None:
     change = prefill.effect.change
     assert change.value == pytest.approx(np.exp(-logs.mean()) - 1) and change.low < change.value < 0
     *_, single = compared(measured(tmp_path, "pruned", "latency", items[:3], "", **SPEEDS))
-    assert not single.effect.known and single.words()[4] == "+25.0 %"
+    assert not single.effect.has_interval and single.words()[4] == "+25.0 %"
 
 
 def test_times_are_of_the_machine_that_took_them() -> None:

@@ -83,7 +83,7 @@ def test_every_claim_judges_what_the_paper_says(paper: Paper) -> None:
     unpublished = {
         claim.id
         for claim in paper.claims
-        for found in (product(paper.of(claim)["model"].unique(), claim.ratios),)
+        for found in (product(paper.numbers_of(claim)["model"].unique(), claim.ratios),)
         if not any(paper.effect(claim, *where, claim.metric) for where in found)
     }
     assert unpublished == {"above-tuned-dense", "fewer-flops"}, "the paper has no numbers for them"

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from hfprune.paper.defects import PAPER, find, known
+from hfprune.paper.defects import PAPER, anomaly_ids, find
 from hfprune.paper.printed import read_rows, read_tables
 
 ROWS = read_tables(PAPER)
@@ -13,7 +13,7 @@ FOUND = find(ROWS)
 
 def test_the_published_tables() -> None:
     """Every kind of defect is among them."""
-    matched = [known(defect, ANOMALIES) for defect in FOUND]
+    matched = [anomaly_ids(defect, ANOMALIES) for defect in FOUND]
     assert {*matched} == {*ANOMALIES.loc[ANOMALIES["finding"] != "", "id"]}
     assert len(FOUND) == 18
     assert {(at, defect.printed, defect.expected) for at, defect in zip(matched, FOUND, strict=True)} >= {

@@ -43,6 +43,6 @@ def test_a_measure_of_the_users_own_is_compared_without_a_line_elsewhere(
     [own] = [row for row in rows if row.measure == "guesses"]
     assert own.label == "tokens guessed on c4-reading, %"
     assert 0 <= own.own <= 100
-    assert own.effect.known, "its items are compared in pairs"
+    assert own.effect.has_interval, "its items are compared in pairs"
     assert own.label in (tmp_path / "out/report.html").read_text()
     assert own.label in (tmp_path / "out/model/README.md").read_text()

@@ -13,9 +13,9 @@ from synthetic import PAPER, TEXTS, Study, analysed, gather, study_of_texts
 
 from hfprune.page.render import write_page
 from hfprune.page.study_results import read_study
-from hfprune.report.drawing.figure_files import made_figure
+from hfprune.report.drawing.figure_files import make_figure
 from hfprune.report.publication import publication_names
-from hfprune.report.table_files import made_table
+from hfprune.report.table_files import make_table
 from hfprune.report.typeset import MISSING
 from hfprune.results.reader import Results
 from hfprune.study.study import Study as Config
@@ -36,7 +36,7 @@ FIGURES = ["answer", "accuracy", "tasks", "overlap", "claims", "effects"]
 
 @pytest.mark.parametrize("name", TABLES)
 def test_a_table_has_as_many_rows_of_each_text_which_name_it(name: str, data: Results) -> None:
-    table = made_table(name, data)
+    table = make_table(name, data)
     shown = {column.heading: column.cells for column in table.columns}
     rows = [text for text in shown["Calibration"] if text != MISSING]
     assert {*rows} == {*TEXTS} and len({rows.count(text) for text in TEXTS}) == 1
@@ -55,12 +55,12 @@ def test_a_figure_names_each_text_with_our_models_alone(name: str, data: Results
 def test_what_the_study_has_not_measured_is_all_that_is_not_asked_for_here(data: Results) -> None:
     """So that a new table or figure of such numbers is; `added` has each other text less the first."""
     tables = {name for name in publication_names("tables") if "Calibration" in headings(name, data)}
-    figures = {name for name in publication_names("figures") if isinstance(made_figure(name, data), Figure)}
+    figures = {name for name in publication_names("figures") if isinstance(make_figure(name, data), Figure)}
     assert (tables, figures) == ({*TABLES, "added"}, {*FIGURES})
 
 
 def headings(name: str, data: Results) -> set[str]:
-    return {column.heading for column in made_table(name, data).columns}
+    return {column.heading for column in make_table(name, data).columns}
 
 
 def test_the_page_has_a_card_and_rows_of_each_text(data: Results, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from synthetic import PAPER, gather
 
 from hfprune.cells import Cell, Value, write_result
 from hfprune.cells.recovery import Recovery
-from hfprune.report.drawing.figure_files import made_figure
+from hfprune.report.drawing.figure_files import make_figure
 from hfprune.results.reader import Results
 from hfprune.study.study import Study
 
@@ -55,7 +55,7 @@ def test_every_mark_is_collected_and_drawn_once(data: Results) -> None:
 
 def test_a_study_without_calibration_says_so(tmp_path: Path) -> None:
     data = gathered(tmp_path, {"magnitude": {}}, [write(tmp_path, "magnitude", [])])
-    assert made_figure("calibration", data).endswith("not measured")
+    assert make_figure("calibration", data).endswith("not measured")
 
 
 def test_a_method_in_steps_is_another_line(tmp_path: Path) -> None:

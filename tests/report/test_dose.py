@@ -12,11 +12,11 @@ from scipy.stats import t
 from synthetic import PAPER, analysed, study_of_sizes
 
 from hfprune.paper.printed import DOSE
-from hfprune.report.drawing.figure_files import made_figure
+from hfprune.report.drawing.figure_files import make_figure
 from hfprune.report.publication import FIGURES
 from hfprune.report.publications import publications
 from hfprune.report.style import METHODS
-from hfprune.report.table_files import made_table
+from hfprune.report.table_files import make_table
 from hfprune.results.reader import Results
 from hfprune.settings import load
 from hfprune.study.study import Study
@@ -85,17 +85,17 @@ def test_it_stands_in_place_of_the_agreement_of_halves(folder: Path) -> None:
     data = Results(folder, PAPER)
     marks = pd.DataFrame([{"model": "tiny-llama", "method": "entropy", "sequences": 4, "agreement": 0.5}])
     data.marks = marks.assign(criterion="entropy", units="neurons", calibration="c4", allocation="uniform")
-    assert made_figure("calibration", data).endswith("not measured")
+    assert make_figure("calibration", data).endswith("not measured")
 
 
 def test_a_study_without_sizes_has_no_dose(collected: Path) -> None:
     data = Results(collected, PAPER)
     data.draws = pd.DataFrame({"outcome": ["js_distance"], "method": ["entropy"]})
-    assert made_figure("dose", data).endswith("not measured")
+    assert make_figure("dose", data).endswith("not measured")
 
 
 def test_every_effect_stands_beside_the_noise_of_its_two_methods(folder: Path) -> None:
-    table = made_table("noise", Results(folder, PAPER))
+    table = make_table("noise", Results(folder, PAPER))
     numbers = table.numbers.set_index(["method", "calibrated"])
     assert {*numbers.index} == {("cross_entropy", f"{size} sequences") for size in (4, 16)}
     row = numbers.loc[("cross_entropy", "4 sequences")]

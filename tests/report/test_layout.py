@@ -8,7 +8,7 @@ from drawings import check, misplaced
 from matplotlib.figure import Figure
 from synthetic import PAPER, Study
 
-from hfprune.report.drawing.figure_files import made_figure, read_style
+from hfprune.report.drawing.figure_files import make_figure, read_style
 from hfprune.report.drawing.panels import theme
 from hfprune.results.reader import Results
 
@@ -46,7 +46,7 @@ def test_large_letters_of_a_users_style(tmp_path: Path, monkeypatch: pytest.Monk
     data = Results(results_of("larger"), PAPER)
     for name in ("answer", "effects", "calibration", "claims"):
         with theme(over):
-            assert misplaced(made_figure(name, data), monkeypatch) == [], name
+            assert misplaced(make_figure(name, data), monkeypatch) == [], name
     figure = Figure(figsize=(2, 1))
     figure.text(0.9, 0.5, "beyond the edge")
     assert misplaced(figure, monkeypatch) == ["'beyond the edge' is clipped"]

@@ -24,8 +24,8 @@ class ByDocument(AddedEffects):
     needs = "output_entropy"
 
     def rows(self, evidence: Evidence) -> Iterator[EffectRow]:
-        """Yield one row per method with a reference, and outcome that was measured on the crops of an entropy."""
-        of_dense = {
+        """Yield one row per method with a reference and per outcome on the crops whose entropy was measured."""
+        entropies = {
             (compared.model, evidence.tasks(compared.outcome.declared.measure)[0]): compared.sides[DENSE_SIDE]
             for compared in comparisons(evidence, ComparedBy.first_of(evidence))
             if compared.outcome.declared.kind == ENTROPY and DENSE_SIDE in compared.sides
@@ -33,7 +33,7 @@ class ByDocument(AddedEffects):
         others = (other for other in ComparedBy.first_of(evidence) if other.declared.kind != ENTROPY)
         for compared in comparisons(evidence, others):
             texts = evidence.tasks(compared.outcome.declared.measure)
-            entropy = of_dense.get((compared.model, texts[0])) if len(texts) == 1 else None
+            entropy = entropies.get((compared.model, texts[0])) if len(texts) == 1 else None
             for asked in questions(evidence.study, compared.model, compared.sides) if entropy else ():
                 if asked.name == REFERENCE and entropy:
                     with suppress(NotComparableError):
@@ -51,7 +51,7 @@ def over_entropy(method: Outcomes, reference: Outcomes, entropy: Outcomes) -> Co
     """Return outcomes whose mean over items is the slope of a difference over the entropy, for each draw.
 
     With the slope b of a draw, weights w = (e - ē) / Σ (e - ē)², the leverage h and n items, an item with the
-    residual r from the slope of all draws has b + n·w·r / (1 - h), centred. So the variance over items is that
+    residual r from the slope of all draws gets b + n·w·r / (1 - h), centred. The variance over items is thus that
     of a least-squares slope without equal variances ("HC3"), and draws and documents count as in every effect.
 
     Source: MacKinnon and White, "Some Heteroskedasticity-Consistent Covariance Matrix Estimators with Improved
@@ -62,12 +62,12 @@ def over_entropy(method: Outcomes, reference: Outcomes, entropy: Outcomes) -> Co
     """
     (items,) = next(iter(entropy.values())).values()
     (task,) = next(iter(method.values()))
-    # The entropy enters with weight 0, by which it must have the same items.
-    found = contrast([(1.0, method), (-1.0, reference), (0.0, {None: {task: items}})])
+    # The entropy has weight 0, so that only its items are compared with the others'.
+    difference = contrast([(1.0, method), (-1.0, reference), (0.0, {None: {task: items}})])
     centred = items.to_numpy(np.float64) - items.mean()
     n, weights = len(centred), centred / (centred @ centred)
     leverage = 1 / n + centred * weights
-    common = float((found.tasks[task] @ weights).mean())
+    common = float((difference.tasks[task] @ weights).mean())
 
     def weighed(outcomes: np.ndarray) -> np.ndarray:
         residuals = outcomes - outcomes.mean(-1, keepdims=True) - common * centred
@@ -76,7 +76,7 @@ def over_entropy(method: Outcomes, reference: Outcomes, entropy: Outcomes) -> Co
         return slopes + parts - parts.mean(-1, keepdims=True)
 
     return replace(
-        found,
-        tasks={task: weighed(found.tasks[task])},
-        resampled={name: weighed(array) for name, array in found.resampled.items()},
+        difference,
+        tasks={task: weighed(difference.tasks[task])},
+        resampled={name: weighed(array) for name, array in difference.resampled.items()},
     )

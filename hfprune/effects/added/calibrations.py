@@ -23,9 +23,9 @@ class Calibrations(AddedEffects):
     def rows(self, evidence: Evidence) -> Iterator[EffectRow]:
         """Yield two rows per method, recovery, calibration but the first, and first outcome of each measure.
 
-        The other side is the method itself on the first calibration, or the reference there. Beside the effects
-        of every study, which are between methods on one calibration, these compare every method on every
-        calibration with the reference on the first.
+        The other side is the method itself on the first calibration, or the reference there. The effects of every
+        study are between methods on one calibration; these compare every method on every calibration with the
+        reference on the first.
         """
         first, *_ = evidence.study.calibrations
         by_place = groupby(

@@ -1,4 +1,4 @@
-"""Losses relative to entropy's: how much of what pruning by entropy adds to log perplexity another plan adds."""
+"""Losses relative to entropy's: what a plan adds to log perplexity, divided by what pruning by entropy adds."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -18,13 +18,13 @@ from hfprune.study.reference import PAPERS
 
 
 class Losses(AddedEffects):
-    """The added log perplexity of one side per that of the other."""
+    """The added log perplexity of one side divided by that of the other."""
 
     question = "loss"
     form = "{:.2f}"
 
     def rows(self, evidence: Evidence) -> Iterator[EffectRow]:
-        """Yield one row per pruned cell and text: its loss per entropy's, without and with the same recovery."""
+        """Yield one row per pruned cell and text: its loss over entropy's, without and with the same recovery."""
         first = ComparedBy.first_of(evidence)
         logarithmic = [outcome for outcome in first if outcome.declared.metric.effect == "ratio"]
         for compared in comparisons(evidence, logarithmic):
@@ -48,5 +48,5 @@ def _pairs(sides: Mapping[Side, Outcomes]) -> Iterator[tuple[Side, Side]]:
 
 
 def loss_ratio(paper: Outcomes, dense: Outcomes, other: Outcomes) -> tuple[float, float, float]:
-    """Return a cell's loss per that of another cell, with its 95 % interval (`paired_quotient`)."""
+    """Return the loss of `other` divided by that of `paper`, with the ends of its 95 % interval."""
     return paired_quotient([(1.0, other), (-1.0, dense)], [(1.0, paper), (-1.0, dense)])

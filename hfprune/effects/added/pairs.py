@@ -1,4 +1,4 @@
-"""Every two methods of a study, where the question needs others than each beside its reference."""
+"""Every two methods of a study, where the question needs more than each beside its reference."""
 
 from collections.abc import Iterator
 from contextlib import suppress

@@ -26,11 +26,11 @@ class Steps(AddedEffects):
     needs = "chain"
 
     def rows(self, evidence: Evidence) -> Iterator[EffectRow]:
-        """Yield two rows per step and outcome: its effect, and, as task `share`, its share in the whole effect.
+        """Yield two rows per step and outcome: its effect, and, as task `share`, its share of the whole effect.
 
-        The whole effect is the last method of the chain less the first.
-        The effects of one outcome are a family for Holm's method. A share has no p; it has no interval where the
-        whole effect is not significantly different from zero.
+        The whole effect is the last method of the chain less the first. The effects of one outcome are a family
+        for Holm's method. A share has no p-value, and no interval where the whole effect is not significantly
+        different from zero.
         """
         for compared in comparisons(evidence, ComparedBy.all_of(evidence)):
             for recovery in evidence.study.recoveries_of(compared.model):

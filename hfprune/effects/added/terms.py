@@ -11,7 +11,7 @@ from hfprune.effects.comparisons import ComparedBy, Comparison, comparisons
 from hfprune.effects.questions import REFERENCE, Side, questions
 from hfprune.results.effect_rows import EffectRow
 from hfprune.results.evidence import Evidence
-from hfprune.statistics.combined import of_independent, on_common_items
+from hfprune.statistics.combined import sum_of_independent, sum_on_common_items
 from hfprune.statistics.estimates import Estimate
 from hfprune.statistics.outcomes import Contrast, NotComparableError
 from hfprune.study.added_effects import AddedEffects
@@ -38,38 +38,38 @@ class Terms(AddedEffects):
     def rows(self, evidence: Evidence) -> Iterator[EffectRow]:
         """Yield one row per term, method and first outcome that several texts have; `task` says which term.
 
-        `calibration`: a calibration's effect less the first one's, the mean over readings. `reading`: likewise,
+        `calibration`: a calibration's effect less that of the first, the mean over readings. `reading`: likewise,
         the mean over calibrations. `same kind`: the effect where calibration and reading are of one kind, less
         that where they are not. `model`: the mean effect on a model less that on another at the same ratio; with
-        one of these behind it, their interaction. Documents that two models share count as other documents, so
-        that intervals of differences between models are rather too wide.
+        the name of another term behind it, their interaction. Documents that two models share count as different
+        documents, so that intervals of differences between models are rather too wide.
         """
         grids = [*_grids(evidence)]
         for grid in grids:
             for name, weights in _terms(evidence, grid).items():
                 yield _row(grid, name, [_estimate(grid, weights)], [1.0])
         for first, second in combinations(grids, 2):
-            if _alike(first, second):
-                yield from _of_models(evidence, first, second)
+            if _comparable(first, second):
+                yield from _model_rows(evidence, first, second)
 
 
-def _of_models(evidence: Evidence, first: Grid, second: Grid) -> Iterator[EffectRow]:
+def _model_rows(evidence: Evidence, first: Grid, second: Grid) -> Iterator[EffectRow]:
     mean = dict.fromkeys(first.cells, 1 / len(first.cells))
     for name, weights in {"": mean, **_terms(evidence, first)}.items():
         effects = [_estimate(grid, weights) for grid in (first, second)]
-        said = f"model × {name}" if name else "model"
-        yield _row(first, f"{said}: less {second.compared.model}", effects, [1.0, -1.0])
+        term = f"model × {name}" if name else "model"
+        yield _row(first, f"{term}: less {second.compared.model}", effects, [1.0, -1.0])
 
 
 def _grids(evidence: Evidence) -> Iterator[Grid]:
-    found: dict[tuple[object, ...], Grid] = {}
+    grids: dict[tuple[object, ...], Grid] = {}
     for compared in comparisons(evidence, ComparedBy.first_of(evidence)):
         declared = compared.outcome.declared
         for asked in questions(evidence.study, compared.model, compared.sides):
             if asked.name != REFERENCE:
                 continue
             at = compared.model, compared.ratio, declared.metric.name, asked.left
-            grid = found.setdefault(at, Grid(compared, asked.left, asked.right, {}))
+            grid = grids.setdefault(at, Grid(compared, asked.left, asked.right, {}))
             try:
                 contrast = compared.difference(asked.left, asked.right)
             except NotComparableError:  # in a partial run
@@ -79,8 +79,8 @@ def _grids(evidence: Evidence) -> Iterator[Grid]:
             (task,) = contrast.tasks
             place = compared.calibrated.calibration, declared.measure
             cells = {**grid.cells, place: _renamed(contrast, task, declared.measure)}
-            found[at] = grid._replace(cells=cells)
-    for grid in found.values():
+            grids[at] = grid._replace(cells=cells)
+    for grid in grids.values():
         readings = {reading for _, reading in grid.cells}
         calibrations = {calibration for calibration, _ in grid.cells}
         if len(readings) > 1 and len(grid.cells) == len(readings) * len(calibrations):
@@ -92,8 +92,8 @@ def _renamed(contrast: Contrast, task: str, name: str) -> Contrast:
     return replace(contrast, tasks={name: contrast.tasks[task]}, documents=documents, resampled={})
 
 
-def _alike(first: Grid, second: Grid) -> bool:
-    """Tell whether two grids are of two models, and of one ratio, method and outcome."""
+def _comparable(first: Grid, second: Grid) -> bool:
+    """Tell whether two grids are of different models, and of the same ratio, method and outcome."""
     a, b = first.compared, second.compared
     same = (first.left, a.ratio, a.outcome.name) == (second.left, b.ratio, b.outcome.name)
     return same and a.model != b.model and first.cells.keys() == second.cells.keys()
@@ -102,14 +102,14 @@ def _alike(first: Grid, second: Grid) -> bool:
 def _terms(evidence: Evidence, grid: Grid) -> dict[str, Weights]:
     calibrations = [*dict.fromkeys(calibration for calibration, _ in grid.cells)]
     readings = [*dict.fromkeys(reading for _, reading in grid.cells)]
-    found: dict[str, Weights] = {}
+    terms: dict[str, Weights] = {}
     for other in calibrations[1:]:
-        found[f"calibration: {other} less {calibrations[0]}"] = {
+        terms[f"calibration: {other} less {calibrations[0]}"] = {
             **{(other, reading): 1 / len(readings) for reading in readings},
             **{(calibrations[0], reading): -1 / len(readings) for reading in readings},
         }
     for other in readings[1:]:
-        found[f"reading: {other} less {readings[0]}"] = {
+        terms[f"reading: {other} less {readings[0]}"] = {
             **{(calibration, other): 1 / len(calibrations) for calibration in calibrations},
             **{(calibration, readings[0]): -1 / len(calibrations) for calibration in calibrations},
         }
@@ -118,20 +118,20 @@ def _terms(evidence: Evidence, grid: Grid) -> dict[str, Weights]:
     if len(common) > 1:
         places = [(name, reading) for name in common for reading in readings if kind[reading] in common]
         same = [place for place in places if kind[place[1]] == place[0]]
-        found["same kind"] = {
+        terms["same kind"] = {
             place: 1 / len(same) if place in same else -1 / (len(places) - len(same)) for place in places
         }
-    return found
+    return terms
 
 
 def _kind(evidence: Evidence, reading: str, calibrations: list[str]) -> str:
-    """Return the kind of text of a reading: what its measure's name adds to that of its class, or the first."""
+    """Return the kind of text of a reading: what its name adds to that of its class, or the first calibration."""
     kind = evidence.declared.kind(reading)
     return calibrations[0] if reading == kind else reading.removeprefix(f"{kind}_")
 
 
 def _estimate(grid: Grid, weights: Weights) -> Estimate:
-    """Estimate a weighted sum of a grid: calibrations have draws of their own, and share items of each reading."""
+    """Estimate a weighted sum of a grid, whose calibrations have their own draws and share items by reading."""
     readings = [*dict.fromkeys(reading for _, reading in grid.cells)]
     parts = []
     for calibration in dict.fromkeys(calibration for calibration, _ in grid.cells):
@@ -144,12 +144,12 @@ def _estimate(grid: Grid, weights: Weights) -> Estimate:
             }
             documents = {name: ids for contrast in contrasts for name, ids in contrast.documents.items()}
             parts.append(replace(contrasts[0], tasks=tasks, documents=documents, accuracies=frozenset()))
-    return on_common_items(parts)
+    return sum_on_common_items(parts)
 
 
 def _row(grid: Grid, term: str, effects: list[Estimate], weights: list[float]) -> EffectRow:
     compared = grid.compared
-    effect = effects[0] if len(effects) == 1 else of_independent(effects, weights)
-    family = f"{Terms.question}: {compared.outcome.declared.metric.name}" if effect.known else ""
+    effect = effects[0] if len(effects) == 1 else sum_of_independent(effects, weights)
+    family = f"{Terms.question}: {compared.outcome.declared.metric.name}" if effect.has_interval else ""
     row = compared.row(Terms.question, grid.left, grid.right, effect, family=family, better="")
     return row._replace(task=term, calibration="", sequences=0, base=np.nan)

@@ -26,25 +26,23 @@ class Training(AddedEffects):
     needs = "recovery"
 
     def rows(self, evidence: Evidence) -> Iterator[EffectRow]:
-        """Yield one row per trained pruned model and step, and rows on how that changes with steps.
+        """Yield one row per trained pruned model and step, and rows on how the difference changes with steps.
 
-        `held_out_loss_tenfold` is what it changes from a tenth of a step's number to that step, and
-        `held_out_loss_slope` its least-squares slope over the logarithm of the steps but 0, which count alike.
+        `held_out_loss_tenfold` is its change from a tenth of a step's number to that step, and
+        `held_out_loss_slope` its least-squares slope over the logarithm of the steps except 0, equally weighted.
         """
         curves = held_out_losses(evidence.results.records)
         trained = [cell for cell in evidence.cells if cell.recovery.trains and cell.ratio is not None]
         dense = {cell.model: cell for cell in trained if cell.method == DENSE}
         for cell in dict.fromkeys(replace(cell, draw=0) for cell in trained):
-            if (
-                cell.method != DENSE
-                and (cell.model, cell.method, cell.ratio) not in evidence.results.not_applicable
-            ):
+            applicable = (cell.model, cell.method, cell.ratio) not in evidence.results.not_applicable
+            if cell.method != DENSE and applicable:
                 control = replace(dense[cell.model], draw=0)
                 with suppress(NotComparableError):  # in a partial run
-                    yield from _of_cell(cell, curves.get(cell, {}), curves.get(control, {}))
+                    yield from _cell_rows(cell, curves.get(cell, {}), curves.get(control, {}))
 
 
-def _of_cell(
+def _cell_rows(
     cell: Cell, pruned: Mapping[int, Outcomes], dense: Mapping[int, Outcomes]
 ) -> Iterator[EffectRow]:
     steps = sorted(pruned.keys() & dense.keys())
@@ -72,12 +70,12 @@ def _row(
     dense: Mapping[int, Outcomes],
     family: str,
 ) -> EffectRow:
-    """Return the effect on a weighted sum of the losses after several steps, in pairs on the same sequences."""
+    """Return the effect on a weighted sum of the losses after several steps, paired by sequence."""
     sides = ((1.0, pruned), (-1.0, dense))
     terms = [(sign * weight, losses[step]) for step, weight in weights.items() for sign, losses in sides]
-    it, covers = over_draws_or_items(contrast(terms))
+    effect, covers = over_draws_or_items(contrast(terms))
     return row_of(
-        it,
+        effect,
         float,
         left=(cell.method, cell.recovery),
         right=(DENSE, Recovery.LORA),
@@ -99,6 +97,6 @@ def _row(
 
 
 def _sequences(outcomes: Outcomes) -> int:
-    """Return how many sequences outcomes are of, whose items are tokens."""
+    """Return the number of sequences behind outcomes whose items are tokens."""
     (losses,) = next(iter(outcomes.values())).values()
     return losses.index.get_level_values("document").nunique()

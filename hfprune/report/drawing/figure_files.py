@@ -33,9 +33,9 @@ def write_figures(
     parts: Mapping[str, Collection[Any]] | None = None,
     width: float | None = None,
 ) -> dict[str, str]:
-    """Write figures as `<name>.pdf`, `.svg` and `.png`, and return the names that were not drawn, and why.
+    """Write figures as `<name>.pdf`, `.svg` and `.png`, and return the names that were not drawn, with the reason.
 
-    One without data is not drawn: a file of an earlier call stays as it is.
+    A figure without data is not drawn, and a file of an earlier call stays as it is.
     """
     over = read_style(own_style) if own_style else {}
     data = Results(folder, paper, parts)
@@ -45,7 +45,7 @@ def write_figures(
         with theme(over):
             page = rcParams["figure.figsize"][1]
             rcParams["figure.figsize"] = (width or rcParams["figure.figsize"][0], page)
-            figure = made_figure(name, data)
+            figure = make_figure(name, data)
             if isinstance(figure, str):
                 why[name] = figure
                 if not complete:
@@ -65,15 +65,15 @@ def write_figures(
     return why
 
 
-def made_figure(name: str, data: Results) -> Figure | str:
-    """Return a figure in the style that is in force, or the sentence that takes its place without values."""
+def make_figure(name: str, data: Results) -> Figure | str:
+    """Return a figure in the current style, or the sentence that replaces it if there are no values."""
     publication = FIGURES.load(name)()
     values = publication.values(data)
     return publication.empty if values.empty else publication.draw(with_model_labels(values), data)
 
 
 def embedded_svg(name: str, data: Results) -> tuple[str, pd.DataFrame] | None:
-    """Return a figure as an element of HTML, whose names no other figure has, and the values in it."""
+    """Return a figure as an HTML element with unique ids, and its values; None if there are no values."""
     publication = FIGURES.load(name)()
     values = publication.values(data)
     if values.empty:
@@ -88,21 +88,21 @@ def embedded_svg(name: str, data: Results) -> tuple[str, pd.DataFrame] | None:
 
 
 def svg_text(figure: Figure, *without: str) -> str:
-    """Return a figure as SVG without these of its metadata."""
+    """Return a figure as SVG without these entries of its metadata."""
     text = StringIO()
     figure.savefig(text, format="svg", metadata=dict.fromkeys(without))
     return text.getvalue()
 
 
 def read_style(path: Path) -> dict[str, object]:
-    """Read a style file of matplotlib; a mistake in it is an error, which matplotlib itself only warns of."""
+    """Read a style file of matplotlib; a mistake in it is an error, where matplotlib itself only warns."""
     with reading(path), explained(f"{path}: not a style file of matplotlib: {REASON}", UnicodeDecodeError):
         lines = path.read_text(encoding="utf-8").splitlines()
-    known = [*map(str, matplotlib.rcParams)]
+    names = [*map(str, matplotlib.rcParams)]
     for number, line in enumerate(lines, 1):
         key = line.partition("#")[0].partition(":")[0].strip()
-        if key and key not in known:
-            near = nearest(key, known, otherwise="")
+        if key and key not in names:
+            near = nearest(key, names, otherwise="")
             raise HfpruneError(f"{path}, line {number}: matplotlib has no setting {key!r}{near}")
     with explained(f"{path}: {REASON}", ValueError):
         style_file = matplotlib.rc_params_from_file(path, fail_on_error=True, use_default_template=False)

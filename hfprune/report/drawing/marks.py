@@ -30,17 +30,17 @@ class LineStyle(TypedDict, total=False):
     markeredgewidth: float
 
 
-# Separates markers that touch.
+# Separates touching markers.
 EDGE: LineStyle = {"markeredgecolor": "white", "markeredgewidth": 0.3}
 DENSE_LINE: LineStyle = {"color": BLACK, "linewidth": 0.8, "linestyle": "--"}  # the dense model
 MARKED: LineStyle = {"color": GREY, "linewidth": 0.8, "linestyle": "-."}
-KINDS = ["hollow", "published"]  # columns of a chart's rows that tell marks apart
+KINDS = ["hollow", "published"]  # columns of a chart's rows that distinguish marks
 LONG = 1e5  # from here on, a number at a tick is a power of ten
-AT_EDGE = 0.75  # letters of a value beyond the edge, relative to the others
+AT_EDGE = 0.75  # font size of a value beyond the edge, relative to other text
 
 
 def draw(ax: Axes, chart: Chart, room: float = 3.0) -> None:
-    """Draw a chart, and label its axes, of which that across has so many inches."""
+    """Draw a chart, and label its axes; the horizontal one is `room` inches long."""
     across, rows = bool(chart.names), chart.rows
     rows = rows.assign(**{name: False for name in KINDS if name not in rows})
     _levels(ax, rows[rows["place"].isna()], across, chart.looks)
@@ -83,7 +83,7 @@ def draw(ax: Axes, chart: Chart, room: float = 3.0) -> None:
 
 
 def mark(look: Look, hollow: bool = False, published: bool = False) -> dict[str, Any]:
-    """Return how the points of a group are drawn: filled, hollow, or as a cross if they are published."""
+    """Return how to draw the points of a group: filled, hollow, or as crosses if published."""
     style: dict[str, Any] = {"color": look.colour, "marker": look.marker, "linestyle": look.line, **EDGE}
     if hollow:
         style |= {"linestyle": "", "markerfacecolor": "white", "markeredgecolor": look.colour}
@@ -93,7 +93,7 @@ def mark(look: Look, hollow: bool = False, published: bool = False) -> dict[str,
 
 
 def _far(ax: Axes, row: Any, chart: Chart) -> None:
-    """Set the point of a value beyond the axis on its edge, and the number and its interval beside it."""
+    """Draw a value beyond the axis on its edge, with the number and its interval beside it."""
     low, high = chart.ends or (-np.inf, np.inf)
     edge, side, inwards = (high, "right", -5) if row.value > high else (low, "left", 5)
     at, look = (edge, row.place) if chart.names else (row.place, edge), chart.looks[row.group]
@@ -127,12 +127,12 @@ def _levels(ax: Axes, rows: pd.DataFrame, across: bool, looks: Mapping[str, Look
 
 def _sides(ax: Axes, rows: pd.DataFrame, better: int) -> None:
     low, high = ax.get_xlim()
-    alike = rows["neutral"].nunique(dropna=False) == 1
-    if alike:
+    shared = rows["neutral"].nunique(dropna=False) == 1
+    if shared:
         ax.axvline(rows["neutral"].iloc[0], color=GREY, linewidth=0.8, zorder=1)
     for row in rows.drop_duplicates("place").itertuples():
         lines = row.place - 0.5, row.place + 0.5
-        if not alike:
+        if not shared:
             ax.plot([row.neutral] * 2, lines, color=GREY, linewidth=0.8, zorder=1)
         if better and pd.notna(row.low):
             side = (low, row.neutral) if better < 0 else (row.neutral, high)
@@ -141,14 +141,14 @@ def _sides(ax: Axes, rows: pd.DataFrame, better: int) -> None:
 
 
 def few(room: float) -> int:
-    """Return the number of ticks for an axis of so many inches: five at most, and fewer in large letters."""
+    """Return the number of ticks for an axis of `room` inches: at most five, and fewer in a large font."""
     return max(2, round(min(5.0, room / 0.4) * 8 / points_of(rcParams["font.size"])))
 
 
 def log(ax: Axes, which: str, most: int = 5, room: float = np.inf) -> None:
     """Make the axis `x` or `y` of finished axes logarithmic, with round numbers at its ticks.
 
-    They are powers of ten if they are long. Those across stand apart where the axis is `room` inches long.
+    Long numbers are powers of ten. Ticks of a horizontal axis of `room` inches do not overlap.
     """
     getattr(ax, f"set_{which}scale")("log", nonpositive="clip")
     axis = ax.xaxis if which == "x" else ax.yaxis
@@ -169,17 +169,15 @@ def log_ticks(low: float, high: float, most: int) -> list[float]:
     if high < 5 * low:
         ticks = MaxNLocator(most, steps=[1, 2, 5, 10]).tick_values(low, high)
     else:
-        powers, digits = (
-            range(floor(log10(low)), ceil(log10(high)) + 1),
-            (1, 2, 5) if high < 1000 * low else (1,),
-        )
+        powers = range(floor(log10(low)), ceil(log10(high)) + 1)
+        digits = (1, 2, 5) if high < 1000 * low else (1,)
         ticks = [digit * 10.0**power for power in powers for digit in digits]
     inside = [tick for tick in ticks if low <= tick <= high]
     return inside[:: max(1, ceil(len(inside) / most))]
 
 
 def headline(ax: Axes, text: str, left: float = 0.0, size: str = "medium") -> None:
-    """Set a title that may be longer than its axes are wide; it begins at a share of the figure's width."""
+    """Set a title that may be wider than its axes, and begins at the share `left` of the figure's width."""
     # The layout would move the axes apart for it; an empty title of as many lines keeps the room above.
     ax.set_title("\n" * text.count("\n") + " ", fontsize=size, loc="left")
     figure = cast(Figure, ax.get_figure(root=True))
@@ -188,7 +186,7 @@ def headline(ax: Axes, text: str, left: float = 0.0, size: str = "medium") -> No
 
 
 def inches(text: str, size: float | str = "small") -> float:
-    """Return about how wide a line of text is; letters are 0.6 of their size."""
+    """Return about how many inches wide a line of text is; a letter is 0.6 of the font size."""
     return 0.6 * len(text) * points_of(size) / 72
 
 

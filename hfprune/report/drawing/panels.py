@@ -38,8 +38,7 @@ NAMED, UNNAMED = 0.8, 1.5  # inches that a panel needs, with lines by name or wi
 
 
 def theme(over: Mapping[str, Any] | None = None) -> AbstractContextManager[None]:
-    """Return a context with the suite's style, over which `over` wins; a user's matplotlibrc has no part."""
-    # Defaults first: a user's matplotlibrc must not change the figures.
+    """Return a context with the suite's style and the settings `over`, independent of a user's matplotlibrc."""
     return style.context(["default", THEME, dict(over or {})])
 
 
@@ -49,15 +48,15 @@ def full() -> float:
 
 
 def wrapped(text: str, width: float, size: float | str = "medium") -> str:
-    """Break a text into lines of about so many inches; lines that it has already stay apart."""
+    """Break a text into lines of about `width` inches, and keep its own line breaks."""
     letters = max(8, int(width / inches("n", size)))
     return "\n".join("\n".join(wrap(line, letters, break_long_words=False)) for line in text.split("\n"))
 
 
 def framed(width: float, height: float, least: float = 0.0) -> Figure:
-    """Return an empty figure of this size in inches, with room at the edges for letters that reach them.
+    """Return an empty figure of this size in inches, with room for letters at the edges.
 
-    It is no wider than the style allows, and no taller unless it takes the height `least` to be legible.
+    It is no wider than the style allows, and no taller unless it needs the height `least` to be legible.
     """
     width, height = min(width, full()), max(min(height, rcParams["figure.figsize"][1]), least)
     margin = 0.03 / width
@@ -74,8 +73,8 @@ def sheet(
 ) -> Figure:
     """Return a figure of charts, or of sentences, in rows with their names, and a legend.
 
-    A row that is wider than the figure goes on below itself. Names of lines stand at the first of the charts that
-    share them. `height` is that of a chart without names of lines; of others it follows from their number.
+    A row wider than the figure continues below. Names of lines stand beside the first of the charts that share
+    them. `height` is that of a chart without names of lines, in inches; the others' follows from their number.
     """
     width = min(width or full(), full())
     drawn = [cell for cell in chain(*(row for _, row in rows)) if isinstance(cell, Chart)]
@@ -123,7 +122,7 @@ def sheet(
 
 
 def _narrowest(chart: Chart, names: float) -> float:
-    """Return the inches that numbers at the edges of a chart take beside its names, and a word of its heading."""
+    """Return the inches that a chart needs for numbers at its edges beside its names, or for a heading's word."""
     texts = (at_edge(row, chart) for row in chart.rows[beyond(chart)].itertuples())
     size = AT_EDGE * points_of("medium")
     numbers = (0.25 + TextPath((0, 0), text, size).get_extents().width / 72 for text in texts)
@@ -141,7 +140,7 @@ def _fitted(cell: Chart | str, room: float, panel: float) -> Chart | str:
 
 
 def _height(cell: Chart | str, height: float, most: float = np.inf) -> float:
-    """Return the height of a cell in inches: `height` of a chart without names, whose lines are `most` tall."""
+    """Return the height of a cell in inches: `height` without names, else by its lines, at most `most` tall."""
     if isinstance(cell, str) or not cell.names:
         return height if isinstance(cell, Chart) else 0.5
     more = 0.15 * cell.value.count("\n") + 0.14 * (cell.heading.count("\n") + bool(cell.heading))
@@ -163,7 +162,7 @@ def handles(
 ) -> list[Artist]:
     """Return the legend's entries of methods in the order of `looks`; the dense model is a line unless marked.
 
-    `kinds` has, by name of a kind of mark, the methods that have no other.
+    `kinds` are the methods that have only marks of one kind, by the name of the kind.
     """
     present = set(methods)
     return [
@@ -190,7 +189,9 @@ def _entries(charts: Iterable[Chart]) -> list[Artist]:
         own = {*marked["group"]}
         groups |= own if not {chart.looks[group].label for group in own} <= {*chart.names} else set()
         looks |= chart.looks
-    return handles(levels | groups, looks, groups - levels, {kind: groups - of for kind, of in other.items()})
+    return handles(
+        levels | groups, looks, groups - levels, {kind: groups - own for kind, own in other.items()}
+    )
 
 
 def legend(figure: Figure, handles: Sequence[Artist], title: str = "", least: float = 0.0) -> None:

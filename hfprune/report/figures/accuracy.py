@@ -44,9 +44,8 @@ class Accuracy(FigurePublication):
         zeroshot = data.declared.first("zeroshot")
         count = primary_values(data.levels, zeroshot)["task"].nunique()
         label = {(zeroshot, ours["metric"].iloc[0], MEAN): f"Average of {count} task{'s' * (count > 1)} (%)"}
-        rows = []
-        for name, cells in charts.outcomes(ours, label, looks_of(data), data.declared, printed):
-            rows.append((name, [_with_lines(cell, lines) for cell in cells]))
+        outcomes = charts.outcomes(ours, label, looks_of(data), data.declared, printed)
+        rows = [(name, [_with_lines(cell, lines) for cell in cells]) for name, cells in outcomes]
         bars = charts.meaning(ours)
         if bars and (ours["draws"] == 1).all():
             bars += ", too few to compare methods"
@@ -59,6 +58,6 @@ def _with_lines(chart: charts.Chart | str, lines: pd.DataFrame) -> charts.Chart 
     if isinstance(chart, str) or lines.empty:
         return chart
     own = lines[lines["model"].isin(chart.rows["model"])].rename(columns={"method": "group"})
-    known = [*(chart.ends or ()), *(own["value"] - 1), *(own["value"] + 1)]
+    ends = [*(chart.ends or ()), *(own["value"] - 1), *(own["value"] + 1)]
     rows = pd.concat([chart.rows, own.assign(published=False)], ignore_index=True)
-    return replace(chart, rows=rows, looks={**chart.looks, **LOOKS}, ends=(min(known), max(known)))
+    return replace(chart, rows=rows, looks={**chart.looks, **LOOKS}, ends=(min(ends), max(ends)))

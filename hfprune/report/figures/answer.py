@@ -46,17 +46,7 @@ class Answer(FigurePublication):
             [part[part["ratio"] == focus(part)] for _, part in rows.groupby(GROUP[:2], sort=False)]
         )
         standings = [effect.standing for effect in effects_of(rows)]
-        shown = [
-            *GROUP,
-            "method",
-            "reference",
-            "outcome",
-            "value",
-            "low",
-            "high",
-            "holm",
-            "differs",
-        ]
+        shown = [*GROUP, "method", "reference", "outcome", "value", "low", "high", "holm", "differs"]
         rising = rows["better"].iloc[0] == "lower"
         return rows[shown].assign(standing=standings).sort_values("value", ascending=rising, kind="stable")
 

@@ -44,7 +44,7 @@ class Answers(FigurePublication):
             matrix = matrix.reindex(index=[name for name in names if name in matrix.index], columns=[*tasks])
             constant = (shown["share"] > 100 * data.study.constant).any()
             heading = f"{name}, {charts.share_removed(ratio)}: share of the commonest answer, %"
-            matrices[heading + " (* constant)" * bool(constant)] = matrix.rename(index=names)
+            matrices[f"{heading} (* constant)" if constant else heading] = matrix.rename(index=names)
         labels = [task.short for task in tasks.values()]
         height = sum(0.18 * len(matrix) + 0.7 for matrix in matrices.values())
         figure = framed(full(), height, height)

@@ -35,12 +35,9 @@ class CalibrationFigure(FigurePublication):
     def draw(self, values: pd.DataFrame, data: Results) -> Figure:
         values = values.rename(columns={"method": "group", "sequences": "place"})
         values = values.assign(low=float("nan"), high=float("nan"))
-        axes, by_model = (
-            ("Agreement of halves", "Calibration sequences"),
-            values.groupby(["model", "calibration"]),
-        )
+        axes = "Agreement of halves", "Calibration sequences"
         rows = []
-        for (model, calibration), part in by_model:
+        for (model, calibration), part in values.groupby(["model", "calibration"]):
             parts = [model, calibration_label(data.study, calibration, 0)]
             chart = charts.Chart(part, looks_of(data), *axes, log_place=True)
             rows.append((", ".join(filter(None, parts)), [chart]))

@@ -33,8 +33,8 @@ class ClaimsFigure(FigurePublication):
         rows = data.claims
         if rows.empty:
             return rows
-        known = rows[["value", "published"]].notna().any(axis=1)
-        rows = rows[known & (rows["metric"] != AVERAGE_WITHOUT_CROWS) & (rows["basis"] == MEASURED)]
+        shown = rows[["value", "published"]].notna().any(axis=1)
+        rows = rows[shown & (rows["metric"] != AVERAGE_WITHOUT_CROWS) & (rows["basis"] == MEASURED)]
         rows = rows[rows["value"].notna().groupby(rows["claim"]).transform("any")]
         effect = ["value", "low", "high", "published", "confidence", "threshold", "relation", "label", "unit"]
         return rows[["claim", "sentence", "model", "calibrated", "ratio", "verdict", *effect]]

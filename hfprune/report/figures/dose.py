@@ -64,7 +64,7 @@ class Dose(FigurePublication):
         for method, against in _pairs(values):
             label = f"{looks[method].label} and {looks[against].label}"
             looks[f"{method} {against}"] = looks[method]._replace(label=label, line=":")
-            group[_kept_by_both(values) & (values["method"] == method)] = f"{method} {against}"
+            group[_between_methods(values) & (values["method"] == method)] = f"{method} {against}"
         points = values.assign(group=group, place=values["tokens"] * 10 ** values["method"].map(aside))
         neutral = pd.DataFrame([{"shown": EFFECT, "group": NO_EFFECT, "value": declared.neutral}])
         rows = []
@@ -85,13 +85,13 @@ class Dose(FigurePublication):
         return sheet(rows, title, entries=[Line2D([], [], label="The paper's calibration", **MARKED)])
 
 
-def _kept_by_both(values: pd.DataFrame) -> pd.Series:
+def _between_methods(values: pd.DataFrame) -> pd.Series:
     return (values["shown"] == OVERLAP) & (values["against"] != "")
 
 
 def _pairs(values: pd.DataFrame) -> list[tuple[str, str]]:
-    both = values.loc[_kept_by_both(values), ["method", "against"]].drop_duplicates()
-    return [*both.itertuples(index=False, name=None)]
+    pairs = values.loc[_between_methods(values), ["method", "against"]].drop_duplicates()
+    return [*pairs.itertuples(index=False, name=None)]
 
 
 def _sizes(study: Study) -> dict[str, int]:

@@ -23,20 +23,7 @@ from hfprune.study import paths
 
 MOST_LINES = 30  # in a comparison at all ratios
 OVERLAP = "overlap"
-DRAWN = [
-    "model",
-    "calibrated",
-    "ratio",
-    "method",
-    "draw",
-    "reference",
-    "outcome",
-    "value",
-    "low",
-    "high",
-    "holm",
-    "differs",
-]
+DRAWN = [*GROUP, "method", "draw", "reference", "outcome", "value", "low", "high", "holm", "differs"]
 
 
 class EffectsFigure(FigurePublication):
@@ -74,7 +61,7 @@ class EffectsFigure(FigurePublication):
             methods = [*dict.fromkeys([*measured["method"], *block["method"]])]
             own = draws[(draws[GROUP] == [model, calibrated, ratio]).all(axis=1)]
             for name in [name for name in (OVERLAP, *outcomes) if name in {*beside["outcome"]}]:
-                part, alike = (some[some["outcome"] == name] for some in (block, beside))
+                part, shared = (some[some["outcome"] == name] for some in (block, beside))
                 # Panels of other models have names of their own, so none needs lines of what it lacks.
                 shown = [method for method in methods if not several or method in {*part["method"]}]
                 title = "Overlap" if name == OVERLAP else outcomes[name].heading
@@ -82,13 +69,13 @@ class EffectsFigure(FigurePublication):
                 if len(part) and name == OVERLAP:
                     cell = _overlaps(part, own, looks_of(data), shown)
                 elif len(part):
-                    cell = forest(part, alike, outcomes[name], looks_of(data), shown)
+                    cell = forest(part, shared, outcomes[name], looks_of(data), shown)
                 if isinstance(cell, Chart) and several:
                     cell = replace(cell, heading=where, tall=0.85)
                 rows.setdefault(name if several else where, []).append(cell)
         references = {looks_of(data)[name].label for name in beside["reference"]}
         against = f"from {references.pop()}" if len(references) == 1 else "from the reference"
-        band = ". Grey band: the reference's overlap with itself on other samples" * bool(len(draws))
+        band = ". Grey band: the reference's overlap with itself on other samples" if len(draws) else ""
         title = f"Differences {against}. {BARS}. Shaded: the better side. {MARKS}{band}"
         return sheet([("" if several else name, cells) for name, cells in rows.items()], title)
 
@@ -111,15 +98,15 @@ def _placed(rows: pd.DataFrame, methods: list[str]) -> pd.DataFrame:
 
 def forest(
     rows: pd.DataFrame,
-    alike: pd.DataFrame,
+    shared: pd.DataFrame,
     declared: Declaration,
     looks: dict[str, Look],
     methods: list[str],
 ) -> Chart:
-    """Return a chart of effects, one line per method; `alike` are the rows that share its axis."""
+    """Return a chart of effects, one line per method; `shared` are the rows that share its axis."""
     log, rows = declared.neutral == 1, _placed(rows, methods).assign(neutral=declared.neutral)
     rows["hollow"] = ~(rows["holm"] < ALPHA)
-    reach, names = span(alike, declared.neutral, log), [looks[method].label for method in methods]
+    reach, names = span(shared, declared.neutral, log), [looks[method].label for method in methods]
     better = DIRECTIONS.get(declared.metric.better, 0)
     title = directed(declared.heading, declared.metric.better)
     return Chart(rows, looks, title, names=names, log=log, ends=reach, better=better)

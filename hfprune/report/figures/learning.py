@@ -36,14 +36,10 @@ class LearningFigure(FigurePublication):
             for ratio in charts.ratios(part):
                 shown = part[part["ratio"].isin([0.0, ratio])]
                 # A gap behind each curve parts those of one method.
-                gaps = (
-                    shown.groupby(["group", "calibrated", "draw", "recovery"], as_index=False)
-                    .tail(1)
-                    .assign(value=np.nan)
-                )
-                shown = pd.concat([shown, gaps]).sort_index(kind="stable")
+                ends = shown.groupby(["group", "calibrated", "draw", "recovery"]).tail(1)
+                shown = pd.concat([shown, ends.assign(value=np.nan)]).sort_index(kind="stable")
                 heading = f"{model}, {charts.share_removed(ratio)}"
                 titles = charts.directed("Held-out loss (nats/token)", "lower"), "Trained tokens"
                 cells.append(charts.Chart(shown, looks_of(data), *titles, heading=heading, log_place=True))
-        said = "First point: before training. Before the end of a curve, the learning-rate schedule is unfinished"
-        return sheet([("", cells)], said, 4.6 if len(cells) == 1 else None, 2.2)
+        title = "First point: before training. Before the end of a curve, the learning-rate schedule is unfinished"
+        return sheet([("", cells)], title, 4.6 if len(cells) == 1 else None, 2.2)

@@ -41,16 +41,16 @@ class TradeoffFigure(FigurePublication):
                 part["place"] *= 1e-9 if gain in BYTES else 1
                 part = part.assign(quality=quality, gain=gain)
                 parts.append(part.dropna(subset=["place", "value"]))
-        found = pd.concat(parts).sort_values("model", kind="stable", ignore_index=True)
-        return found if (found["method"] != DENSE).any() else found[:0]
+        points = pd.concat(parts).sort_values("model", kind="stable", ignore_index=True)
+        return points if (points["method"] != DENSE).any() else points[:0]
 
     def draw(self, values: pd.DataFrame, data: Results) -> Figure:
         drawn, rows, panels = values.assign(group=values["method"]), [], []
-        for quality, of_quality in drawn.groupby("quality", sort=False):
+        for quality, part in drawn.groupby("quality", sort=False):
             title, cells = directed(label_of(str(quality), data.declared), "lower"), []
-            for (model, gain), shown in of_quality.groupby(["model", "gain"], sort=False):
+            for (model, gain), shown in part.groupby(["model", "gain"], sort=False):
                 better = "lower" if gain in BYTES else "higher"
-                axis = label_of(str(gain), data.declared) + " (GB)" * (gain in BYTES)
+                axis = label_of(str(gain), data.declared) + (" (GB)" if gain in BYTES else "")
                 cells.append(Chart(shown, looks_of(data), title, directed(axis, better), heading=str(model)))
                 panels.append((shown, front(shown, better)))
             rows.append(("", cells))
@@ -58,8 +58,8 @@ class TradeoffFigure(FigurePublication):
             Line2D([], [], color=GREY, marker="|", linestyle="", label="Theoretical speed-up"),
             Line2D([], [], color=GREY, linewidth=0.7, label="Pareto front"),
         ]
-        said = f"{BARS} over documents, and over processes where there are several"
-        figure = sheet(rows, said, height=1.7, entries=entries)
+        legend = f"{BARS} over documents, and over processes where there are several"
+        figure = sheet(rows, legend, height=1.7, entries=entries)
         for ax, (shown, best) in zip([ax for ax in figure.axes if ax.axison], panels, strict=True):
             ax.plot(best["place"], best["value"], color=GREY, linewidth=0.7, zorder=0)
             colours = [looks_of(data)[method].colour for method in shown["method"]]

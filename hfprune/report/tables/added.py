@@ -46,11 +46,7 @@ class Added(TablePublication):
                 [side(row.against, row.against_recovery, row.against_calibration) for row in effects],
                 words=True,
             ),
-            Column(
-                "Outcome",
-                [_outcome(row.outcome, row.label, outcomes) for row in effects],
-                words=True,
-            ),
+            Column("Outcome", [_outcome(row.outcome, row.label, outcomes) for row in effects], words=True),
             Column("Of", [task.replace("_", " ") or MISSING for task in rows["task"]], words=True),
             Column("Effect", [str(effect) for effect in effects_of(rows)]),
             Column("Unit", [unit or MISSING for unit in words(rows["unit"])], words=True),

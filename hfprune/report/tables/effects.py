@@ -28,7 +28,7 @@ class EffectsTable(TablePublication):
     empty = "No two methods were measured at the same ratio."
 
     def make(self, data: Results) -> Table:
-        """Lay out one row a method, and one a further draw of the reference, which agrees on neurons alone."""
+        """Lay out one row per method, and one per further draw of the reference, with its agreement alone."""
         effects = beside_reference(data)
         rows = _rows(data, effects)
         looks, outcomes = looks_of(data), data.declared.first_outcomes()
@@ -60,7 +60,7 @@ class EffectsTable(TablePublication):
 
 
 def _rows(data: Results, effects: pd.DataFrame) -> pd.DataFrame:
-    """Return the numbers of the table: of each method its agreement with the reference, and its effects."""
+    """Return the numbers of the table: for each method, its agreement with the reference and its effects."""
     about = effects.rename(columns={"against": "reference"}).drop_duplicates(AT)
     wide = about[[*AT, "reference", "differs", "draws", "resamples"]].astype(TYPES)
     for name, part in effects.groupby("outcome", sort=False):
@@ -77,10 +77,10 @@ def _rows(data: Results, effects: pd.DataFrame) -> pd.DataFrame:
     rows = wide.merge(beside, "outer", on=[*AT, "reference"]).assign(draw=float("nan"))
     again = agreement[agreement["draw"].notna()].assign(differs="draw", draws=1)
     order = {key: place for place, key in enumerate(wide[AT].itertuples(index=False, name=None))}
-    both = pd.concat([rows, again], ignore_index=True).fillna({"differs": ""})
-    places = [order.get(at, len(order)) for at in both[AT].itertuples(index=False, name=None)]
-    both = both.assign(place=places).sort_values([*GROUP, "place", "method", "draw"], kind="stable")
-    return both.drop(columns="place").reset_index(drop=True)
+    whole = pd.concat([rows, again], ignore_index=True).fillna({"differs": ""})
+    places = [order.get(at, len(order)) for at in whole[AT].itertuples(index=False, name=None)]
+    whole = whole.assign(place=places).sort_values([*GROUP, "place", "method", "draw"], kind="stable")
+    return whole.drop(columns="place").reset_index(drop=True)
 
 
 def _text(effect: Effect) -> str:

@@ -28,10 +28,7 @@ class MeasuresTable(TablePublication):
             shown = data.declared.find(measure, metric).metric
             several = len([place for place in names if place[:2] == (measure, metric)]) > 1
             forms[dotted((measure, metric, task))] = CellForm(
-                heading,
-                shown.shown,
-                shown.better,
-                with_error=not several or task == MEAN,
+                heading, shown.shown, shown.better, with_error=not several or task == MEAN
             )
         keys = map(dotted, zip(cells["measure"], cells["metric"], cells["task"], strict=True))
         cells = cells.assign(source=OURS, key=[*keys], printed=pd.NA, confidence=pd.NA)
