@@ -1,11 +1,11 @@
-"""Exceptions whose messages are meant for the user, and what turns others into them."""
+"""Exceptions whose messages are meant for the user, and context managers that turn others into them."""
 
 import difflib
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# Stand in a text for the class of an error and for what it says; no path and no name holds them.
+# Placeholders for the class of an error and for its message; no path and no name contains them.
 KIND, REASON = "\0kind", "\0reason"
 # Packages that only some commands import, and the extra that installs each.
 EXTRAS = {
@@ -21,12 +21,12 @@ class HfpruneError(Exception):
 
 @contextmanager
 def explained(text: str, *kinds: type[BaseException], most: int | None = None) -> Iterator[None]:
-    """Let an error of these kinds become an `HfpruneError` that says `text`.
+    """Turn an error of these kinds into an `HfpruneError` with the message `text`.
 
     Args:
-        text: `KIND` in it becomes the name of the error's class, and `REASON` what the error says, in one line.
+        text: `KIND` in it becomes the name of the error's class, and `REASON` its message in one line.
         kinds: classes of errors.
-        most: characters of the reason; some libraries say a lot.
+        most: characters of the reason at most; the messages of some libraries are long.
     """
     try:
         yield
@@ -37,7 +37,7 @@ def explained(text: str, *kinds: type[BaseException], most: int | None = None) -
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Let a file that cannot be read become an `HfpruneError`, which says why."""
+    """Turn the `OSError` of a file that cannot be read into an `HfpruneError` with the reason."""
     try:
         yield
     except OSError as error:
@@ -46,7 +46,7 @@ def reading(path: Path) -> Iterator[None]:
 
 def brief(error: BaseException) -> str:
     """Return the gist of an error in one line; pydantic's own message takes several."""
-    from pydantic import ValidationError  # which `hfprune --help` need not wait for
+    from pydantic import ValidationError  # here, since `hfprune --help` must start fast
 
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False)[0]
@@ -66,19 +66,19 @@ def missing(error: ModuleNotFoundError) -> str:
     return f"this needs the package {package}: pip install 'hfprune[{EXTRAS[package]}]'"
 
 
-def nearest(word: str, known: Collection[str], otherwise: str | None = None) -> str:
-    """Return `"; did you mean 'x'?"` or, with no near match, `otherwise`: by default the list of known words."""
-    if match := difflib.get_close_matches(word, known, n=1):
+def nearest(word: str, choices: Collection[str], otherwise: str | None = None) -> str:
+    """Return `"; did you mean 'x'?"` or, with no near match, `otherwise`: by default the list of choices."""
+    if match := difflib.get_close_matches(word, choices, n=1):
         return f"; did you mean {match[0]!r}?"
-    return f"; known: {', '.join(known) or 'none'}" if otherwise is None else otherwise
+    return f"; known: {', '.join(choices) or 'none'}" if otherwise is None else otherwise
 
 
-def require_known(key: str, names: Iterable[str], known: Iterable[str]) -> None:
-    """Raise `ValueError` with the key, the name and the nearest known one, where a name is not known."""
-    words = [*known]
+def require_known(key: str, names: Iterable[str], valid: Iterable[str]) -> None:
+    """Raise `ValueError` with the key, the name and the nearest valid one if a name is not valid."""
+    choices = [*valid]
     for name in names:
-        if name not in words:
-            raise ValueError(f"{key}: unknown {name!r}{nearest(name, words)}")
+        if name not in choices:
+            raise ValueError(f"{key}: unknown {name!r}{nearest(name, choices)}")
 
 
 def distinct(values: list) -> list:

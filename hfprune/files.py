@@ -71,7 +71,7 @@ def require_writable(path: Path) -> None:
 
 
 def require_only(folder: Path, names: Collection[str]) -> None:
-    """Fail before any work if a folder holds something besides files of these names, or is no folder.
+    """Fail before any work if a folder holds anything but files of these names, or is no folder.
 
     Raises:
         HfpruneError: it does, or it is the current folder, which cannot be replaced.
@@ -89,7 +89,7 @@ def require_only(folder: Path, names: Collection[str]) -> None:
 
 
 def remove_unfinished(folder: Path, names: Collection[str]) -> None:
-    """Remove what killed runs have left of files of these names (`atomic_file`)."""
+    """Remove the temporary files that killed runs left of files of these names (`atomic_file`)."""
     for name in map(Path, names):
         ours = re.compile(rf"\.{re.escape(name.stem)}\.[a-z0-9_]{{8}}{re.escape(name.suffix)}")
         for path in folder.glob(f".{name.stem}.*"):
@@ -99,7 +99,7 @@ def remove_unfinished(folder: Path, names: Collection[str]) -> None:
 
 @contextmanager
 def _about(path: Path) -> Iterator[None]:
-    """Let an `OSError` about a temporary file beside `path`, or about no file, name `path`."""
+    """Make an `OSError` about a temporary file beside `path`, or about no file, name `path`."""
     try:
         yield
     except OSError as error:
@@ -108,7 +108,7 @@ def _about(path: Path) -> Iterator[None]:
             raise
         raise type(error)(error.errno, error.strerror, str(path)) from error
     except Exception as error:
-        # `SafetensorError`, of which a full disk is one: Snakemake's lint reads this where safetensors is missing.
+        # By name, since Snakemake's lint imports this without safetensors; a full disk is such an error, too.
         if type(error).__name__ != "SafetensorError":
             raise
         raise OSError(f"{path}: {error}") from error
@@ -122,7 +122,7 @@ def _flush(path: Path) -> None:
 
 
 def share(folder: Path) -> None:
-    """Make every file below a folder readable as the umask says; some libraries write for their owner only."""
+    """Give all files below a folder the permissions of the umask; some libraries write for their owner only."""
     for path in folder.rglob("*"):
         path.chmod((0o777 if path.is_dir() else 0o666) & ~_umask())
 
@@ -141,7 +141,7 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Return what a JSON file holds; a missing or damaged file is an `OSError` or a `ValueError`."""
+    """Return the contents of a JSON file; a missing one is an `OSError`, a damaged one a `ValueError`."""
     return json.loads(path.read_text())
 
 

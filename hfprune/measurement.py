@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from hfprune.cells import Value
 
-# A decoding step reads all weights, which takes as long as a pass over so many tokens: 20 to 45 on a CPU and 80 to
-# 120 on a GPU, by their memory's bandwidth and 40 % of their peak.
+# A decoding step reads all weights, which takes as long as a pass over this many tokens: 20 to 45 on a CPU and 80
+# to 120 on a GPU, by their memory's bandwidth and 40 % of their peak.
 DECODED = 64
 BatchTokens = PositiveInt | None
 BATCH_TOKENS = Field(default=None, description="tokens of one forward pass; null: by device")
@@ -36,9 +36,9 @@ class Metric:
     """Name in tables, axes and claims."""
     unit: str = ""
     explained: str = ""
-    """What it is, in a sentence for readers who do not know it."""
+    """One sentence for readers who do not know the metric."""
     words: tuple[str, str, str] = ("does best", "better", "worse")
-    """The words for the best, a better and a worse model by it."""
+    """Words for the best, a better and a worse model by this metric."""
     better: Literal["lower", "higher", ""] = ""
     """The better direction; empty if neither is better, and then no method is marked as best."""
     shown: str = "{:.3f}"
@@ -53,9 +53,9 @@ class Metric:
     scale: float = 1
     """Factor of printed values: 100 for percent."""
     one_right: bool = False
-    """Whether only tasks whose questions have exactly one right choice have it."""
+    """Whether the metric needs tasks whose questions have exactly one right choice."""
     repeatable: bool = True
-    """Whether another run gives the same number; times and memory are of one process on one machine."""
+    """Whether another run gives the same number; times and memory depend on the process and the machine."""
 
     @property
     def effect_form(self) -> str:
@@ -110,8 +110,8 @@ class Measure(Strict, ABC):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        if taken := RESERVED & cls.model_fields.keys():
-            raise TypeError(f"{cls.__name__}: a setting cannot be called {min(taken)!r}; rename it")
+        if reserved := RESERVED & cls.model_fields.keys():
+            raise TypeError(f"{cls.__name__}: a setting cannot be called {min(reserved)!r}; rename it")
 
     @abstractmethod
     def metrics(self) -> list[Metric]:
@@ -126,9 +126,9 @@ class Measure(Strict, ABC):
         """
 
     def tokens(self) -> float:
-        """Return the tokens that a model reads, all tasks together; a measure of scoring, the sequences.
+        """Return the tokens that a model reads in all tasks; a measure of scoring returns its sequences.
 
-        `hfprune cost` predicts time from it. The default is that of a small measure, not zero.
+        `hfprune cost` predicts time from this number. The default suits a small measure.
         """
         return 4096
 
@@ -144,14 +144,15 @@ class Measure(Strict, ABC):
         return []
 
     def files(self) -> list[Path]:
-        """Return the other files that the measure reads; a change of one measures anew."""
+        """Return the other files that the measure reads; a changed file repeats the measurement."""
         return []
 
 
-class CorpusMeasure(Measure):
-    """A measure that reads a corpus."""
+class TextMeasure(Measure, Text):
+    """A measure that reads blocks of a corpus."""
 
-    corpus: str = Text.model_fields["corpus"]  # type: ignore[assignment]
+    units = "blocks of text"
+
     batch_tokens: BatchTokens = BATCH_TOKENS
 
     def by_task(self) -> dict[str, Self]:
@@ -161,12 +162,6 @@ class CorpusMeasure(Measure):
     def assets(self) -> list[str]:
         """Return the corpus."""
         return [f"corpora/{self.corpus}"]
-
-
-class TextMeasure(CorpusMeasure, Text):
-    """A measure that reads blocks of a corpus."""
-
-    units = "blocks of text"
 
     def blocks_to_read(self) -> int:
         """Return the number of blocks, as far as is known before the corpus is fetched."""
@@ -238,6 +233,6 @@ class NamedMeasure(Strict):
         """Return the measure, which has this name in the study.
 
         Raises:
-            HfpruneError: an unknown measure or setting; names `where`, the key and the nearest valid one.
+            HfpruneError: the measure or a setting is unknown; names `where`, the key and the nearest valid one.
         """
         return MEASURES.make(self.measure or name, self.settings, where)

@@ -57,14 +57,14 @@ def stable(run: Provenance) -> Provenance:
     A criterion or measure is identified by its `version`, which is among the settings, not by its file: an edited
     comment gives the same scores, and must give the same hash.
     """
-    inputs = {role: known for role, known in run["inputs"].items() if role not in CODE}
+    inputs = {role: digest for role, digest in run["inputs"].items() if role not in CODE}
     return {"hfprune": run["hfprune"], "inputs": inputs, "settings": run["settings"]}
 
 
 def save_tensors(
     path: Path, tensors: "dict[str, Tensor]", run: Provenance | None = None, **more: str
 ) -> None:
-    """Write tensors atomically as safetensors; their provenance, for `recorded`, and more go to its metadata."""
+    """Write tensors atomically as safetensors, with their provenance (see `recorded`) and `more` as metadata."""
     from safetensors.torch import save_file
 
     with atomic_file(path) as temporary:
@@ -75,7 +75,7 @@ def metadata(path: Path) -> dict[str, str]:
     """Return the metadata of a safetensors file; empty if it has none.
 
     Raises:
-        HfpruneError: the file is cut off, damaged or none of safetensors.
+        HfpruneError: the file is truncated, damaged or no safetensors file.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -85,29 +85,29 @@ def metadata(path: Path) -> dict[str, str]:
 
 
 def recorded(path: Path) -> Provenance:
-    """Return the provenance inside a safetensors file: blocks, scores or a plan; empty where it has none."""
+    """Return the provenance in the metadata of a safetensors file (blocks, scores, a plan); empty without one."""
     return json.loads(metadata(path).get("provenance", "{}"))
 
 
 def unfinished(path: Path | None, identity: str) -> dict[str, str]:
-    """Return the metadata of a safetensors file that a killed run of this identity has saved; empty without."""
+    """Return the metadata of the file that a killed run of this identity saved; empty if there is none."""
     about = metadata(path) if path and path.exists() else {}
     return about if about.get("identity") == identity else {}
 
 
 def fingerprint(inputs: Mapping[str, Path], settings: Mapping[str, object]) -> str:
     """Return a SHA-256 that two runs share only if they have the same inputs, code, settings and version."""
-    known = origin(inputs, settings)
-    del known["packages"]
-    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+    run = origin(inputs, settings)
+    del run["packages"]
+    return hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()
 
 
 def is_current(
     record: Path, outputs: Iterable[Path], inputs: Mapping[str, Path], settings: Mapping[str, object]
 ) -> bool:
-    """Tell whether outputs are there, and were made from these inputs with these settings by this version.
+    """Tell whether outputs exist and were made from these inputs with these settings by this version.
 
-    The JSON file `record` has the `provenance` of the outputs, and is written after them. See `stable`.
+    The JSON file `record` holds the outputs' `provenance` and is written after them. See `stable`.
     """
     if not (record.exists() and all(path.exists() for path in outputs)):
         return False
@@ -118,14 +118,14 @@ def is_current(
 
 
 def is_recorded(path: Path, inputs: Mapping[str, Path], settings: Mapping[str, object]) -> bool:
-    """Tell whether a safetensors file is there and was made from these, by this version."""
-    with suppress(Exception):  # it is something else
+    """Tell whether a safetensors file exists and was made from these inputs and settings by this version."""
+    with suppress(Exception):  # whatever another kind of file raises
         return recorded(path) == json.loads(json.dumps(stable(origin(inputs, settings))))
     return False
 
 
 def _compared(run: Provenance) -> object:
-    """Return the part of a provenance in which a current result agrees, as JSON has it."""
+    """Return the part of a provenance that decides whether a result is current, as JSON would store it."""
     return json.loads(json.dumps([stable(run), run["packages"].get("lm_eval")]))
 
 
@@ -143,10 +143,10 @@ def identity(path: Path) -> str:
 def check_origin(
     path: Path, origins: Mapping[str, str], roles: Iterable[str], inputs: Mapping[str, Path]
 ) -> None:
-    """Fail if a recovery is of other inputs of these roles (`origins`): another plan can have the same shapes.
+    """Fail if a recovery was made from other inputs (`origins`): another plan can have the same shapes.
 
     Raises:
-        HfpruneError: the identities differ.
+        HfpruneError: the identities of a role differ.
     """
     for role in roles:
         now = identity(inputs[role]) if role in inputs else None

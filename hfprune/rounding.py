@@ -1,22 +1,22 @@
-"""Numbers as text, rounded to their doubt."""
+"""Numbers as text, rounded to their uncertainty."""
 
 import math
 import re
 
 FIGURES = 2  # of an error, or of half an interval, as is usual in physics
-MORE = 2  # decimals beyond the format's, for an end of an interval that would else seem to touch no effect
-DIGITS = 9  # after the point of a value or its logarithm, as far as readers are told that values differ
+MORE = 2  # decimals beyond the format's, for an end of an interval that would seem to touch `neutral`
+DIGITS = 9  # decimals of a value or its logarithm that count; smaller differences are rounding errors
 _PERCENT = re.compile(r"(?<=\d)%")  # as `str.format` writes it, without the space that the SI asks for
 _DECIMALS = re.compile(r"\.(\d+)([f%])")
 
 
 def rounded(form: str, number: float, doubt: float | None) -> str:
-    """Return a number as text, down to the decimal at which its doubt has two figures.
+    """Return a number as text, rounded to the decimal at which its uncertainty has two figures.
 
     Args:
-        form: as `str.format` takes it. It rounds no finer; a form without decimals stays as it is.
+        form: a format for `str.format`; its decimals are the most that are shown. One without decimals is kept.
         number: a value or its error.
-        doubt: the error; none, or zero, where it is not known.
+        doubt: the uncertainty; None or zero if unknown.
     """
     return _formatted(form, number, _place(form, doubt))
 
@@ -24,10 +24,11 @@ def rounded(form: str, number: float, doubt: float | None) -> str:
 def rounded_interval(
     form: str, value: float, low: float, high: float, *, neutral: float = math.nan, ratio: bool = False
 ) -> list[str]:
-    """Return a value and the ends of its interval as text, where half of the interval has two figures.
+    """Return a value and the ends of its interval as text, so that half of the interval has two figures.
 
-    All have the same decimals, more of them where an end would reach `neutral`, the value of no effect or the
-    threshold of a claim, or cross it. Those of a `ratio` have their own: its interval is one of the logarithm.
+    All have the same number of decimals, and more if rounding would move an end to or across `neutral`, the value
+    of no effect or the threshold of a claim. For a `ratio`, whose interval is one of its logarithm, each number
+    has its own decimals.
     """
     numbers = [value, low, high]
     if not (math.isfinite(low) and math.isfinite(high)):
@@ -45,43 +46,43 @@ def rounded_interval(
 
 
 def percent(share: float | None) -> str:
-    """Return a share as readers see it: `20 %`; "" where it is missing."""
+    """Return a share as readers see it, such as `20 %`; "" if it is missing."""
     return "" if share is None or math.isnan(share) else f"{100 * share:.3g} %"
 
 
 def spelt_ratio(ratio: float | None) -> str:
-    """Return a ratio as names of files and cells have it, to six digits without trailing zeros; "" for none."""
+    """Return a ratio as file and cell names spell it: six digits without trailing zeros; "" for None."""
     return "" if ratio is None else f"{ratio:g}"
 
 
 def rounded_ratio(ratio: float) -> float:
-    """Return a ratio as `spelt_ratio` spells it, so that one and the same ratio is one number everywhere."""
+    """Return a ratio rounded as in `spelt_ratio`, so that equal ratios are equal numbers everywhere."""
     return float(spelt_ratio(ratio))
 
 
 def written(
     form: str, value: float, low: float, high: float, *, neutral: float = math.nan, ratio: bool = False
 ) -> tuple[str, str]:
-    """Return a number and its interval, as `0.1 to 0.3`, for readers; each is "" where it is not known.
+    """Return a number and its interval, such as `0.1 to 0.3`, for readers; each is "" if it is unknown.
 
-    What is exact, with ends that are the value, has no interval. The rest is as in `rounded_interval`.
+    An exact number, whose ends equal it, has no interval. For the rest see `rounded_interval`.
     """
     if math.isnan(value):
         return "", ""
-    known = high - low > 10**-DIGITS  # what is less is rounding
-    ends = (low, high) if known else (math.nan, math.nan)
+    uncertain = high - low > 10**-DIGITS  # smaller differences come from rounding
+    ends = (low, high) if uncertain else (math.nan, math.nan)
     shown = rounded_interval(form, value, *ends, neutral=neutral, ratio=ratio)
-    text, *others = (_PERCENT.sub(" %", each.replace("-", "−")) for each in shown)
-    return text, " to ".join(others) if known else ""
+    text, *others = (_PERCENT.sub(" %", number.replace("-", "−")) for number in shown)
+    return text, " to ".join(others) if uncertain else ""
 
 
 def _crosses(end: float, place: int, neutral: float) -> bool:
-    """Tell whether an end is not on the side of `neutral` any more if it is rounded to this decimal."""
+    """Tell whether rounding an end to this decimal moves it to or across `neutral`."""
     return end != neutral and (end - neutral) * (round(end, place) - neutral) <= 0
 
 
 def _finest(form: str) -> int:
-    """Return the decimal to which a form rounds, or a thousand if it is not one of decimals."""
+    """Return the decimal to which a format rounds, or a thousand if it has no decimals."""
     decimals = _DECIMALS.search(form)
     return int(decimals[1]) + 2 * (decimals[2] == "%") if decimals else 1000
 
@@ -90,7 +91,7 @@ def _place(form: str, doubt: float | None) -> int:
     """Return the decimal to round to; negative ones are tens and hundreds."""
     if not doubt or not math.isfinite(doubt):
         return _finest(form)
-    # A power of ten that floating point has missed is one.
+    # The small addend corrects powers of ten whose logarithm floating point rounds down.
     return min(_finest(form), FIGURES - 1 - math.floor(math.log10(abs(doubt)) + 1e-12))
 
 
@@ -99,5 +100,5 @@ def _formatted(form: str, number: float, place: int) -> str:
     if not decimals or not math.isfinite(number):
         return form.format(number)
     shown = max(place - 2 * (decimals[2] == "%"), 0)
-    # Plus zero: there is no negative one.
+    # Adding zero turns -0.0 into 0.0.
     return _DECIMALS.sub(f".{shown}{decimals[2]}", form).format(round(number, place) + 0.0)

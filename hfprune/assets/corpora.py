@@ -24,16 +24,16 @@ WIKI_STUB = 50
 
 
 def write_corpus(name: str, asset: CorpusAsset, files: list[Path], folder: Path) -> Facts:
-    """Write the documents that have text, each once, to `corpus.arrow`; the entry's slice counts these.
+    """Write the distinct, non-empty documents to `corpus.arrow`; the entry's `documents` is a slice of these.
 
-    The files of a mixture are those that this wrote of its parts, in their order.
+    The files of a mixture are the `corpus.arrow` files of its parts, in their order.
     """
     if isinstance(asset.source, MixedSource):
         source, texts = asset.source, [*map(_parquet_texts, files)]
         documents = mixed(texts, [part.share for part in source.parts.values()], source.characters)
     else:
         documents = [document for file in files for document in _reader(asset)(file)]
-    # Each once: a repeated document would leak from one slice into another, as into a measure's corpus.
+    # Without repeats: a repeated document would leak from one slice into another, such as a measure's corpus.
     documents = [*dict.fromkeys(document for document in documents if document.strip())]
     chosen = documents[slice(*asset.documents)] if asset.documents else documents
     if not chosen:
@@ -60,7 +60,7 @@ def read_corpus(folder: Path) -> list[str]:
     """Return the documents of a fetched corpus, in order.
 
     Raises:
-        HfpruneError: the folder holds none.
+        HfpruneError: the folder holds no fetched corpus.
     """
     return read_fetched("corpora", folder)["text"].to_pylist()
 

@@ -1,4 +1,4 @@
-"""Fetching: raw files from the source of an asset, and what they hold, in the folder that will hold it."""
+"""Fetching: reads the raw files of an asset from its source and writes the asset's folder."""
 
 import sys
 import tempfile
@@ -34,7 +34,7 @@ class Kind(NamedTuple):
 
     word: str
     write: Callable[[str, Any, list[Path], Path], Facts]
-    """Writes what the files hold, by name and catalogue entry, into a folder; returns facts for `asset.json`."""
+    """Takes name, catalogue entry, files and folder; writes the asset there and returns facts for `asset.json`."""
 
 
 KINDS = {
@@ -47,7 +47,7 @@ KINDS = {
 
 
 def fetch_assets(wanted: dict[str, tuple[str, Asset]], resources: Path) -> None:
-    """Fetch assets that are not there, given by name and entry for each folder `kind/…` below `resources`.
+    """Fetch the assets that are missing; `wanted` maps a folder `kind/…` below `resources` to name and entry.
 
     Raises:
         HfpruneError: an asset cannot be fetched.
@@ -69,7 +69,7 @@ def fetch_asset(kind: str, name: str, asset: Asset, out: Path, downloads: Path) 
     """Fetch an asset to the folder `out`, which is replaced as a whole and described by `out/asset.json`.
 
     Raises:
-        HfpruneError: the source is not available, or holds something else than the entry says.
+        HfpruneError: the source is not available, or its contents differ from the entry.
     """
     word, write = KINDS[kind]
     with raw_files(asset, downloads) as files, atomic_directory(out) as folder:
@@ -78,7 +78,7 @@ def fetch_asset(kind: str, name: str, asset: Asset, out: Path, downloads: Path) 
 
 @contextmanager
 def raw_files(asset: Asset, downloads: Path) -> Iterator[list[Path]]:
-    """Yield the files of an asset, in the order listed, else sorted by name; they exist in the block only.
+    """Yield the files of an asset in the listed order, or else sorted by name; they exist within the block only.
 
     Raises:
         HfpruneError: the source is not available, or differs from the pin.

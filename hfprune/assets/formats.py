@@ -18,11 +18,11 @@ AnyAsset = TypeVar("AnyAsset", bound=Asset)
 
 
 class Facts(TypedDict, total=False):
-    """What `asset.json` says of an asset beside its entry, as far as it is of the kind."""
+    """What `asset.json` records of an asset besides its entry; each kind has some of these fields."""
 
     license: str
     base: dict[str, str]
-    """Of a rounded model: the hashes of the files of its base."""
+    """Hashes of the base's files, for a rounded model."""
     documents: int
     pairs: int
     rows: int
@@ -39,7 +39,7 @@ def describe(folder: Path, kind: str, name: str, asset: Asset, **facts: Unpack[F
 def is_fetched(folder: Path, asset: Asset) -> bool:
     """Tell whether `folder` holds the asset of this catalogue entry, with every file complete in size.
 
-    What comes from this machine is always fetched again, since nothing pins it.
+    A local asset is always fetched again, since nothing pins it.
     """
     if isinstance(asset.source, LocalSource) or not is_whole(folder):
         return False
@@ -61,8 +61,8 @@ def as_fetched(asset: AnyAsset, folder: Path) -> AnyAsset:
     if not isinstance(source, HubSource) or source.pinned:
         return asset
     try:
-        known = read_json(folder / "asset.json")["entry"]["source"]
-        return at_commit(asset, known["revision"]) if known["repo"] == source.repo else asset
+        fetched = read_json(folder / "asset.json")["entry"]["source"]
+        return at_commit(asset, fetched["revision"]) if fetched["repo"] == source.repo else asset
     except (OSError, ValueError, KeyError):
         return asset
 
@@ -74,7 +74,7 @@ def at_commit(asset: AnyAsset, commit: str) -> AnyAsset:
 
 
 def read_text(path: Path) -> str:
-    """Read a UTF-8 file; it is unpacked if its name ends in `.gz`."""
+    """Read a UTF-8 file; a file whose name ends in `.gz` is decompressed."""
     text = f"{path}: cannot be read as text: {REASON}; is it damaged?"
     with explained(text, OSError, EOFError, UnicodeDecodeError, zlib.error):
         data = path.read_bytes()
@@ -82,13 +82,13 @@ def read_text(path: Path) -> str:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Read the lines of a UTF-8 file without LF or CRLF; after a last one comes an empty line."""
+    """Read the lines of a UTF-8 file without LF or CRLF; a final line break adds an empty line."""
     # Not `splitlines`, which also breaks at U+0085, U+2028 and other characters found inside web text.
     return [line.removesuffix("\r") for line in read_text(path).split("\n")]
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Read one JSON object a line; blank lines are skipped."""
+    """Read one JSON object per line; blank lines are skipped."""
     records = []
     for number, line in enumerate(read_lines(path), start=1):
         if not line.strip():
@@ -113,7 +113,7 @@ def read_fetched(kind: str, folder: Path) -> pa.Table:
     """Return the table of a fetched corpus, or of fetched instructions or requests.
 
     Raises:
-        HfpruneError: the folder holds none.
+        HfpruneError: the folder holds no such table.
     """
     path = folder / FORMS[kind].marker
     if not path.is_file():
@@ -121,15 +121,15 @@ def read_fetched(kind: str, folder: Path) -> pa.Table:
     return read_table(path)
 
 
-def require_rows(what: str, wanted: int | None, found: int) -> None:
-    """Fail unless `what` has as many documents as the catalogue says, if it does.
+def require_rows(what: str, expected: int | None, rows: int) -> None:
+    """Fail unless `what` has as many documents as the catalogue expects; None expects no number.
 
     Raises:
-        HfpruneError: it has more or fewer.
+        HfpruneError: the numbers differ.
     """
-    if wanted is not None and found != wanted:
+    if expected is not None and rows != expected:
         raise HfpruneError(
-            f"{what}: expected {wanted} documents but found {found}; "
+            f"{what}: expected {expected} documents but found {rows}; "
             "correct the source or the rows in config/assets.yaml"
         )
 

@@ -24,7 +24,7 @@ def repo_files(source: HubSource, repo_type: RepoType, patterns: Sequence[str]) 
     checks sizes only.
 
     Returns:
-        The files that `source` lists, in their order, else the top-level files of these patterns, sorted by name.
+        The files that `source` lists, in their order, or else the top-level files that match, sorted by name.
 
     Raises:
         HfpruneError: the repository is gated, a file is missing or damaged, or there is no network.
@@ -82,7 +82,7 @@ def head_commit(source: HubSource, repo_type: RepoType) -> str:
     """Return the current commit of a branch.
 
     Raises:
-        HfpruneError: as `repo_files`.
+        HfpruneError: see `repo_files`.
     """
     from huggingface_hub import HfApi
 
@@ -99,7 +99,7 @@ def _ask(source: HubSource, repo_type: RepoType, patterns: Sequence[str], **opti
         )
     from huggingface_hub import hf_hub_download, snapshot_download
 
-    # Each of the client's retries is a warning or two; what it ends with is told in one line.
+    # Each of the client's retries logs a warning or two; our own error reports the final cause in one line.
     logging.getLogger("huggingface_hub.utils._http").setLevel(logging.ERROR)
     options |= {"repo_type": repo_type, "revision": source.revision}
     if source.files:

@@ -17,7 +17,7 @@ COQA_INSTRUCTION = "Read the passage. Ask questions about it and answer them."
 
 
 def write_instructions(name: str, asset: InstructionsAsset, files: list[Path], folder: Path) -> Facts:
-    """Write pairs or chats to `instructions.arrow`, without those that have no answer and so teach nothing.
+    """Write pairs or chats to `instructions.arrow`; those without an answer teach nothing and are left out.
 
     Raises:
         HfpruneError: a file cannot be read, lacks a column, or no pairs are left.
@@ -59,7 +59,7 @@ def _read(name: str, format: str, file: Path) -> pa.Table:
 def _chats(name: str, file: Path, chats: list[Any]) -> pa.Table:
     """Return conversations that have an answer, with the role and the content of each message."""
     text = f"instructions {name!r}: {file}: a message is no role and content as text: {REASON}"
-    with explained(text, KeyError, TypeError, pa.ArrowInvalid):  # pyarrow's own type errors among them
+    with explained(text, KeyError, TypeError, pa.ArrowInvalid):  # pyarrow's type errors included
         read = [[{"role": x["role"], "content": x["content"] or ""} for x in chat or ()] for chat in chats]
         answered = [chat for chat in read if any(x["role"] == "assistant" and x["content"] for x in chat)]
         return pa.table([pa.array(answered, CHATS.field(0).type)], schema=CHATS)

@@ -9,18 +9,18 @@ import yaml
 
 # The metric of CrowS-Pairs: a share of stereotypes, which the paper averages as if it were an accuracy.
 CROWS = "pct_stereotype"
-# That of any task of lm-eval by which the measure `tasks` represents it.
+# The metric by which the measure `tasks` represents any task of lm-eval.
 SCORE = "score"
 PRIMARY = (CROWS, "acc_norm", "acc")  # the metrics of a zero-shot task, the preferred first
 
 
 def preferred(metrics: Iterable[str]) -> list[str]:
-    """Return those of a task's metrics that it may count by; it counts by the first.
+    """Return those of a task's metrics that may represent it, the preferred one first.
 
     The rule is that of the evaluation script of SDMPrune, the paper's predecessor; the paper states none.
     """
-    known = {*metrics}
-    return [metric for metric in PRIMARY if metric in known]
+    present = {*metrics}
+    return [metric for metric in PRIMARY if metric in present]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +31,13 @@ class Task:
     capability: str = "Other"
     documents: int
     tokens: int
-    """What a model reads of one document, on average."""
+    """Tokens that a model reads of one document, on average."""
     choices: int | None = None
     same_choices: bool = False
     majority: float | None = None
     """The percentage of the commoner of two right answers."""
     one_right: bool = True
-    """Whether one choice of a question is right, so that a guess among them may be."""
+    """Whether exactly one choice of a question is right."""
     written: int = 0
     """Tokens of an answer that is generated, on average."""
 
@@ -55,12 +55,12 @@ def known_tasks() -> dict[str, Task]:
 
 
 def known_task(name: str) -> Task:
-    """Return what is known of a task, which may also be the folder of its documents."""
-    known, name = known_tasks(), Path(name).name
-    if name in known:
-        return known[name]
-    sizes = zip(*((task.documents, task.tokens) for task in known.values()), strict=True)
-    documents, tokens = (round(sum(column) / len(known)) for column in sizes)
+    """Return what is known of a task; `name` may also be the folder of its documents."""
+    tasks, name = known_tasks(), Path(name).name
+    if name in tasks:
+        return tasks[name]
+    documents = round(sum(task.documents for task in tasks.values()) / len(tasks))
+    tokens = round(sum(task.tokens for task in tasks.values()) / len(tasks))
     return Task(short=name, documents=documents, tokens=tokens)
 
 
@@ -70,12 +70,12 @@ def with_same_choices() -> list[str]:
 
 
 def with_one_right(tasks: Iterable[str]) -> list[str]:
-    """Return those of the tasks of whose questions one choice is right."""
+    """Return those of the tasks whose questions have exactly one right choice."""
     return [name for name in tasks if known_task(name).one_right]
 
 
 def tasks_in_order(names: Iterable[str]) -> dict[str, Task]:
-    """Return these tasks, the known ones first and in their order, then the others by name."""
-    present, known = {*names}, known_tasks()
-    ordered = [name for name in known if name in present] + sorted(present - known.keys())
+    """Return these tasks by name: those of `tasks.yaml` in its order, then the others sorted by name."""
+    present, listed = {*names}, known_tasks()
+    ordered = [name for name in listed if name in present] + sorted(present - listed.keys())
     return {name: known_task(name) for name in ordered}

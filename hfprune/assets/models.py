@@ -60,7 +60,7 @@ def write_model(name: str, asset: ModelAsset, files: list[Path], folder: Path) -
 
 
 def _of_base(record: Path) -> Facts:
-    """Return what the record of a rounded model keeps of its base: the hashes of its files, and the licence."""
+    """Return the base's facts for the record of a rounded model: hashes of its files, and its licence."""
     described = read_json(record)
     facts: Facts = {"base": {name: file["sha256"] for name, file in described["files"].items()}}
     if "license" in described:
@@ -69,7 +69,7 @@ def _of_base(record: Path) -> Facts:
 
 
 def wanted_files(asset: Asset) -> tuple[str, ...]:
-    """Return patterns for the files of a model in this format; other assets list their files."""
+    """Return patterns for the files of a model in its format; none for other assets, which list their files."""
     if not isinstance(asset, ModelAsset):
         return ()
     return ("*.gguf",) if asset.format == "gguf" else TRANSFORMERS_FILES
@@ -84,7 +84,7 @@ def _place(file: Path, target: Path, source: Source) -> None:
 
 
 def _dequantise(name: str, files: list[Path], folder: Path) -> Facts:
-    """Write model and tokenizer of a GGUF file to a folder; return the licence, if the file states one."""
+    """Write the model and tokenizer of a GGUF file to a folder; return its licence, if the file states one."""
     if len(files) != 1:
         raise HfpruneError(f"model {name!r}: needs exactly one .gguf file, its source holds {len(files)}")
     import torch

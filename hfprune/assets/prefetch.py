@@ -27,34 +27,37 @@ Sizes = dict[str, int | None]
 
 
 def announce(wanted: dict[str, Asset], resources: Path) -> None:
-    """Print the download size of each asset on standard error; fail unless there is room for all."""
+    """Print the download size of each asset on standard error, and check that the disks have room for all.
+
+    Raises:
+        HfpruneError: a disk has too little room; names the folder and the remedy.
+    """
     downloads = pypi.downloads_folder()
     wanted = {name: asset.base if isinstance(asset, ModelAsset) else asset for name, asset in wanted.items()}
     sizes = {name: to_download(asset, downloads) for name, asset in wanted.items()}
-    alike: dict[tuple[str, ...], list[str]] = {}
+    sharing: dict[tuple[str, ...], list[str]] = {}
     for name, files in sizes.items():
-        alike.setdefault((*files,), []).append(name)
-    for names in alike.values():
-        print(f"fetch: {', '.join(names)}: {_say(sizes[names[0]])}", file=sys.stderr)
+        sharing.setdefault((*files,), []).append(name)
+    for names in sharing.values():
+        print(f"fetch: {', '.join(names)}: {_in_words(sizes[names[0]])}", file=sys.stderr)
 
-    def of(*kinds: type) -> Sizes:
+    def sizes_from(*kinds: type) -> Sizes:
         chosen = [files for name, files in sizes.items() if isinstance(wanted[name].source, kinds)]
         return {file: size for files in chosen for file, size in files.items()}
 
     if wanted:
-        print(f"fetch: in all: {_say(of(object))}", file=sys.stderr)
-    _check_room(of(object), resources, "choose another folder with --resources")
-    _check_room(
-        of(PypiSource, JoinedSource, MixedSource), downloads, "set HFPRUNE_DOWNLOADS to another folder"
-    )
-    if cached := of(HubSource):
+        print(f"fetch: in all: {_in_words(sizes_from(object))}", file=sys.stderr)
+    _check_room(sizes_from(object), resources, "choose another folder with --resources")
+    wheels = sizes_from(PypiSource, JoinedSource, MixedSource)
+    _check_room(wheels, downloads, "set HFPRUNE_DOWNLOADS to another folder")
+    if cached := sizes_from(HubSource):
         from huggingface_hub import constants
 
         _check_room(cached, Path(constants.HF_HUB_CACHE), "set HF_HOME to another folder")
 
 
 def pinned(asset: Asset, folder: Path) -> Asset:
-    """Return `asset` at a commit: the one fetched before, else the current one of its branch."""
+    """Return `asset` at a commit: the one fetched before, or else the current head of its branch."""
     asset = as_fetched(asset, folder)
     source = asset.source
     if not isinstance(source, HubSource) or source.pinned:
@@ -63,7 +66,7 @@ def pinned(asset: Asset, folder: Path) -> Asset:
 
 
 def to_download(asset: Asset, downloads: Path) -> Sizes:
-    """Return the bytes of each file that fetching would read, without wheels and hub files that are there."""
+    """Return the bytes of each file that fetching would read; wheels and hub files that are there do not count."""
     match asset.source:
         case HubSource() as source:
             return hub.pending(source, hub.repo_type(asset), wanted_files(asset))
@@ -82,18 +85,18 @@ def to_download(asset: Asset, downloads: Path) -> Sizes:
 
 
 def local_files(asset: Asset, path: Path) -> list[Path]:
-    """Return the file at a path, or those in a folder: of saved datasets, in all folders below it."""
+    """Return the file at a path, or those in a folder; for saved datasets, also those in all folders below."""
     nested = getattr(asset, "format", "") == "datasets"
     entries = sorted(path.glob("**/*" if nested else "*")) if path.is_dir() else [path]
     return [entry for entry in entries if entry.is_file()]
 
 
-def _say(sizes: Sizes) -> str:
+def _in_words(sizes: Sizes) -> str:
     unknown = sum(size is None for size in sizes.values())
-    known = sum(size or 0 for size in sizes.values())
-    if not unknown:
-        return tqdm.format_sizeof(known, "B")
-    return "unknown" if unknown == len(sizes) else f"{tqdm.format_sizeof(known, 'B')} and {unknown} unknown"
+    if sizes and unknown == len(sizes):
+        return "unknown"
+    total = tqdm.format_sizeof(sum(size or 0 for size in sizes.values()), "B")
+    return f"{total} and {unknown} unknown" if unknown else total
 
 
 def _check_room(sizes: Sizes, folder: Path, remedy: str) -> None:

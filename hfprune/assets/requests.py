@@ -32,7 +32,7 @@ def write_requests(name: str, asset: RequestsAsset, files: list[Path], folder: P
     """Write the gold requests to `requests.arrow`.
 
     Raises:
-        HfpruneError: a file is no such dump, or there is another number of documents than the entry says.
+        HfpruneError: a file is no such dump, or the number of documents differs from the entry.
     """
     rows = [row for file in files for row in _gold(name, file)]
     require_rows(f"requests {name!r}", asset.rows, len(rows))

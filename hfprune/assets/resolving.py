@@ -19,9 +19,9 @@ def resolve(
 ) -> Path:
     """Return the folder of an asset, which is fetched first unless it is there.
 
-    A file is known by its contents, and a repository on the hub by the commit that was found first, so either is
-    fetched once into `resources`. An asset of the catalogue that is there is taken as it is, since jobs that run
-    at the same time read it. The workflow and `hfprune fetch` notice an edited entry.
+    A file is identified by its contents, and a hub repository by the commit of its first fetch, so either is
+    fetched once into `resources`. An asset of the catalogue that is there is used as it is, since jobs that run
+    at the same time read it; the workflow and `hfprune fetch` notice an edited entry.
 
     Args:
         kind: models, corpora, tasks, instructions or requests.
@@ -40,16 +40,16 @@ def resolve(
         return path
     if not is_shared(resources) and (there / form.marker).is_file():
         return there
-    known = getattr(load(Catalogue, catalogue), kind) if catalogue.is_file() else {}
-    if word in known:
-        if not is_fetched(there, known[word]):
-            fetch_assets({f"{kind}/{word}": (word, known[word])}, resources)
+    entries = getattr(load(Catalogue, catalogue), kind) if catalogue.is_file() else {}
+    if word in entries:
+        if not is_fetched(there, entries[word]):
+            fetch_assets({f"{kind}/{word}": (word, entries[word])}, resources)
         return there
     if not path.exists() and (path.is_absolute() or word.startswith(".")):
         raise HfpruneError(
-            f"no {form.word} {word!r}: no such file or folder{nearest(path.name, [*known], '')}"
+            f"no {form.word} {word!r}: no such file or folder{nearest(path.name, [*entries], '')}"
         )
-    names = f"a name in {catalogue}" + (nearest(path.name, [*known]) if known else "")
+    names = f"a name in {catalogue}" + (nearest(path.name, [*entries]) if entries else "")
     spelt = asset_of(kind, word)
     if spelt is None:
         tried = f"not {form.ways()}, and not {names}"
@@ -67,18 +67,18 @@ def resolve(
 
 
 def is_there(asset: str, catalogue: Catalogue, resources: Path) -> bool:
-    """Tell whether an asset of the catalogue, `kind/name`, is fetched, as `resolve` judges it."""
+    """Tell whether an asset `kind/name` of the catalogue is fetched, by the rules of `resolve`."""
     kind, _, name = asset.partition("/")
-    known = getattr(catalogue, kind)
-    if is_shared(resources) and name in known:
-        return is_fetched(resources / asset, known[name])
+    entries = getattr(catalogue, kind)
+    if is_shared(resources) and name in entries:
+        return is_fetched(resources / asset, entries[name])
     return (resources / asset / "asset.json").is_file()
 
 
 def asset_of(kind: str, spelling: str) -> tuple[str, tuple[str, Asset]] | None:
-    """Return the path below the resources, and name and entry, of an asset that the catalogue need not have.
+    """Return the path below the resources, the name and the entry of an asset outside the catalogue.
 
-    `None` if the spelling is neither a file nor a name on the hub.
+    Returns `None` if the spelling is neither a file nor a name on the hub.
     """
     spelt = entry(kind, spelling)
     if spelt is None:

@@ -19,7 +19,7 @@ _IN_LAYERS = re.compile(r"(.+\.)?layers\.\d+\..+\.weight")
 
 
 def add_noise(file: Path, target: Path, source: RoundedSource) -> None:
-    """Write a safetensors file with noise in the matrices of decoder layers; all else in it stays.
+    """Write a safetensors file with noise in the matrices of decoder layers, and all else unchanged.
 
     Raises:
         HfpruneError: a matrix has numbers that are not finite.
@@ -37,9 +37,9 @@ def add_noise(file: Path, target: Path, source: RoundedSource) -> None:
 
 
 def noisy(weight: "Tensor", name: str, source: RoundedSource) -> "Tensor":
-    """Return a matrix [outputs, inputs] with uniform noise in ± steps · Δ / 2, by the seed and its name.
+    """Return a matrix [outputs, inputs] with uniform noise in ± steps · Δ / 2, drawn by the seed and its name.
 
-    Δ is the step of its block (`block_steps`). Numbers are summed in float64 and rounded once to the dtype.
+    Δ is the step of a weight's block (`block_steps`). The sum is in float64 and rounded once to the dtype.
     """
     import numpy as np
     import torch
@@ -54,8 +54,8 @@ def noisy(weight: "Tensor", name: str, source: RoundedSource) -> "Tensor":
 def block_steps(weight: "Tensor", bits: int) -> "Tensor":
     """Return Δ for each weight of a matrix [outputs, inputs], float64.
 
-    It is that of rounding to nearest between a block's least and greatest weight, (max - min) / (2^bits - 1), for
-    blocks of 32 weights along the inputs; a last one may be shorter.
+    Δ = (max - min) / (2^bits - 1), the step of rounding to nearest between a block's least and greatest weight.
+    Blocks are 32 weights along the inputs; the last may be shorter.
     """
     import torch
 

@@ -15,13 +15,13 @@ class Form(NamedTuple):
 
     word: str
     marker: str
-    """A folder that holds this file is one."""
+    """File by which a folder is known as such an asset."""
     formats: dict[str, str]
     """The catalogue's format of a file, by its suffix."""
     hub: str = ""
-    """How it is spelt on the hub; empty: not at all."""
+    """Spelling of a name on the hub; empty if the hub has none of this kind."""
     stock: str = ""
-    """What of lm-eval it may be."""
+    """Phrase for names of lm-eval, if they are accepted."""
 
     def ways(self) -> str:
         """Return the spellings as a phrase, for help and messages."""

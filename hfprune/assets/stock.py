@@ -15,22 +15,22 @@ def stock_yaml(task: str) -> Path:
     Raises:
         HfpruneError: lm-eval has no such task; names the nearest.
     """
-    known = stock_yamls()
-    if task not in known:
-        hint = nearest(task, known, otherwise="; `lm-eval ls tasks` lists them")
+    yamls = stock_yamls()
+    if task not in yamls:
+        hint = nearest(task, yamls, otherwise="; `lm-eval ls tasks` lists them")
         raise HfpruneError(f"task {task!r}: lm-eval has no task of that name{hint}")
-    return known[task]
+    return yamls[task]
 
 
 def members(name: str) -> dict[str, dict[str, Any]]:
     """Return lm-eval's configurations of a task, or of a group and all tasks and groups in it, by their names.
 
-    Functions in them stay unread.
+    Functions that they name are not loaded.
 
     Raises:
         HfpruneError: lm-eval has no such task, or one of them is a class, or is defined within the group alone.
     """
-    own, found = _index(stock_yaml(name).parent), dict[str, dict[str, Any]]()
+    own, configs = _index(stock_yaml(name).parent), dict[str, dict[str, Any]]()
     waiting = [name]
     while waiting:
         word = waiting.pop(0)
@@ -43,9 +43,10 @@ def members(name: str) -> dict[str, dict[str, Any]]:
             raise HfpruneError(
                 f"task {word!r}: lm-eval has it as a class, whose documents are not known; leave it out"
             )
-        found[word] = entry.cfg
-        waiting += _words(entry.cfg["task"]) if entry.kind.name == "GROUP" else []
-    return found
+        configs[word] = entry.cfg
+        if entry.kind.name == "GROUP":
+            waiting += _words(entry.cfg["task"])
+    return configs
 
 
 def _words(parts: list[Any]) -> Iterator[str]:
@@ -79,7 +80,7 @@ def examples_split(config: dict[str, Any]) -> str:
 
 
 def default_shots(name: str) -> float:
-    """Return how many examples lm-eval puts before a question of a task, or on average over a group's tasks."""
+    """Return the number of examples in lm-eval's prompt of a task, or its mean over the tasks of a group."""
     tasks = [config for config in members(name).values() if not isinstance(config["task"], list)]
     return sum(config.get("num_fewshot") or 0 for config in tasks) / len(tasks)
 

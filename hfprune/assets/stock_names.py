@@ -18,10 +18,10 @@ def stock_yamls() -> dict[str, Path]:
     """Map every task and group of lm-eval in YAML to its file; the first in path order wins, as there."""
     import lm_eval
 
-    # A group has its tasks in a list, which begins in the next line.
+    # A group lists its tasks from the next line on, so that its `task:` does not match.
     name = re.compile(rb"""^"?(?:task|group)"?:[ \t]*["']?([^\s"'\[#]+)""", re.MULTILINE)
-    found: dict[str, Path] = {}
+    yamls: dict[str, Path] = {}
     for path in sorted((Path(lm_eval.__file__).parent / "tasks").rglob("*.yaml"), key=Path.as_posix):
         if match := name.search(path.read_bytes()):
-            found.setdefault(match[1].decode(), path)
-    return found
+            yamls.setdefault(match[1].decode(), path)
+    return yamls

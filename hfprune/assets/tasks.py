@@ -1,6 +1,6 @@
-"""Tasks: the documents that lm-eval reads, an Arrow file a split, with the columns of its stock YAML.
+"""Tasks: the documents that lm-eval reads, one Arrow file per split, with the columns of its stock YAML.
 
-A file is called after its split, or in a folder with several tasks or splits after both, `TASK.SPLIT.arrow`.
+A file is named after its split or, in a folder with several tasks or splits, after both: `TASK.SPLIT.arrow`.
 """
 
 from collections.abc import Mapping
@@ -18,10 +18,10 @@ from hfprune.errors import REASON, HfpruneError, explained
 
 
 def write_task(name: str, asset: TaskAsset, files: list[Path], folder: Path) -> Facts:
-    """Write the split that lm-eval scores, and what the source has of examples, of a task or each of a group.
+    """Write the scored split, and the split of the examples if the source has it, for a task or a group's tasks.
 
     Raises:
-        HfpruneError: lm-eval has no such task, or there is another number of rows than the entry says.
+        HfpruneError: lm-eval has no such task, or the number of rows differs from the entry.
     """
     if asset.format not in ("datasets", "lm-eval"):
         split, table = scored_split(name), _read(name, asset.format, files)
@@ -49,15 +49,15 @@ def task_files(folder: Path) -> dict[str, dict[str, Path]]:
     """
     if not (folder / "asset.json").is_file():
         raise HfpruneError(f"{folder}: not a fetched task; get it with `hfprune fetch tasks/{folder.name}`")
-    found: dict[str, dict[str, Path]] = {}
+    by_task: dict[str, dict[str, Path]] = {}
     for file in sorted(folder.glob("*.arrow")):
         task, _, split = file.stem.rpartition(".")
-        found.setdefault(task or folder.name, {})[split] = file
-    if not found:
+        by_task.setdefault(task or folder.name, {})[split] = file
+    if not by_task:
         raise HfpruneError(
             f"{folder}: has no documents; get it again with `hfprune fetch tasks/{folder.name}`"
         )
-    return found
+    return by_task
 
 
 def _saved(task: str, config: Mapping[str, Any], split: str, files: list[Path]) -> pa.Table:
@@ -75,28 +75,27 @@ def _loaded(task: str, split: str) -> pa.Table:
     """Return a split of a task as lm-eval itself loads it.
 
     Raises:
-        HfpruneError: it cannot; there may be no network.
+        HfpruneError: lm-eval cannot load it, for example without a network.
     """
     text = (
         f"task {task!r}: lm-eval cannot load its documents ({REASON}); connect to a network that reaches the "
         "hub, or say in config/assets.yaml where they are"
     )
-    with explained(text, Exception, most=200):  # of the libraries of any task
-        found = _as_stock(task).dataset[split].with_format("arrow")[:]
-    return found.replace_schema_metadata(None)
+    with explained(text, Exception, most=200):  # whatever a task's libraries raise
+        table = _as_stock(task).dataset[split].with_format("arrow")[:]
+    return table.replace_schema_metadata(None)
 
 
 @cache
 def _as_stock(task: str) -> Any:
     from lm_eval.tasks import TaskManager
 
-    return TaskManager(include_path=stock_yaml(task).parent, include_defaults=False).load([task])["tasks"][
-        task
-    ]
+    manager = TaskManager(include_path=stock_yaml(task).parent, include_defaults=False)
+    return manager.load([task])["tasks"][task]
 
 
 def _tables(files: list[Path], format: str) -> list[Path]:
-    """Return the files of a format, but for those in which saved datasets keep the results of transforms."""
+    """Return the files of a format, except the caches of transforms in saved datasets."""
     return [file for file in files if file.suffix == f".{format}" and not file.name.startswith("cache-")]
 
 

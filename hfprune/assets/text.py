@@ -23,7 +23,7 @@ class Blocks(Strict):
 
 
 class Text(Blocks):
-    """Blocks of tokens from a corpus that is named."""
+    """Blocks of tokens from a named corpus."""
 
     corpus: str = Field(
         min_length=1,

@@ -34,22 +34,22 @@ def sample_blocks(
 
     Args:
         documents: texts.
-        tokenizer: its special tokens (BOS) are added where it adds them by default, as the official code does.
-            With that of a Gemma, each block begins with BOS, and there is no other.
+        tokenizer: adds its special tokens (BOS) as by default, as in the official code. With Gemma's, each block
+            begins with BOS and holds no other special token.
         sequences: at most this many blocks; a small corpus gives fewer.
         length: tokens per block.
         sampling: `crop`, one random crop of every document longer than `length` tokens, as the official code
             does; or `pack`, documents joined end to end, separated by EOS; or `shuffle`, the same blocks in random
-            order, so that a few of them are of many documents.
+            order, so that a few of them come from many documents.
         seed: the number of the draw.
-        corpus: its name, for messages and the seed.
+        corpus: name of the corpus, for messages and the seed.
         place: the place of use, so that calibration and measurement draw different blocks.
 
     Returns:
         The blocks, int32 [blocks, length], and for each block the number of the document in which it starts.
 
     Raises:
-        HfpruneError: there are no documents, or none is long enough.
+        HfpruneError: the corpus is empty, or no block can be filled.
     """
     if not documents:
         raise HfpruneError(f"corpus {corpus!r} is empty")
@@ -64,7 +64,7 @@ def sample_blocks(
         blocks, homes = [blocks[number] for number in order], [homes[number] for number in order]
     blocks = [first + block for block in blocks]
     if not blocks:
-        text = re.sub(r"-[0-9a-f]{12}$", "", corpus)  # a file of the user's is kept under its hash, too
+        text = re.sub(r"-[0-9a-f]{12}$", "", corpus)  # without the hash that a user's file is stored under
         raise HfpruneError(
             f"text {text!r} cannot fill one block of {length} tokens with sampling {sampling!r} (there are "
             f"{longest} at most): choose a shorter length"
@@ -75,27 +75,29 @@ def sample_blocks(
 
 
 def too_few(corpus: str, blocks: int, asked: int, sampling: str) -> str:
-    """Return a warning that a corpus fills fewer blocks than were asked for, or "" where it fills them."""
-    pack = ", or --sampling pack" * (sampling == "crop")
+    """Return a warning that a corpus fills fewer blocks than were asked for, or "" if it fills all."""
+    if blocks >= asked:
+        return ""
+    pack = ", or --sampling pack" if sampling == "crop" else ""
     return (
         f"warning: {corpus} fills {blocks:,} of {asked:,} blocks, so less is read than was asked for: for more, "
         f"give a longer text or a shorter --length{pack}"
-    ) * (blocks < asked)
+    )
 
 
 def first_tokens(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
-    """Return BOS where each sequence must begin with it, since a Gemma reads text badly without; else nothing."""
+    """Return [BOS] if each sequence must begin with it, as for Gemma, which reads text badly without; else []."""
     gemma = type(tokenizer).__name__.startswith("Gemma") and tokenizer.bos_token_id is not None
     return [tokenizer.bos_token_id] if gemma else []
 
 
 def tokens_of(text: str, tokenizer: "PreTrainedTokenizerBase", first: list[int]) -> list[int]:
-    """Return the tokens of a text, without its special ones where sequences cut from it begin with `first`."""
-    found: list[int] = tokenizer(text, verbose=False, add_special_tokens=not first)["input_ids"]
-    return found
+    """Return the tokens of a text; without special tokens if the sequences cut from it begin with `first`."""
+    tokens: list[int] = tokenizer(text, verbose=False, add_special_tokens=not first)["input_ids"]
+    return tokens
 
 
-# Blocks, the number of the document in which each starts, and the most tokens that a block could have.
+# Blocks, the number of the document in which each starts, and the longest possible block in tokens.
 _Drawn = tuple[list[list[int]], list[int], int]
 
 
@@ -150,6 +152,6 @@ def load_blocks(path: Path) -> Tensor:
 
 
 def block_documents(path: Path) -> list[int] | None:
-    """Return the document in which each block starts; None for blocks that were saved without."""
+    """Return the document in which each block starts; None if the file does not record it."""
     with safe_open(path, "pt") as file:
         return file.get_tensor("documents").tolist() if "documents" in file.keys() else None  # noqa: SIM118

@@ -1,4 +1,4 @@
-"""Folds of the calibration, from which another draw's scores can be guessed without scoring again."""
+"""Folds of the calibration, from which the scores of other draws are estimated without scoring again."""
 
 import random
 from collections.abc import Sequence
@@ -7,15 +7,15 @@ from hfprune.seeds import derive_seed
 
 # An even number: even folds are one half of the calibration, odd folds the other.
 FOLDS = 8
-# With fewer draws, the spread over them is as good as unknown: Student's t of two is 12.7.
+# With fewer draws their spread is practically unknown: Student's t for two draws is 12.7.
 MIN_DRAWS = 3
 
 
 def folds_of(sequences: int, documents: Sequence[int] | None = None) -> list[int]:
     """Return the fold of each sequence: documents are dealt to the folds in turn, with all their sequences.
 
-    Another draw takes or leaves a document as a whole. If there are fewer documents than folds, or they are
-    unknown, the sequences are dealt one by one.
+    Another draw takes or leaves a document as a whole. If the documents are unknown or fewer than the folds, the
+    sequences are dealt one by one.
     """
     if documents is None or len(set(documents)) < FOLDS:
         documents = range(sequences)
@@ -24,9 +24,9 @@ def folds_of(sequences: int, documents: Sequence[int] | None = None) -> list[int
 
 
 def resample(folds: Sequence[int], seed: int, number: int) -> list[int]:
-    """Return as many of these folds, drawn with replacement: those of resampled calibration `number`, from 1.
+    """Return the folds of resampled calibration `number` (from 1): as many, drawn with replacement.
 
-    The draw depends on nothing else, so that two methods that read the same calibration have the same resamples.
+    The draw depends on seed and number alone, so that methods with the same calibration share their resamples.
     """
     generator = random.Random(derive_seed(seed, "resample", number))
     return sorted(generator.choices(folds, k=len(folds)))

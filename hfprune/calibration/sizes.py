@@ -1,4 +1,4 @@
-"""Sizes: the numbers of sequences that scores have read, all of them in one pass over the calibration."""
+"""Sizes: numbers of calibration sequences for scores; one pass over the calibration serves all of them."""
 
 from collections.abc import Iterable
 from typing import Annotated, Any
@@ -14,21 +14,21 @@ def _numbers(given: Any) -> Any:
     return dict.fromkeys(given) if isinstance(given, list) else given
 
 
-# Size → the most samples of it; None: as many as the calibration has.
+# Size → most samples of this size; None: as many as the calibration holds.
 Sizes = Annotated[dict[PositiveInt, PositiveInt | None], BeforeValidator(_numbers)]
 
 
 def samples_of(size: int, count: int) -> list[range]:
-    """Return the first `count` disjoint samples of a size, as ranges of sequences that follow on each other."""
+    """Return the first `count` disjoint samples of a size, as consecutive ranges of sequences."""
     return [range(number * size, (number + 1) * size) for number in range(count)]
 
 
 def most_open(samples: Iterable[range]) -> int:
-    """Return how many samples a pass from the first sequence on is within at a time, at most."""
-    every = {*samples}
-    return max((sum(first.start in each for each in every) for first in every), default=1)
+    """Return the largest number of samples that overlap at any sequence; 1 without samples."""
+    ranges = {*samples}
+    return max((sum(first.start in other for other in ranges) for first in ranges), default=1)
 
 
 def resamples_of(count: int, resamples: int) -> int:
-    """Return how often a sample is resampled: not at all where so many samples of its size tell the spread."""
+    """Return how often a sample is resampled: never if `count` samples of its size already tell the spread."""
     return resamples if count < MIN_DRAWS else 0

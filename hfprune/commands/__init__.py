@@ -1,6 +1,6 @@
 """The `hfprune` command: one module per subcommand, each usable by hand.
 
-A file of this folder or of `hfprune.stages` with a class that has an `example` is a command, named after the file.
+A file in this folder or in `hfprune.stages` with a class that has an `example` is a command, named after the file.
 The first line of its docstring is its help; the fields of the class are its flags, and `run` does the work. A
 command whose flags depend on its arguments also defines `add_flags(parser)` and `read(namespace)`. Every command
 takes `--settings`, all its fields as JSON.
@@ -24,9 +24,9 @@ from hfprune.commands.parser import Parser, width, wrapped
 from hfprune.errors import HfpruneError, brief, missing, nearest
 from hfprune.plugins.outline import outline
 
-# Former commands, and what takes their place.
+# Former commands, and their replacements.
 GONE = {"findings": "the repository's own page is made in a clone of it, by `snakemake findings`"}
-# The commands by what a reader comes for; one of another package's or of tomorrow's stands under the last title.
+# The commands by purpose; new ones and those of other packages are listed under the last title.
 GROUPS = {
     "start here": ("prune", "compare"),
     "look up, before a run": ("methods", "cost", "fetch"),
@@ -62,8 +62,9 @@ def main() -> None:
     except ModuleNotFoundError as error:
         sys.exit(f"{command.prog}: error: {missing(error)}")
     except OSError as error:  # a full disk, a path without permission, a folder where a file should be
-        known = error.filename and error.strerror
-        reason = f"{error.filename}: {error.strerror}" if known else brief(error)
+        reason = brief(error)
+        if error.filename and error.strerror:
+            reason = f"{error.filename}: {error.strerror}"
         sys.exit(f"{command.prog}: error: {reason}")
     except RuntimeError as error:
         # `torch.OutOfMemoryError`, without importing torch for it.
@@ -80,7 +81,7 @@ def main() -> None:
 
 
 def _modules() -> dict[str, Path]:
-    """Return the file of every command by name; a command of this folder comes before a stage of its name."""
+    """Return the file of every command by name; commands of this folder take precedence over stages."""
     here = Path(__file__).parent
     files = [*(here.with_name("stages")).glob("*.py"), *here.glob("*.py")]
     return {path.stem: path for path in sorted(files, key=lambda path: (path.stem, path.parent == here))}
@@ -95,13 +96,13 @@ def commands() -> dict[str, str]:
 
 
 def _parsers(arguments: list[str]) -> tuple[Parser, tuple[ModuleType, Parser] | None]:
-    """Return the parser, and the module and the still empty parser of the command that `arguments` name."""
-    known = commands()
+    """Return the parser, and the module and still empty parser of the command that `arguments` name."""
+    helps = commands()
     parser = Parser(
         prog="hfprune",
         usage="hfprune [-h] [--version] COMMAND ...",
         description=hfprune.__doc__,
-        epilog=f"{_listed(known)}\n\n`hfprune COMMAND --help` says more of one.",
+        epilog=f"{_listed(helps)}\n\n`hfprune COMMAND --help` describes a command.",
         formatter_class=_formatter,
     )
     parser.add_argument("--version", action="version", version=hfprune.__version__)
@@ -109,12 +110,12 @@ def _parsers(arguments: list[str]) -> tuple[Parser, tuple[ModuleType, Parser] | 
         dest="subcommand", required=True, metavar="COMMAND", help=argparse.SUPPRESS, parser_class=Parser
     )
     chosen, files = None, _modules()
-    for name in known:
+    for name in helps:
         command = adding.add_parser(name, formatter_class=_formatter, prog=f"hfprune {name}")
         if arguments == [name]:
             chosen = import_module(f"hfprune.{files[name].parent.name}.{name}"), command
     if arguments and not chosen and not arguments[0].startswith("-"):
-        instead = f"; {GONE[arguments[0]]}" if arguments[0] in GONE else nearest(arguments[0], [*known])
+        instead = f"; {GONE[arguments[0]]}" if arguments[0] in GONE else nearest(arguments[0], [*helps])
         parser.error(f"unknown command {arguments[0]!r}{instead}")
     return parser, chosen
 
@@ -123,13 +124,13 @@ def _formatter(prog: str) -> argparse.RawDescriptionHelpFormatter:
     return argparse.RawDescriptionHelpFormatter(prog, max_help_position=26, width=width())
 
 
-def _listed(known: dict[str, str]) -> str:
+def _listed(helps: dict[str, str]) -> str:
     """Return the commands with their first lines, by `GROUPS`."""
     *groups, others = GROUPS
-    placed = {title: [name for name in GROUPS[title] if name in known] for title in groups}
-    placed[others] = [name for name in known if not any(name in names for names in placed.values())]
+    placed = {title: [name for name in GROUPS[title] if name in helps] for title in groups}
+    placed[others] = [name for name in helps if not any(name in names for names in placed.values())]
     return "\n\n".join(
-        "\n".join([f"{title}:", *(wrapped(known[name], " " * 14, f"    {name:<10}") for name in names)])
+        "\n".join([f"{title}:", *(wrapped(helps[name], " " * 14, f"    {name:<10}") for name in names)])
         for title, names in placed.items()
         if names
     )

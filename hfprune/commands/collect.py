@@ -25,10 +25,10 @@ class Collect(Command):
     catalogue: CatalogueFile = Path("config/assets.yaml")
 
     def run(self) -> None:
-        """Gather the values, items and records of one study, and what its scores and plans say.
+        """Gather the values, items and records of one study, and those of its scores and plans.
 
         Raises:
-            HfpruneError: results are missing, and `partial` is false; or there is none at all.
+            HfpruneError: results are missing and `partial` is false, or there are none at all.
         """
         from hfprune.assets.catalogue import Catalogue
         from hfprune.results.gathering import collect
@@ -41,9 +41,9 @@ class Collect(Command):
         missing = [path for path in expected if not path.exists()]
         if missing and not self.partial:
             raise HfpruneError(
-                f"{len(missing)} results are missing, the first is {missing[0]}; or use --partial"
+                f"{len(missing)} results are missing, the first is {missing[0]}; run the study, or use --partial"
             )
-        there = [path for path in expected if path.suffix == ".json" and path.exists()]
-        if not there:
+        present = [path for path in expected if path.suffix == ".json" and path.exists()]
+        if not present:
             raise HfpruneError(f"{self.results}: no result of {files.name} is there, in {self.results}/cells")
-        collect(self.study, there, self.results, self.out or self.results)
+        collect(self.study, present, self.results, self.out or self.results)

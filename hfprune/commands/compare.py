@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from hfprune.comparison.answered import Answers
     from hfprune.stages.measure import MeasureCells
 
-# The folder of answers whose place no --out says.
+# Folder of measured answers without --out.
 MEASURED = Path("compared")
 
 
 def _ending(out: Path) -> Path:
-    """Require an ending: the answers' folder has the name without it."""
+    """Require an ending, without which the name is that of the answers' folder."""
     if out.suffix not in (".md", ".json"):
         raise ValueError(f"must be a file ending in .md or .json, not {os.fspath(out)!r}")
     return out
@@ -72,25 +72,26 @@ class CompareTwo(Command, Computing):
             raise HfpruneError(f"{empty}: {what}; two models take --tasks")
         rows = effects(a, b, [*self.questions.by_name()] if self.questions else [])
         answers = commonest_answers(a, b, rows)
-        said, within = conclusions(rows, self.margin)
-        text = "\n\n".join([f"A: {self.a}, B: {self.b}", shown(rows, answers, self.margin), *said]) + "\n"
+        sentences, within = conclusions(rows, self.margin)
+        parts = [f"A: {self.a}, B: {self.b}", shown(rows, answers, self.margin), *sentences]
+        text = "\n\n".join(parts) + "\n"
         print(text, end="")
         if self.out:
             about = {"a": str(self.a), "b": str(self.b), "margin": self.margin, "within_margin": within}
-            whole = about | as_json(rows, answers, self.margin) | {"conclusions": said}
+            whole = about | as_json(rows, answers, self.margin) | {"conclusions": sentences}
             with atomic_file(self.out) as temporary:
                 temporary.write_text(json.dumps(whole, indent=2) if self.out.suffix == ".json" else text)
         if within is False:
             sys.exit(1)
 
     def _answers(self, questions: Tasks) -> "list[Answers]":
-        """Measure both models, and return their answers; how long it takes is said before."""
+        """Measure both models and return their answers; print the expected time first."""
         from hfprune.assets.resolving import resolve
         from hfprune.comparison.answered import read_measured
         from hfprune.comparison.kept import claim
         from hfprune.cost.foretold import about, reading_minutes
 
-        # All is found first, so that a mistake in the second model costs no measuring.
+        # All assets are resolved first, so that a mistake in the second model costs no measuring.
         models = {side: resolve("models", at, self.resources) for side, at in (("A", self.a), ("B", self.b))}
         for task in questions.tasks:
             resolve("tasks", task, self.resources)
@@ -104,7 +105,7 @@ class CompareTwo(Command, Computing):
             job.check()
         claim(folder, models, questions.by_name(), settings)
         tokens = {side: _unanswered(questions, folder / side) for side in models}
-        with suppress(HfpruneError):  # an architecture whose passes are not counted
+        with suppress(HfpruneError):  # an architecture whose operations are not counted
             if new := [(models[side], tokens[side]) for side in models if tokens[side]]:
                 minutes = about(reading_minutes(new, self.dtype))
                 print(f"{minutes} to answer, if the machine stays as fast as it is now", file=sys.stderr)
@@ -131,6 +132,6 @@ def _unanswered(questions: Tasks, out: Path) -> float:
 
 
 def _name(model: Path) -> str:
-    """Return the name of a model's folder; those that `hfprune prune` wrote are all called alike."""
+    """Return the name of a model's folder, with its parent for `hfprune prune`, whose models have one name."""
     *_, outer, name = ("", *model.resolve().parts)
     return f"{outer}-{name}" if name == "model" else name

@@ -1,6 +1,6 @@
 """Predict the hours and memory of a study on a device, and the claims that it can decide.
 
-Predictions come from counts of operations and the device's peak. Nothing need be fetched.
+Predictions come from counts of operations and the device's peak. No assets need to be fetched.
 """
 
 from pathlib import Path
@@ -38,7 +38,7 @@ class PrintCost(Command):
     resources: Resources = Field(default_factory=resources_folder)
 
     def run(self) -> None:
-        """Print the predicted cost by stage and in all and, by an earlier study, which claims can be decided.
+        """Print the predicted cost by stage and in all and, if there is an earlier study, the decidable claims.
 
         Raises:
             HfpruneError: the device is unknown, or the earlier study has no outcomes of items here.
@@ -57,10 +57,10 @@ class PrintCost(Command):
 
 
 def _earlier(named: Path | None) -> Path | None:
-    """Return the results folder of an earlier study, by default that of `LIKE`, if it is finished.
+    """Return the results folder of an earlier study, by default that of `LIKE` if it exists.
 
     Raises:
-        HfpruneError: the study that was named has no outcomes of items here.
+        HfpruneError: the named study has no outcomes of items here.
     """
     from hfprune.results.files import ITEMS
 

@@ -1,4 +1,4 @@
-"""Command-line flags from the fields of a settings class: name, type, default and help are written once, there.
+"""Command-line flags from the fields of a settings class, which define name, type, default and help.
 
 A field `batch_tokens` is the flag `--batch-tokens`; its description is the help. A list takes several words, a
 boolean has a `--no-` form, and argparse checks a choice of words. A field with structure (a dictionary, other
@@ -36,10 +36,10 @@ def add_fields(
     No flag has a default in the parser, so a namespace holds only the given flags; the class has the defaults.
 
     Args:
-        parser: gets the flags.
-        kind: has the fields.
-        required: the parser itself asks for the flags without a default.
-        groups: names of fields by the heading under which the help lists them, in order; the others come first.
+        parser: parser to extend.
+        kind: settings class.
+        required: whether the parser itself requires the flags without a default.
+        groups: heading → names of the fields that the help lists under it; other fields come first.
     """
     groups = groups or {}
     grouped = [name for names in groups.values() for name in names]
@@ -63,7 +63,7 @@ def _add_field(parser: Parser, group: Any, name: str, field: FieldInfo, required
             options["nargs"] = "*" if "nargs" in options else "?"
         parser.note(group.add_argument(name, metavar=positional.metavar, **options))
         return
-    if "nargs" in options:  # words after one flag and after several mean the same
+    if "nargs" in options:  # a repeated flag adds to the list
         options["action"] = "extend"
     if alone := mark_of(field, Alone):
         options |= {"nargs": "?", "const": alone.value}
@@ -102,7 +102,7 @@ def read(kind: type[Model], namespace: argparse.Namespace) -> Model:
 
 
 def _given(kind: type[Strict], flags: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
-    """Return what `--settings` and the flags give for the fields of a class; a flag wins."""
+    """Return the values of a class's fields from `--settings` and flags; a flag wins."""
     fields = settings | {name: value for name, value in flags.items() if name in kind.model_fields}
     for name, field in kind.model_fields.items():
         if mark_of(field, Inline):
@@ -112,7 +112,7 @@ def _given(kind: type[Strict], flags: dict[str, Any], settings: dict[str, Any]) 
 
 
 def located(config: Any) -> Any:
-    """Return a configuration in which every asset is given by its folder, nested settings included.
+    """Return a configuration in which every asset is replaced by its folder, nested settings included.
 
     A missing asset is fetched (`hfprune.assets.resolving`).
 
@@ -125,7 +125,7 @@ def located(config: Any) -> Any:
         return config
     given = {name: value for name, value in config if value is not None}
     fields = {name: type(config).model_fields[name] for name in given}
-    for name, field in fields.items():  # before anything is fetched
+    for name, field in fields.items():  # checked before anything is fetched
         if mark_of(field, Input) and isinstance(given[name], Path) and not given[name].exists():
             raise HfpruneError(f"{flag(name)}: {given[name]}: no such file or folder")
     values = {name: located(value) for name, value in given.items() if isinstance(value, list | Strict)}
@@ -151,7 +151,7 @@ def _line(kind: type[Strict], error: ValidationError) -> str:
     message = message.replace("valid dictionary", "JSON object")
     if first["type"].endswith("_parsing"):  # "must be a valid integer, unable to parse string as an integer"
         message = message.partition(",")[0]
-    # Our own validators name the value themselves where that helps.
+    # Our own validators name the value if that helps.
     if first["type"] != "value_error" and isinstance(first["input"], str | int | float):
         message += f", not {first['input']!r}"
     if not first["loc"]:
@@ -204,7 +204,7 @@ def _word_or_json(text: str) -> Any:
 
 
 def _help(field: FieldInfo, required: bool) -> str:
-    """Return the description, with the default unless it is empty, false or null, or with `required`."""
+    """Return the description, followed by the default (unless empty, false or null) or by `required`."""
     text = field.description or ""
     if not field.is_required():
         shown = _shown(field.get_default(call_default_factory=True))
@@ -214,7 +214,7 @@ def _help(field: FieldInfo, required: bool) -> str:
 
 
 def _shown(default: Any) -> str:
-    """Return a default as it is written on the command line; empty for an empty, false or null default."""
+    """Return a default as written on the command line; "" for an empty, false or null default."""
     if default is None or default is False or default in ("", {}, []):
         return ""
     if isinstance(default, BaseModel):

@@ -38,7 +38,7 @@ class MeasureOne(MeasureCells):
     @staticmethod
     def add_flags(parser: Parser) -> None:
         """Add the flags of model and cell, and the settings of the measure that the command line names."""
-        parser.usage = "hfprune measure MEASURE [flags]"  # its settings are known once the measure is
+        parser.usage = "hfprune measure MEASURE [flags]"  # the flags depend on the measure
         parser.add_argument("measure", metavar="MEASURE", help=", ".join(sorted(MEASURES.sources())))
         add_fields(parser, ModelFlags)
         add_fields(parser, CellFiles)
@@ -51,10 +51,10 @@ class MeasureOne(MeasureCells):
 
     @staticmethod
     def read(namespace: argparse.Namespace) -> MeasureCells:
-        """Return the job that measures one cell, as the flags say.
+        """Return the job that measures one cell with these flags.
 
         Raises:
-            HfpruneError: a setting that the measure refuses; the line starts with the flag.
+            HfpruneError: the measure refuses a setting; the line starts with the flag.
         """
         kind = MEASURES.load(namespace.measure)
         model, cell = read_fields(ModelFlags, namespace), read_fields(CellFiles, namespace)

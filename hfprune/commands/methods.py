@@ -12,7 +12,7 @@ from hfprune.stages import Command
 
 
 class ListMethods(Command):
-    """The criteria and measures that are found here, those of other packages included."""
+    """The available criteria and measures, those of other packages included."""
 
     example: ClassVar = "hfprune methods"
 

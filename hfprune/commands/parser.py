@@ -12,17 +12,17 @@ from hfprune.errors import nearest
 
 # Longer lines are hard to read.
 WIDEST = 110
-# What argparse takes for a number by itself, and what it takes for a flag though it is meant as a value, as `-5%`.
+# Negative numbers that argparse recognises, and values such as `-5%` that it would take for flags.
 _NUMBER, _NEGATIVE = re.compile(r"-\d+|-\d*\.\d+"), re.compile(r"-\.?\d")
 
 
 def width() -> int:
-    """Return the characters of a line: as many as the terminal has, and at most `WIDEST`."""
+    """Return the width of a line in characters: the terminal's, at most `WIDEST`."""
     return min(shutil.get_terminal_size().columns, WIDEST)
 
 
 def wrapped(text: str, indent: str, first: str | None = None) -> str:
-    """Return a text in lines of the terminal's width, indented; the first line may begin with other words."""
+    """Return an indented text in lines of the terminal's width; `first` begins the first line."""
     start = indent if first is None else first
     return textwrap.fill(
         text, width(), initial_indent=start, subsequent_indent=indent, break_on_hyphens=False
@@ -35,7 +35,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.flags = ["-h", "--help"]
-        """Every flag, as it is spelt."""
+        """Spellings of all flags."""
 
     def note(self, action: argparse.Action) -> None:
         """Record the flags of an argument that was added to this parser or to one of its groups."""

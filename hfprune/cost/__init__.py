@@ -1,1 +1,1 @@
-"""What a study or a `prune` costs before it runs: operations, time and memory of every job."""
+"""The predicted cost of a study or a `prune`: operations, time and memory of every job."""

@@ -1,4 +1,4 @@
-"""Which study a device can run, and what is said before it starts."""
+"""The choice of the study that a device can run, and the announcement before it starts."""
 
 import shlex
 import shutil
@@ -20,16 +20,16 @@ from hfprune.study.paths import study_file
 from hfprune.study.references import load_study
 from hfprune.study.study import Study
 
-# The paper's studies, the largest first, and the one for every machine.
+# The paper's studies, the largest first; and the study for every machine.
 TIERS = ("paper-recovery", "paper", "paper-small")
 SMALLEST = "demo"
 DAY = 24.0
-# Bytes of a GPU that a screen, other programs and gaps in its memory may take.
+# Bytes of a GPU's memory that a screen, other programs and fragmentation may take.
 SPARE = 1.5e9
 
 
 class Chosen(NamedTuple):
-    """The study that a run of the workflow makes, and on which device."""
+    """The study of a run of the workflow, and its device."""
 
     config: Config
     name: str
@@ -43,10 +43,10 @@ class Chosen(NamedTuple):
 def choose(
     given: Mapping[str, object], baselines: list[str], *, cluster: bool, submits: bool, gpus: int
 ) -> Chosen:
-    """Choose and check the study of a run; every mistake ends it before the first job.
+    """Choose and check the study of a run, so that every mistake ends it before the first job.
 
-    `given` is what `config/config.yaml` and the command line say. On a `cluster` jobs run on other machines, to
-    which this one `submits` them. Of `gpus` there is at least one.
+    `given` are settings of `config/config.yaml` and the command line, `baselines` those that have a rule. On a
+    `cluster`, jobs run on other machines, to which this one may submit them (`submits`). `gpus` is at least 1.
 
     Raises:
         HfpruneError: names the file, the key and the nearest valid one.
@@ -57,7 +57,7 @@ def choose(
         )
     config = validate(Config, given, "config/config.yaml")
     catalogue = load(Catalogue, Path("config/assets.yaml"))
-    # Without importing torch. A cluster's GPUs cannot be seen: the slowest of the table stands for them.
+    # Without importing torch. A cluster's GPUs are not visible: the slowest of the table stands for them.
     if config.device != "auto":
         device = table_device(config.device, "auto")
     else:
@@ -84,7 +84,7 @@ def choose(
 
 
 def largest_tier(studies: Path, catalogue: Catalogue, device: Device, devices: int = 1) -> tuple[Path, str]:
-    """Return the file of the largest study that the device holds, and runs in a day, and why."""
+    """Return the file of the largest study that fits the device and runs in a day, and the reason."""
     smallest = studies / f"{SMALLEST}.yaml"
     if not device.on_gpu:
         return smallest, "no CUDA device is visible"
@@ -97,9 +97,9 @@ def largest_tier(studies: Path, catalogue: Catalogue, device: Device, devices: i
 
 
 def announcement(costs: Costs, path: Path, devices: int = 1, mem_mb: float | None = None) -> str:
-    """Return lines about what the study in `path` will fetch and spend, and what does not fit.
+    """Return lines about the downloads and the cost of the study in `path`, and about what does not fit.
 
-    `mem_mb` is the main memory that a job of a cluster may ask for; None: any.
+    `mem_mb` is the most main memory, in MB, that a job of a cluster may ask for; None: any.
     """
     if not costs.jobs:
         return "cost: nothing to fetch or to compute; tables, figures and the page alone"
@@ -114,6 +114,6 @@ def announcement(costs: Costs, path: Path, devices: int = 1, mem_mb: float | Non
 
 
 def costs_of(path: Path, catalogue: Catalogue, device: Device, resources: Path = Path("resources")) -> Costs:
-    """Return what the study in `path` costs on a device, as if every baseline wrote a plan."""
+    """Return the cost of the study in `path` on a device, as if every baseline wrote a plan."""
     files = replace(load_files(path, catalogue), resources=resources)
     return Costs(files, list_jobs(files), device)

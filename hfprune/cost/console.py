@@ -1,4 +1,4 @@
-"""What people see of a run: a line where a job starts and one where it ends, and until when the run lasts."""
+"""The console output of a run: one line when a job starts, one when it ends, and the time of the end."""
 
 import logging
 import re
@@ -13,9 +13,9 @@ from hfprune.cost.progress import Progress, clock
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-# Seconds between two looks at how far the run is.
+# Seconds between updates of the progress.
 EVERY = 60.0
-# Snakemake's events and messages about itself, and summaries of reasons; its log file has them.
+# Events and messages of Snakemake about itself, and summaries of reasons; they are in its log file.
 SILENT = {"workflow_started", "job_started", "resources_info", "group_info"}
 NOISE = re.compile(
     "Assuming unrestricted shared|Building DAG|Using shell|Conda environments: ign|Singularity containers: ign"
@@ -26,17 +26,17 @@ BAR = "{percentage:3.0f} % |{bar:30}| {desc}"
 
 
 class Console(logging.Handler):
-    """Takes the place of Snakemake's handler of the terminal, whose texts of errors and warnings it prints.
+    """Replaces Snakemake's handler of the terminal, whose texts of errors and warnings it prints.
 
-    On a terminal a bar stays in the last line; elsewhere, a line of progress is printed at most once a minute.
+    On a terminal, a bar stays in the last line; elsewhere, a line of progress is printed at most once a minute.
     """
 
     def __init__(self, full: Any, *, verbose: bool) -> None:
-        """`full` is Snakemake's handler, with stream, filter and texts; `verbose`: leave out nothing."""
+        """Take over from `full`, Snakemake's own handler; `verbose` leaves out nothing."""
         super().__init__()
         self.full, self.verbose = full, verbose
         self.running: dict[int, tuple[str, float]] = {}
-        """Names of jobs, and when they started, in seconds since the epoch, by their numbers."""
+        """Number of a job → its name, and its start in seconds since the epoch."""
         self.ended: list[int] = []
         """Jobs that have ended since Snakemake counted last."""
         self.done = self.total = 0
@@ -45,7 +45,7 @@ class Console(logging.Handler):
         self.bar: tqdm | None = None
 
     def follow(self, progress: Progress) -> None:
-        """Say from now on how far the run is, until the process ends."""
+        """Show the progress from now on, until the process ends."""
         self.progress = progress
         if self.full.stream.isatty():
             from tqdm import tqdm
@@ -54,13 +54,13 @@ class Console(logging.Handler):
         Thread(target=self._repeat, daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print the lines of a record, above the bar where there is one."""
+        """Print the lines of a record, above the bar if there is one."""
         try:
             if self.full.filter(record):
                 for line in self._lines(record):
                     self._print(line)
         except Exception:
-            self.handleError(record)  # a defect of what is printed must not end the run
+            self.handleError(record)  # an error in printing must not end the run
 
     def close(self) -> None:
         """Remove the bar."""
@@ -77,7 +77,7 @@ class Console(logging.Handler):
         if not self.verbose and event == "job_info":
             yield self._start(record)
         elif not self.verbose and event == "job_finished":
-            self.ended.append(record.job_id)  # its line has the count, which follows
+            self.ended.append(record.job_id)  # its line needs the count, which follows
         elif not self.verbose and event == "progress":
             yield from [self._end(job, "done") for job in self.ended]
             self.ended.clear()
@@ -103,8 +103,8 @@ class Console(logging.Handler):
     def _end(self, job: int, how: str) -> str:
         name, start = self.running.pop(job)
         seconds = time.time() - start
-        taken = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
-        return self._stamped(f"{name}: {how} after {taken}")
+        duration = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+        return self._stamped(f"{name}: {how} after {duration}")
 
     def _stamped(self, text: str) -> str:
         return f"{time.strftime('%a %H:%M:%S')} [{self.done}/{self.total}] {text}"
@@ -133,7 +133,7 @@ class Console(logging.Handler):
             self.bar = None
 
     def _repeat(self) -> None:
-        said = ""
+        previous = ""
         while not self._is_over():
             time.sleep(EVERY)
             with self._locked():
@@ -141,9 +141,9 @@ class Console(logging.Handler):
                     self._draw()
                 elif self.progress is not None and not self._is_over():
                     line = self.progress.line(time.time())
-                    if line.partition(" after")[0] != said.partition(" after")[0]:
+                    if line.partition(" after")[0] != previous.partition(" after")[0]:
                         self._print(line)
-                        said = line
+                        previous = line
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

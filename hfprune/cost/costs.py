@@ -1,4 +1,4 @@
-"""What every job of a study takes on a device: time, memory and its share of the device."""
+"""The cost of every job of a study on a device: time, memory and its share of the device."""
 
 import math
 from collections.abc import Iterable
@@ -20,33 +20,32 @@ from hfprune.study.files import Files
 if TYPE_CHECKING:
     from hfprune.cost.timed import TimedCpu
 
-# The size that a model of unknown size is taken to have.
+# The model whose size models of unknown size are assumed to have.
 LARGEST = "qwen2.5-7b"
 # Seconds from the shell to loaded libraries, and on a GPU to its context and kernels.
 CPU_START, GPU_START = 4.0, 13.0
-# Bytes a second at which weights are read; bytes of a process with all libraries.
+# Bytes per second at which weights are read; bytes of a process with all libraries.
 READ, PROCESS = 1e9, 1.2e9
-# A job may take this many times what is predicted, and at least half an hour, before it is stopped; each further
-# attempt may take as much again.
+# Limits as multiples of the prediction, and at least so many minutes; each further attempt adds as much again.
 TIME_MARGIN, MEMORY_MARGIN, LEAST_MINUTES = 3.0, 1.3, 30
 
 
 @dataclass(frozen=True)
 class JobCost:
-    """What one job of a study takes: wall seconds, peak bytes and its share of the device."""
+    """The cost of one job of a study: wall seconds, peak bytes and its share of the device."""
 
     stage: str
     about: str
-    """The model, and the cell where there is one."""
+    """The model, and the cell if there is one."""
     seconds: float
     main_memory: float
     gpu_memory: float
-    """Bytes on a GPU; 0 if it takes none."""
+    """Bytes on a GPU; 0 if the job uses none."""
     share: float
-    """GPUs that it occupies, or its part of the CPU."""
+    """Number of GPUs in use, or share of the CPU."""
 
     def limits(self, attempt: int = 1, longest: int | None = None) -> dict[str, int]:
-        """Return what an attempt may take: MB of main memory and of a GPU's, and at most `longest` minutes."""
+        """Return the limits of an attempt: MB of main memory and of GPU memory, and minutes, at most `longest`."""
         memory = {"mem_mb": self.main_memory, "gpu_mem_mb": self.gpu_memory}
         limits = {name: math.ceil(MEMORY_MARGIN * attempt * size / 1e6) for name, size in memory.items()}
         minutes = attempt * max(LEAST_MINUTES, math.ceil(TIME_MARGIN * self.seconds / 60))
@@ -64,10 +63,9 @@ class Costs:
         timed: "TimedCpu | None" = None,
         kept: set[str] | None = None,
     ) -> None:
-        """Find the sizes of the models, in the folder of fetched assets too; unknown ones count as `LARGEST`.
+        """Find the sizes of the models, also of fetched ones; models of unknown size count as `LARGEST`.
 
-        The speed is the table's, or that of this machine's processors as they were `timed`; `kept` is as for
-        `Workload`.
+        The speed is the table's, or as `timed` on this machine's processors; for `kept` see `Workload`.
         """
         self.files, self.study, self.jobs = files, files.study, [*jobs]
         self.on_disk = self.study.device_map == "disk"
@@ -90,7 +88,7 @@ class Costs:
     @cached_property
     def by_job(self) -> list[JobCost]:
         """The cost of every job, in the order of `jobs`."""
-        return [*map(self.of, self.jobs)]
+        return [*map(self.cost_of, self.jobs)]
 
     @property
     def longest(self) -> JobCost:
@@ -103,19 +101,19 @@ class Costs:
         return max(self.by_job, key=self.memory)
 
     def memory(self, cost: JobCost) -> float:
-        """Return the bytes that a job takes of the device's memory: of a GPU's, else of main memory."""
+        """Return the bytes that a job takes of the device's memory: GPU memory, or else main memory."""
         return cost.gpu_memory if self.device.on_gpu else cost.main_memory
 
     def hours(self, devices: int = 1) -> float:
-        """Return the hours of the study on so many devices: at least those of its longest job."""
-        taken = sum(cost.seconds * cost.share for cost in self.by_job) / devices
-        return max(taken, self.longest.seconds) / 3600
+        """Return the hours of the study on `devices` devices, at least those of its longest job."""
+        shared = sum(cost.seconds * cost.share for cost in self.by_job) / devices
+        return max(shared, self.longest.seconds) / 3600
 
-    def of(self, job: Stage) -> JobCost:
+    def cost_of(self, job: Stage) -> JobCost:
         """Return the cost of a job."""
-        work = self.work.of(job)
+        work = self.work.work_of(job)
         on_gpu, cores = self.device.on_gpu, self.device.cores if job.takes == "machine" else 1
-        # With a device map, what the device does not hold lies on others; with `disk`, weights are in files.
+        # With a device map, the rest lies on other devices; with `disk`, weights stay in files.
         held = min(work.memory, self.device.memory) if self.study.device_map else work.memory
         if self.on_disk and work.loaded:
             held = max(work.memory - self.shapes[job.model_name()].weights(work.dtype), 0.0)
@@ -131,13 +129,13 @@ class Costs:
         )
 
     def _computing(self, stage: str, work: Work, cores: int) -> float:
-        """Return the seconds of a stage's passes and decoding on a GPU, or on so many cores."""
+        """Return the seconds of a stage's passes and decoding on a GPU, or on `cores` cores."""
         if self.timed:
             return self.timed.seconds(stage, work) * self.device.cores / cores
         return nominal_seconds(self.device, work) / (1 if self.device.on_gpu else cores)
 
 
 def nominal_seconds(device: Device, work: Work) -> float:
-    """Return the seconds of passes and decoding by the table's speed, of a GPU or of one core."""
+    """Return the seconds of passes and decoding at the table's speed of a GPU, or of one core."""
     operations = work.flops + 2 * DECODED * work.products * sum(work.steps.values())
     return operations / (UTILISATION * device.peak(work.dtype))

@@ -1,4 +1,4 @@
-"""Which claims a study can decide, before it is run: the intervals to expect from the spread in earlier ones."""
+"""Which claims a study can decide, predicted before it runs from the spread in an earlier study."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -25,48 +25,49 @@ from hfprune.study.study import Study
 
 
 class Decidable(NamedTuple):
-    """What a study can be expected to decide about a claim; effects are in units of `unit`."""
+    """What a study is expected to decide about a claim; effects are in units of `unit`."""
 
     claim: str
     unit: str
     documents: int
-    """On each side, of all tasks that the paper averages."""
+    """Documents on each side, of all tasks that the paper averages."""
     draws: str
     half_width: float
-    """Expected distance of the effect from the farther end of its 95 % interval; NaN: there will be none."""
+    """Expected distance of the effect from the farther end of its 95 % interval; NaN without an interval."""
     minimum_detectable_effect: float
     """The smallest distance from the threshold that 80 % of repetitions would show."""
     published: str
-    """The smallest and the largest published effect at the study's ratios, without their signs: of its models, or
-    of all if the claim's tables have none of them."""
+    """Absolute values of the smallest and largest published effect at the study's ratios: of its models, or of all
+    models if the claim's tables have none of them."""
     margin: float
-    """An effect below it matters to nobody; NaN: the claim has none."""
+    """Margin of equivalence, below which effects do not matter; NaN if the claim has none."""
     decides: str
 
 
 def decidable(paper: Paper, study: Study, earlier: Evidence) -> Iterator[Decidable]:
-    """Yield a row for each claim on differences by item whose two sides are in the study, at one of its ratios.
+    """Yield one row per claim on differences by item whose two sides are in the study, at one of its ratios.
 
-    The variances over draws and over items are those of the widest comparison for the claim in an
-    earlier study, divided by how many times more draws and items there will be. Tasks count alike,
-    whatever their documents.
+    The variances over draws and over items are those of the widest comparison for the claim in an earlier study,
+    divided by the ratios of the numbers of draws and items. Tasks have equal weights, whatever their numbers of
+    documents.
     """
     measures = study.make_measures()
-    there = {ratio for model in study.models for ratio in study.ratios_of(model)}
+    available = {ratio for model in study.models for ratio in study.ratios_of(model)}
     for claim in paper.claims:
         measure = measures.get(claim.measure)
-        ratios = [at for at in claim.ratios if {ratio for *_, ratio in claim.terms(at)} <= there]
+        ratios = [at for at in claim.ratios if {ratio for *_, ratio in claim.terms(at)} <= available]
         if claim.effect == "difference" and measure and ratios and _in_study(claim, study):
             yield _row(paper, claim, study, measure, earlier, _published(paper, claim, study, ratios))
 
 
 def _in_study(claim: Claim, study: Study) -> bool:
-    # The dense model is always measured as it is.
-    return all(
-        {DENSE, *study.methods} & {*side.methods}
-        and {*study.recoveries, *([Recovery.NONE] if DENSE in side.methods else [])} & {*side.recoveries}
-        for side in (claim.left, claim.right)
-    )
+    for side in (claim.left, claim.right):
+        recoveries = {*study.recoveries}
+        if DENSE in side.methods:  # the dense model is always measured without recovery
+            recoveries.add(Recovery.NONE)
+        if not ({DENSE, *study.methods} & {*side.methods} and recoveries & {*side.recoveries}):
+            return False
+    return True
 
 
 def _published(paper: Paper, claim: Claim, study: Study, ratios: list[float | None]) -> list[float]:
@@ -105,7 +106,7 @@ def _row(
         return row._replace(decides=f"nothing: fewer than {MIN_DRAWS} draws have no interval")
     dof = draws - 1 + (resampling_dof(draws, resamples) if resamples else 0)
     old = documents(earlier.study.make_measures().get(claim.measure, measure), paper.tasks(claim))
-    known: list[Estimate] = []
+    estimates: list[Estimate] = []
     for name, at in product(earlier.models, claim.ratios):
         with suppress(NotComparableError):
             calibrated = earlier.study.largest(name, next(iter(earlier.study.calibrations)))
@@ -115,10 +116,10 @@ def _row(
                 more = effect.spread.with_more(
                     draws / max(effect.draws, 1), _balanced(sizes) / _balanced(old)
                 )
-                known.append(effect.about(more._replace(draws_dof=dof)))
-    if not known:
+                estimates.append(effect.about(more._replace(draws_dof=dof)))
+    if not estimates:
         return row._replace(decides="unknown: the earlier study has no interval for it")
-    widest = max(known, key=lambda expected: expected.high - expected.low)
+    widest = max(estimates, key=lambda expected: expected.high - expected.low)
     half = max(widest.high - widest.value, widest.value - widest.low)
     return row._replace(
         half_width=half,
@@ -128,7 +129,7 @@ def _row(
 
 
 def _decides(expected: Estimate, half: float, margin: float, published: list[float]) -> str:
-    """Return what 80 % of repetitions would show: published effects, or of two equal sides that they are."""
+    """Return what 80 % of repetitions would show: published effects, or the equivalence of two equal sides."""
     from scipy.stats import t
 
     shown = expected.minimum()
@@ -138,13 +139,13 @@ def _decides(expected: Estimate, half: float, margin: float, published: list[flo
         "the largest published effect": bool(published) and published[0] < shown <= published[-1],
         "equivalence": equal < margin,
     }
-    return " and ".join(what for what, yes in able.items() if yes) or "larger effects only"
+    return " and ".join(finding for finding, shows in able.items() if shows) or "larger effects only"
 
 
 def documents(measure: Measure, tasks: list[str]) -> list[int]:
-    """Return how many documents a measure reads of each of these tasks, or how many blocks of its text.
+    """Return the documents that a measure reads of each of these tasks, or the blocks of its text.
 
-    Empty for a measure of neither tasks nor text.
+    Empty for other measures.
     """
     if isinstance(measure, TextMeasure):
         return [measure.blocks_to_read()]
@@ -155,5 +156,5 @@ def documents(measure: Measure, tasks: list[str]) -> list[int]:
 
 
 def _balanced(counts: list[int]) -> float:
-    """Return how many items, spread evenly over the tasks, would give the mean over tasks the same variance."""
+    """Return the number of items that, spread evenly over tasks, would give the mean over tasks this variance."""
     return float(len(counts) ** 2 / (1 / np.array(counts)).sum()) if counts else 1.0

@@ -1,4 +1,4 @@
-"""The cost of a study for readers: in a few lines, and by stage."""
+"""The cost of a study for readers: a summary, and a table by stage."""
 
 from hfprune.cost.costs import Costs
 from hfprune.devices.known import Device
@@ -17,7 +17,7 @@ def unfit(costs: Costs, spare: float = 0) -> str:
 
 
 def summary(costs: Costs, devices: int = 1) -> list[str]:
-    """Return lines about what is to be fetched, hours, the longest and the largest job, and what is too large."""
+    """Return lines about downloads, hours, the longest and the largest job, and about what is too large."""
     device, longest, large = costs.device, costs.longest, costs.largest
     size, unknown = downloads(costs.study, costs.files.catalogue, costs.files.resources)
     parts = f"{size / 1e9:.2f} GB" if size else "", f"{unknown} assets of unknown size" if unknown else ""
@@ -31,13 +31,13 @@ def summary(costs: Costs, devices: int = 1) -> list[str]:
     ]
     if costs.guessed:
         text.append(f"of unknown size before they are fetched, counted as 7B: {', '.join(costs.guessed)}")
-    said = unfit(costs)
-    text += [f"too large: {said}"] if said else []
+    if reason := unfit(costs):
+        text.append(f"too large: {reason}")
     return [*text, *filter(None, [locked(costs.study, costs.files.catalogue)])]
 
 
 def table(costs: Costs) -> str:
-    """Return jobs, hours, minutes of the longest job and GB by stage, and in all, as a table in Markdown."""
+    """Return a Markdown table of jobs, hours, minutes of the longest job and GB, by stage and in all."""
     import pandas as pd
     from tabulate import tabulate
 
@@ -53,7 +53,7 @@ def table(costs: Costs) -> str:
 
 
 def named(device: Device, devices: int = 1) -> str:
-    """Return the name of so many devices; that of a CPU says how many cores it has."""
+    """Return the name of `devices` devices; that of a CPU has its number of cores."""
     name = device.name if device.on_gpu else f"{device.cores} cores of {device.name}"
     return name if devices == 1 else f"{devices} × {name}"
 

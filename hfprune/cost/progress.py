@@ -1,4 +1,4 @@
-"""How far a run is, and when it will end."""
+"""The progress of a run, and its predicted end."""
 
 import time
 from datetime import datetime
@@ -9,28 +9,28 @@ from hfprune.rounding import percent
 
 
 class Progress:
-    """What is done of a run's predicted work, by the outputs that are newer than its start."""
+    """The share of a run's predicted work that is done, by outputs that are newer than its start."""
 
     def __init__(self, costs: Costs) -> None:
-        """Begin with the jobs that will run, each with its predicted time on its part of the machine."""
+        """Start with the jobs that will run, each with its predicted time on its share of the machine."""
         self.start = time.time()
         by_job = zip(costs.jobs, costs.by_job, strict=True)
         self.work = {job.outputs()[-1]: cost.seconds * cost.share for job, cost in by_job}
 
     def share(self) -> float:
-        """Return the share of the predicted work that is done, at most 1; 0 where nothing is predicted."""
+        """Return the share of the predicted work that is done, at most 1; 0 if nothing is predicted."""
         done = sum(work for file, work in self.work.items() if self._is_made(file))
         return min(1.0, done / sum(self.work.values())) if done else 0.0
 
     def rest(self, share: float, now: float) -> float:
         """Return the seconds to the end if `share`, more than 0, is done `now`, in seconds since the epoch.
 
-        The rest is taken to go at the pace of what is done.
+        The rest is assumed to go at the same pace.
         """
         return (now - self.start) * (1 - share) / share
 
     def line(self, now: float) -> str:
-        """Return how far the run is at a time in seconds since the epoch; "" before anything is done."""
+        """Return a line about the progress at `now`, in seconds since the epoch; "" before anything is done."""
         share = self.share()
         if not share:
             return ""
@@ -46,6 +46,6 @@ class Progress:
 
 
 def clock(seconds: float) -> str:
-    """Return the time of day at `seconds` since the epoch, with the day of the week where it is not today."""
+    """Return the time of day at `seconds` since the epoch, with the weekday if it is not today."""
     then = datetime.fromtimestamp(seconds).astimezone()
     return f"{then:%H:%M}" if then.date() == datetime.now().astimezone().date() else f"{then:%a %H:%M}"

@@ -1,4 +1,4 @@
-"""How fast this machine's processors compute a model now, as an MLP of the model's shape shows."""
+"""The current speed of this machine's processors for a model, timed on an MLP of the model's shape."""
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -19,33 +19,33 @@ from hfprune.models.units import gated_mlps
 DTYPES = ("float32", "bfloat16")
 TOKENS = 512
 PATIENCE = 1.0  # seconds
-# Bytes of weights that are read in turn, more than the caches of most processors.
+# Bytes of weights that are read in turn, more than most processors' caches hold.
 UNCACHED = 2**28
-# Weights of the MLP that is timed at least, those of SmolLM2-135M: a smaller one times how operations start, and
-# other work on the machine makes that a hundred times longer.
+# Fewest weights of the timed MLP, those of SmolLM2-135M: with fewer, the start of operations dominates, which
+# other work on the machine makes a hundred times longer.
 LEAST_WEIGHTS = 3 * 576 * 1536
-# Seconds of a stage over those that an MLP alone would take at `UTILISATION`: of SmolLM2, and of
-# Qwen2.5-Coder-0.5B for reconstruction, which takes more in smaller models.
+# Seconds of a stage relative to those of an MLP alone at `UTILISATION`: of SmolLM2, and for reconstruction, which
+# takes relatively more in smaller models, of Qwen2.5-Coder-0.5B.
 PACE = {"score": 0.65, "linear": 0.8, "measure": 0.7, "sample": 0.7}
-# Seconds in which a thread makes a loss or an entropy of a logit.
+# Seconds in which a thread turns one logit into a loss or an entropy.
 LOGIT = 7e-9
-# Seconds of a decoding step in each layer beside its products, and in each layer for each text.
+# Seconds of a decoding step per layer besides its products, and per layer and text.
 LAYER, TEXT = 5e-4, 4e-5
-# Which of several times counts.
+# Picks the typical of several times.
 Typical = Callable[[list[float]], float]
 
 
 @dataclass
 class TimedCpu:
-    """The processors of this machine; others may share them, so that each speed is timed when it is asked for."""
+    """The processors of this machine, perhaps shared, so that each speed is timed when it is needed."""
 
     model: Path
     """Folder of the dense model."""
     shape: Shape
-    """The dense model's."""
+    """Shape of the dense model."""
     _peaks: dict[str, float] = field(default_factory=dict)
     _tokens: dict[tuple[str, int], float] = field(default_factory=dict)
-    """Seconds of all MLPs for a token of each of so many texts, by dtype and texts."""
+    """Dtype and number of texts → seconds of all MLPs for one token of each text."""
 
     def peak(self, dtype: str) -> float:
         """Return the operations per second of an MLP in a dtype on all cores."""
@@ -56,20 +56,20 @@ class TimedCpu:
         return self._peaks[dtype]
 
     def seconds(self, stage: str, work: Work) -> float:
-        """Return the seconds in which all cores do the passes, the losses and the decoding of a stage."""
-        passes = (
-            PACE.get(stage, 1.0) * work.flops / (UTILISATION * self.peak(work.dtype)) if work.flops else 0.0
-        )
+        """Return the seconds in which all cores do the passes, losses and decoding of a stage."""
+        passes = 0.0
+        if work.flops:
+            passes = PACE.get(stage, 1.0) * work.flops / (UTILISATION * self.peak(work.dtype))
         return passes + LOGIT * work.logits / torch.get_num_threads() + self.decoding(work.dtype, work.steps)
 
     def decoding(self, dtype: str, steps: Mapping[int, float]) -> float:
-        """Return the seconds of so many steps of decoding by the dense model, by how many texts go on at a time.
+        """Return the seconds of decoding by the dense model; `steps` maps texts at a time to a number of steps.
 
-        A step waits for the weights, so that its time is that of their bytes at the bandwidth of the moment.
+        A step waits for the weights, so that its time depends on their bytes and the current bandwidth.
         """
         if new := [texts for texts in steps if (dtype, texts) not in self._tokens]:
-            taken = step_seconds(self.model, new, [dtype], median)[dtype]
-            self._tokens |= {(dtype, texts): seconds for texts, seconds in taken.items()}
+            times = step_seconds(self.model, new, [dtype], median)[dtype]
+            self._tokens |= {(dtype, texts): seconds for texts, seconds in times.items()}
         layers = self.shape.layers
         weights = self.shape.products / (layers * self.shape.mlp_weights)
         return sum(
@@ -81,24 +81,24 @@ class TimedCpu:
 def mlp_seconds(model: Path, dtypes: Collection[str] = DTYPES, typical: Typical = min) -> dict[str, float]:
     """Return the seconds that a forward and a backward pass of the model's first MLP takes, by dtype.
 
-    The dtypes take turns for a second, so that other work on the machine slows each of them. The minimum is the
-    least disturbed time; the median is what other work leaves.
+    The dtypes take turns for a second, so that other work on the machine slows all of them. The minimum is the
+    least disturbed time; the median includes other work.
     """
     mlp, _ = _timed_mlp(model)
     parts = {dtype: _weights(mlp.shapes, dtype) for dtype in dtypes}
-    taken, start = {dtype: list[float]() for dtype in dtypes}, time.perf_counter()
+    times, start = {dtype: list[float]() for dtype in dtypes}, time.perf_counter()
     while time.perf_counter() - start < PATIENCE:
         for dtype, weights in parts.items():
-            taken[dtype].append(_pass_seconds(*weights))
-    return {dtype: typical(seconds) / mlp.larger for dtype, seconds in taken.items()}
+            times[dtype].append(_pass_seconds(*weights))
+    return {dtype: typical(seconds) / mlp.larger for dtype, seconds in times.items()}
 
 
 def step_seconds(
     model: Path, batches: Sequence[int], dtypes: Collection[str] = DTYPES, typical: Typical = min
 ) -> dict[str, dict[int, float]]:
-    """Return the seconds that MLPs take for a token of each of so many texts, by dtype and batch.
+    """Return the seconds that all MLPs of a model take for one token of each text of a batch, by dtype and batch.
 
-    The times are of all MLPs of the model. More are timed in turn than any cache holds, as in decoding.
+    As in decoding, more MLPs are timed in turn than any cache holds.
     """
     mlp, count = _timed_mlp(model)
     times = {dtype: {batch: list[float]() for batch in batches} for dtype in dtypes}
@@ -110,8 +110,8 @@ def step_seconds(
     with torch.inference_mode():
         while time.perf_counter() - start < PATIENCE:
             for dtype, batch in ((dtype, batch) for dtype in dtypes for batch in batches):
-                taken = _step_seconds(layers[dtype], batch) * count / len(layers[dtype])
-                times[dtype][batch].append(taken / mlp.larger)
+                seconds = _step_seconds(layers[dtype], batch) * count / len(layers[dtype])
+                times[dtype][batch].append(seconds / mlp.larger)
     return {
         dtype: {batch: typical(seconds) for batch, seconds in by_batch.items()}
         for dtype, by_batch in times.items()
@@ -121,13 +121,13 @@ def step_seconds(
 @dataclass(frozen=True)
 class _Mlp:
     shapes: list[torch.Size]
-    """Of the weights of gate, up and down."""
+    """Shapes of the weights of gate, up and down."""
     larger: float
-    """How many times the weights of the model's own MLP it has."""
+    """Number of its weights relative to the model's own MLP."""
 
 
 def _timed_mlp(model: Path) -> tuple[_Mlp, int]:
-    """Return the MLP that is timed, at least as wide as the model's first, and the model's number of MLPs."""
+    """Return the MLP to time, at least as wide as the model's first, and the model's number of MLPs."""
     mlps = gated_mlps(load_skeleton(model))
     shapes = [part.weight.shape for part in mlps[0].linears]
     times = ceil(sqrt(LEAST_WEIGHTS / sum(shape.numel() for shape in shapes)))

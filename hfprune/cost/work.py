@@ -1,4 +1,4 @@
-"""What a job does, whatever it runs on: operations, steps of decoding, bytes and fixed times."""
+"""The work of a job on any device: operations, steps of decoding, bytes and fixed times."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Work:
-    """What a job does beyond its start; without operations, it takes one core and no GPU."""
+    """The work of a job beyond its start; a job without operations takes one core and no GPU."""
 
     flops: float = 0
     """Operations of passes."""
@@ -14,19 +14,19 @@ class Work:
     memory: float = 0
     """Bytes on the device at the peak, weights included."""
     loaded: float = 0
-    """Bytes of weights that it reads from disk."""
+    """Bytes of weights that are read from disk."""
     seconds: float = 0
-    """Time of all else."""
+    """Seconds of all else."""
     text: float = 0
     """Bytes of main memory for a text, before the model is loaded."""
     logits: float = 0
-    """Logits that become losses or entropies; those of a distance count three times."""
+    """Logits that become losses or entropies; logits of a distance count three times."""
     steps: Mapping[int, float] = field(default_factory=dict)
-    """Steps of decoding by the dense model, by how many texts go on at a time."""
+    """Steps of decoding by the dense model, by the number of texts at a time."""
     products: float = 0
-    """The weights that a token of such a step meets."""
+    """Weights that each token of such a step is multiplied by."""
 
     @property
     def computes(self) -> bool:
-        """Whether a model runs, which takes the device."""
+        """Whether a model runs, which occupies the device."""
         return bool(self.flops or self.steps)

@@ -1,4 +1,4 @@
-"""What every job of a study does, whatever it runs on: operations, steps of decoding, bytes and fixed times.
+"""The work of every job of a study: operations, steps of decoding, bytes and fixed times.
 
 Each stage with work of its own has one function in `STAGES`, which reads the settings of the job.
 """
@@ -31,23 +31,23 @@ from hfprune.study.files import Files
 CONTEXT = 256
 # Bytes of a file of C4.
 TEXT = 3e9
-# Bytes of a packed token, with label and position; tokens of instruction pairs that a core tokenizes a second.
+# Bytes of a packed token with label and position; tokens of instruction pairs that a core tokenizes per second.
 PACKED, TOKENIZED = 12, 3e5
-# Seconds in which a layer's operations are started, for one token of all blocks at a time.
+# Seconds to start a layer's operations for one token of all blocks.
 STARTED = 1e-3
 
 
 @dataclass
 class Reader:
-    """A model that measures read texts with, and the texts whose last hidden states it keeps."""
+    """A model by which measures read texts, and the texts whose last hidden states are kept."""
 
     shape: Shape
     texts: set[str] = field(default_factory=set)
 
     def read(self, measure: TextMeasure, dtype: str, most: float = math.inf) -> float:
-        """Return the operations for a measure's text: of the head alone, where an earlier measure read the text.
+        """Return the operations for a measure's text: of the head alone, if an earlier measure has read the text.
 
-        A text is kept for others if its states take at `most` so many bytes.
+        A text is kept for other measures if its states take at most `most` bytes.
         """
         tokens, shape = measure.tokens(), self.shape
         text = measure.model_dump_json(include={"corpus", "sequences", "length", "sampling"})
@@ -60,19 +60,19 @@ class Reader:
 
 @dataclass
 class Workload:
-    """The work of a study's jobs, as far as it depends on the device."""
+    """The work of a study's jobs on a kind of device."""
 
     files: Files
     shapes: Mapping[str, Shape]
-    """Of the dense models, by name."""
+    """Shapes of the dense models, by name."""
     device: Device
     peak: Callable[[str], float]
-    """Operations per second in a dtype; their ratios count."""
+    """Operations per second in a dtype; only ratios matter."""
     kept: set[str] | None = None
-    """Texts that the dense model has read and keeps, where all jobs are one process; None: each is its own."""
+    """Texts whose states the dense model keeps, if all jobs share a process; None: each job is a process."""
 
-    def of(self, job: Stage) -> Work:
-        """Return the work of a job; a stage that is not in `STAGES` takes seconds of a core."""
+    def work_of(self, job: Stage) -> Work:
+        """Return the work of a job; stages that are not in `STAGES` take seconds of a core."""
         return STAGES[job.stage](self, job) if job.stage in STAGES else Work()
 
     def _text(self, _job: Any) -> Work:
@@ -85,7 +85,7 @@ class Workload:
         at_a_time = max(1, min(read.sequences, WRITTEN_AT_ONCE // read.length))
         steps = math.ceil(read.sequences / at_a_time) * (read.length - job.continued_after)
         kept = at_a_time * read.length * shape.cached(dtype)
-        # Logits in the dtype and, to draw from, thrice in float64.
+        # Logits in the dtype and, for drawing, three times in float64.
         logits = at_a_time * shape.vocabulary * (BYTES[dtype] + 24)
         return Work(
             shape.forward(read.sequences * read.length, read.length),
@@ -103,7 +103,7 @@ class Workload:
 
     def _score(self, job: Any) -> Work:
         read, criteria = self._calibration(job), self.files.criteria
-        by_draw = {(name, *draw): job.sample(*draw, read.sequences) for name, *draw in job.each()}
+        by_draw = {(name, *draw): job.sample(*draw, read.sequences) for name, *draw in job.scorings()}
         students = {
             sample for (name, *_), sample in by_draw.items() if isinstance(criteria[name], StudentCriterion)
         }
@@ -123,9 +123,8 @@ class Workload:
         sums = 4 * (tokens * shape.hidden + 10 * shape.neurons**2 + 3 * (shape.neurons + shape.hidden) ** 2)
         kept = [self._cut(job.model_name(), cell).neurons for cell in job.named_cells()]
         # The pass is in the dtype, and all else in float32.
-        flops = solving(
-            shape, job.linear, tokens, read.length, kept, self.peak(job.dtype) / self.peak("float32")
-        )
+        faster = self.peak(job.dtype) / self.peak("float32")
+        flops = solving(shape, job.linear, tokens, read.length, kept, faster)
         return Work(flops, "float32", weights + sums, weights)
 
     def _recover(self, job: Any) -> Work:
@@ -137,7 +136,7 @@ class Workload:
         measured = len(measured_steps(steps)) * min(settings.held_out, sequences / 10)
         at_once = job.batch_tokens or training_tokens(on_gpu=on_gpu)
         shape = self._cut(job.model_name(), *job.named_cells())
-        # 4 N a token, since weights are frozen.
+        # 4 N per token, since weights are frozen.
         read = (2 * steps * settings.batch + measured) * settings.length
         flops = shape.forward(read, settings.length)
         memory = training_memory(shape, at_once, dtype, on_gpu=on_gpu)
@@ -196,11 +195,11 @@ class Workload:
         return Work(flops, job.dtype, memory, dense.weights(job.dtype), steps=steps, products=dense.products)
 
     def _calibration(self, job: Any) -> Calibration:
-        """Return the calibration that a job reads, which is one for all its cells."""
+        """Return the calibration that a job reads, the same for all its cells."""
         return self.files.study.calibrations[job.named_cells()[0].calibration]
 
     def _cut(self, model: str, cell: Cell) -> Shape:
-        """Return what a cell has left of its model, as if neurons alone were removed."""
+        """Return the shape of a cell's model, as if neurons alone were removed."""
         return self.shapes[model].pruned(cell.ratio or 0)
 
     def _scoring(self, job: Any, methods: Iterable[str], units: Iterable[str]) -> ScoringCost:
@@ -210,8 +209,8 @@ class Workload:
 
 
 def training_memory(shape: Shape, tokens: float, dtype: str, *, on_gpu: bool) -> float:
-    """Return the bytes that a step of training adapters takes, by so many tokens at a time."""
-    # Logits in the dtype, and thrice in float32; the adapters are a hundredth of the weights.
+    """Return the bytes that training adapters takes with `tokens` tokens at a time."""
+    # Logits in the dtype, and three times in float32; the adapters are a hundredth of the weights.
     kept = shape.layers * shape.trained(dtype, on_gpu=on_gpu) + (BYTES[dtype] + 12) * shape.vocabulary
     return shape.weights(dtype) + tokens * kept
 
@@ -219,15 +218,16 @@ def training_memory(shape: Shape, tokens: float, dtype: str, *, on_gpu: bool) ->
 def solving(
     shape: Shape, settings: Linear, tokens: float, length: int, kept: Iterable[float], faster: float = 1
 ) -> float:
-    """Return the operations of solving neurons' readers for plans that keep so many of a layer, without logits.
+    """Return the operations of a linear recovery for plans that keep `kept` neurons of a layer, without logits.
 
-    Those of products count half, which reach twice the utilisation of passes (`hfprune.recovery.least_squares`).
-    Those of the model's pass count less by how many times it is `faster` than all else, which is in float32.
+    Those of matrix products count half, since they reach twice the utilisation of passes
+    (`hfprune.recovery.least_squares`). Those of the model's pass are divided by how much `faster` it is than all
+    else, which is in float32.
     """
     large = tokens * shape.neurons**2 * 9 / 16  # a half of the Gram matrix, in eight stripes
     tried = min(4, len(settings.ridges))
     for n in kept:
-        # A Cholesky for each λ that is tried, with products for 128 combinations of outputs, and one for all.
+        # A Cholesky factor per tried λ, with products for 128 combinations of outputs, and one for all outputs.
         large += (tried + 1) * n**3 / 3 + 256 * tried * n**2
         large += shape.hidden * (n**2 + (shape.neurons - n) * shape.neurons)
     head = 2 * tokens * shape.hidden * shape.vocabulary

@@ -1,1 +1,1 @@
-"""Devices: which are there, which is leased, how fast each is."""
+"""Devices: which exist, which are leased, and how fast they are."""

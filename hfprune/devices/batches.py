@@ -1,10 +1,8 @@
-"""How much a pass of a model takes at once, by kind of device: passes and the cost model read it here."""
+"""Batch sizes by kind of device, for passes and for the cost model."""
 
-# Tokens in the KV cache while a model writes text, on every device: a step reads all weights, so blocks share it.
+# Tokens in the KV cache while a model generates text: each step reads all weights once for the whole batch.
 WRITTEN_AT_ONCE = 16384
-
-
-# Tokens of a forward pass that measures a model whose weights lie on disk: each pass reads all of them.
+# Tokens of a forward pass that measures a model whose weights stay on disk: each pass reads all weights.
 READ_AT_ONCE = 4096
 
 
@@ -26,7 +24,7 @@ def training_tokens(*, on_gpu: bool) -> int:
 
 
 def head_positions(vocabulary: int, *, on_gpu: bool) -> int:
-    """Return the positions in one pass through the head, which bounds the memory for logits.
+    """Return how many positions go through the head at a time, which bounds the memory for logits.
 
     One float32 copy of the logits takes 32 MiB on a CPU, where more would not fit the cache, and 256 MiB on
     CUDA, where less would not keep the device busy. At least 128 positions are taken: with fewer, and a large

@@ -1,4 +1,4 @@
-"""The table of devices, and the entry of the device here; free of torch."""
+"""The table of devices, and the entry of this machine's device; without torch."""
 
 import os
 import re
@@ -22,17 +22,17 @@ CPUINFO = Path("/proc/cpuinfo")
 
 @dataclass(frozen=True)
 class Device:
-    """A device by its memory and its peak in operations a second, as the table or the driver has them."""
+    """A device: its memory and peak speed, from the table or the driver."""
 
     name: str
     memory: float
     """Bytes."""
     float32: float
-    """Peak in operations a second; of one core if it is a CPU."""
+    """Peak in operations per second; of one core for a CPU."""
     bfloat16: float
-    """As `float32`; float16 counts as bfloat16."""
+    """Peak in bfloat16 or float16, as `float32`."""
     cores: int = 0
-    """Cores, each of which runs a job of one thread; 0: a GPU, which runs one job at a time."""
+    """Cores, each of which runs a job of one thread; 0 for a GPU, which runs one job at a time."""
 
     @property
     def on_gpu(self) -> bool:
@@ -40,7 +40,7 @@ class Device:
         return not self.cores
 
     def peak(self, dtype: str) -> float:
-        """Return the peak in operations a second for a dtype; float16 counts as bfloat16."""
+        """Return the peak in operations per second for a dtype."""
         return self.float32 if dtype == "float32" else self.bfloat16
 
 
@@ -52,30 +52,33 @@ def _table() -> dict[str, dict]:
 @cache
 def known_devices() -> dict[str, Device]:
     """Return the devices of `devices.yaml` by name; a CPU has two cores."""
-    return {
-        name: Device(
-            name, 1e9 * it["memory"], 1e12 * it["float32"], 1e12 * it["bfloat16"], 2 * ("flags" in it)
-        )
-        for name, it in _table().items()
-    }
+    devices = {}
+    for name, entry in _table().items():
+        cores = 2 if "flags" in entry else 0
+        speeds = 1e12 * entry["float32"], 1e12 * entry["bfloat16"]
+        devices[name] = Device(name, 1e9 * entry["memory"], *speeds, cores)
+    return devices
 
 
 def table_device(name: str, *others: str) -> Device:
-    """Return a device of the table; `others` are more names that the caller knows, for the message."""
+    """Return a device of the table.
+
+    Raises:
+        HfpruneError: there is none of this name; lists `others`, names that the caller knows, and the table's.
+    """
     if name not in known_devices():
         raise HfpruneError(f"unknown device {name!r}; known: {', '.join((*others, *known_devices()))}")
     return known_devices()[name]
 
 
 def visible_device() -> Device | None:
-    """Return the GPU of least memory that the driver shows, without importing torch; None if there is none."""
-    found = visible_devices()
-    least = min(found, key=lambda gpu: gpu.memory, default=None)
-    return least and named_device(least.name, least.memory)
+    """Return the visible GPU with the least memory, without importing torch; None if there is none."""
+    smallest = min(visible_devices(), key=lambda gpu: gpu.memory, default=None)
+    return smallest and named_device(smallest.name, smallest.memory)
 
 
 def named_device(name: str, memory: float) -> Device:
-    """Return the GPU that the driver calls `name`; one that the table lacks is as fast as the table's slowest."""
+    """Return the GPU that the driver calls `name`; one outside the table counts as fast as its slowest."""
     text = name.lower()
     for key, entry in _table().items():
         says = entry.get("says", [])
@@ -92,7 +95,7 @@ def slowest_gpu() -> Device:
 
 
 def nominal_cpu() -> Device:
-    """Return this machine's memory and cores with the speed that the table gives its instructions."""
+    """Return this machine's CPU: its own memory and cores, and the table's speed for its instruction set."""
     here = set(CPUINFO.read_text().split()) if CPUINFO.exists() else set()
     *_, name = (name for name, entry in _table().items() if here.issuperset(entry.get("flags", "-")))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

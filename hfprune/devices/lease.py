@@ -15,9 +15,9 @@ from filelock import FileLock, Timeout
 from hfprune.devices.visible import visible_devices, visible_gpus
 
 POLL_SECONDS = 1.0
-# The GPUs that this process or one that started it holds; those that it starts compute there, too.
+# GPUs held by this process or its parents; child processes inherit the variable and compute there, too.
 LEASED = "HFPRUNE_LEASED"
-# A folder for the locks that containers on one machine share; else each has its own.
+# Folder for locks, if containers on one machine are to share it.
 LOCKS = "HFPRUNE_LOCKS"
 
 # A lock ends with its process, so a killed process frees its device.
@@ -28,8 +28,8 @@ _held: list[FileLock] = []
 def default_device() -> torch.device:
     """Return the CPU, or the CUDA device that this process leases until it ends.
 
-    Snakemake runs as many jobs at a time as there are GPUs, but does not assign GPUs to jobs. From then on a
-    process sees no other GPU, unless it used CUDA before.
+    Snakemake runs as many jobs at a time as there are GPUs, but does not assign GPUs to jobs. After a lease the
+    process sees no other GPU, unless it has used CUDA before.
 
     Raises:
         HfpruneError: there are GPUs that torch cannot use.
@@ -41,7 +41,7 @@ def default_device() -> torch.device:
     index = mine[0] if mine else lease(names)
     if 1 < len(names) != len(mine):
         os.environ["CUDA_VISIBLE_DEVICES"] = names[index]
-        # If CUDA started before, it still sees all.
+        # If CUDA has started already, it still sees all GPUs.
         index = index if torch.cuda.device_count() == len(names) else 0
     device = torch.device("cuda", index)
     torch.cuda.set_device(device)
@@ -49,8 +49,8 @@ def default_device() -> torch.device:
 
 
 def lease_all() -> None:
-    """Lease every visible GPU until this process ends, one after the other while others hold them."""
-    # In one order, so that no two processes wait for each other.
+    """Lease every visible GPU until this process ends; wait for those that others hold."""
+    # In sorted order, so that no two processes wait for each other.
     for name in sorted(gpu.uuid for gpu in visible_devices()):
         if name not in _leased():
             lease([name])

@@ -21,7 +21,7 @@ class Gpu(NamedTuple):
     memory: float
     """Bytes."""
     uuid: str
-    """`GPU-…`, of a slice `MIG-…`: the same in every process, and what CUDA_VISIBLE_DEVICES takes."""
+    """`GPU-…`, or `MIG-…` for a slice: the same in every process, and valid in CUDA_VISIBLE_DEVICES."""
 
 
 def visible_gpus() -> int:
@@ -33,7 +33,7 @@ def visible_devices() -> list[Gpu]:
     """Return every GPU that the driver reports under CUDA_VISIBLE_DEVICES.
 
     Raises:
-        HfpruneError: there are some, but torch cannot use them; names the remedy.
+        HfpruneError: torch cannot use the GPUs; names the remedy.
     """
     return _visible(os.environ.get("CUDA_VISIBLE_DEVICES"))
 
@@ -44,25 +44,25 @@ def _visible(_named: str | None) -> list[Gpu]:
         ctypes.CDLL("libcuda.so.1")
     except OSError:
         return []
-    # -S: it needs the standard library only.
+    # -S: the program needs the standard library only.
     program = [sys.executable, "-S", str(Path(__file__).with_name("driver.py"))]
-    version, found = json.loads(subprocess.run(program, stdout=subprocess.PIPE, check=True).stdout)
-    if found and version:
-        _require_torch(found[0][0], f"{version // 1000}.{version % 1000 // 10}")
-    return [Gpu(*gpu) for gpu in found]
+    version, gpus = json.loads(subprocess.run(program, stdout=subprocess.PIPE, check=True).stdout)
+    if gpus and version:
+        _require_torch(gpus[0][0], f"{version // 1000}.{version % 1000 // 10}")
+    return [Gpu(*gpu) for gpu in gpus]
 
 
 def _require_torch(gpu: str, driver: str) -> None:
-    """Fail unless torch is made for a CUDA that the driver has; it runs what is made for its own major version."""
-    imported, spec = sys.modules.get("torch.version"), find_spec("torch")  # which does not import it
+    """Fail unless torch was built for a CUDA version that the driver runs: any up to its own major version."""
+    imported, spec = sys.modules.get("torch.version"), find_spec("torch")  # without importing it
     file = Path(str(spec and spec.origin)).with_name("version.py")
     about = vars(imported) if imported else runpy.run_path(str(file))
-    made, name = about["cuda"], f"torch {about['__version__']}"
-    if made is None:
+    cuda, name = about["cuda"], f"torch {about['__version__']}"
+    if cuda is None:
         remedy = f"{name} is made for CPUs: install one for CUDA {driver}"
-    elif float(made.partition(".")[0]) > float(driver.partition(".")[0]):
+    elif float(cuda.partition(".")[0]) > float(driver.partition(".")[0]):
         remedy = (
-            f"{name} needs CUDA {made} and the driver has {driver}: update the driver, or take a torch for it"
+            f"{name} needs CUDA {cuda} and the driver has {driver}: update the driver, or take a torch for it"
         )
     else:
         return

@@ -1,1 +1,1 @@
-"""Parts of measures that need torch: distributions, timing, and lm-eval with prefix trees."""
+"""The parts of measures that need torch: distributions, timing, and lm-eval with prefix trees."""

@@ -1,4 +1,4 @@
-"""The beginning that many prompts share, such as examples before a question: read once, and kept in a KV cache."""
+"""The beginning that many prompts share, such as few-shot examples: read once, and kept in a KV cache."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -15,29 +15,31 @@ if TYPE_CHECKING:
 
 
 class Beginning(NamedTuple):
-    """Tokens, and the keys and values [1, heads, length, width] of each layer for them."""
+    """Tokens, and each layer's keys and values [1, heads, length, width] for them."""
 
     tokens: list[int]
     states: list[tuple[Tensor, Tensor]]
 
     @classmethod
     def read(cls, model: "PreTrainedModel", tokens: list[int]) -> Self:
-        """Read tokens."""
+        """Run the model on tokens and keep its keys and values."""
         cache, length = DynamicCache(), len(tokens)
         mask = torch.ones(1, 1, length, length, dtype=torch.bool, device=model.device).tril_()
         depths = torch.arange(length, device=model.device).unsqueeze(0)
-        given = torch.tensor([tokens], device=model.device)
+        inputs = torch.tensor([tokens], device=model.device)
         with torch.inference_mode():
-            _states(model, given, by_window(model.config, mask, depths), depths, cache)
+            _states(model, inputs, by_window(model.config, mask, depths), depths, cache)
         layers: list[Any] = cache.layers
         return cls(tokens, [(layer.keys, layer.values) for layer in layers])
 
     @classmethod
-    def of(cls, model: "PreTrainedModel", rows: Sequence[list[int]], before: Self | None) -> Self | None:
-        """Return the beginning that prompts share, but for their last tokens; None where it is not worth keeping.
+    def shared_by(
+        cls, rows: Sequence[list[int]], model: "PreTrainedModel", before: Self | None
+    ) -> Self | None:
+        """Return the beginning that prompts share, at most all but their last tokens; None if it is too short.
 
-        One that was read `before` serves, cut off, if it has more than half of it. A model with a window has none,
-        since it would count the padding that comes after it.
+        The beginning `before` is reused, cut off, if it has more than half of the shared one. A model with a
+        window has none, since the window would count the padding that follows.
         """
         if window_of(model.config):
             return None
@@ -51,15 +53,15 @@ class Beginning(NamedTuple):
         return cls.read(model, rows[0][:shared])
 
     def cache(self, rows: int) -> DynamicCache:
-        """Return a cache for so many rows that all begin so; what is read next is added to it alone."""
+        """Return a cache for `rows` prompts with this beginning; later tokens are added to this copy alone."""
         return DynamicCache(
             [(k.expand(rows, -1, -1, -1), v.expand(rows, -1, -1, -1)) for k, v in self.states]
         )
 
-    def go_on(self, model: "PreTrainedModel", tokens: Tensor, mask: Tensor, depths: Tensor) -> Tensor:
+    def continued(self, model: "PreTrainedModel", tokens: Tensor, mask: Tensor, depths: Tensor) -> Tensor:
         """Return the last hidden states [rows, nodes, width] for tokens [rows, nodes] after the beginning.
 
-        The boolean mask [rows, 1, nodes, nodes] is that among these, and `depths` [rows, nodes] count from the
+        The boolean mask [rows, 1, nodes, nodes] is among these tokens, and `depths` [rows, nodes] count from the
         first token of the beginning.
         """
         masks = by_window(model.config, mask, depths, len(self.tokens))

@@ -1,4 +1,4 @@
-"""Generation as in stock lm-eval, but that a shared beginning is read once, and each row ends by itself."""
+"""Generation as in stock lm-eval, except that a shared beginning is read once and each row ends by itself."""
 
 from inspect import signature
 from typing import TYPE_CHECKING, Any
@@ -14,20 +14,19 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-class EachAtItsStop(StoppingCriteria):
+class StopPerRow(StoppingCriteria):
     """Ends a row at any of the stop sequences.
 
-    In stock lm-eval rows go on until one and the same sequence has come in all of them; what follows the first is
-    cut off afterwards.
+    In stock lm-eval, rows go on until the same sequence has occurred in all of them; what follows the first stop
+    sequence of a row is cut off afterwards.
     """
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase", stop: list[str], start: int) -> None:
         """Look for `stop` after the first `start` tokens."""
         self.tokenizer, self.stop, self.start = tokenizer, stop, start
-        # As stock: two tokens more, since a sequence may be spelt by other tokens than its own.
-        self.back = (
-            max((len(tokenizer.encode(word, add_special_tokens=False)) for word in stop), default=0) + 2
-        )
+        # As in stock lm-eval: two more tokens, since a sequence may be spelt by other tokens than its own.
+        lengths = [len(tokenizer.encode(word, add_special_tokens=False)) for word in stop]
+        self.back = max(lengths, default=0) + 2
 
     def __call__(self, input_ids: Tensor, scores: Tensor, **more: Any) -> Tensor:
         """Return whether each row [rows] has ended."""
@@ -39,11 +38,11 @@ class EachAtItsStop(StoppingCriteria):
 def generate(
     lm: "HFLM", context: Tensor, max_length: int, stop: list[str], begun: Beginning | None, **options: Any
 ) -> Tensor:
-    """Return prompts [rows, length], padded on their left, with what follows, as `HFLM._model_generate` does.
+    """Return left-padded prompts [rows, length] and their continuations, as `HFLM._model_generate` does.
 
-    The padding moves behind the beginning that has been read, if there is one.
+    If a beginning has been read, the padding moves behind it.
     """
-    # As stock: without a temperature, or with 0, the likeliest token follows.
+    # As in stock lm-eval: without a temperature, or with 0, decoding is greedy.
     options.setdefault("temperature", 0.0)
     if options["temperature"] == 0.0 and options.get("do_sample") is None:
         options["do_sample"] = False
@@ -64,7 +63,7 @@ def generate(
         input_ids=context,
         attention_mask=seen,
         max_length=max_length,
-        stopping_criteria=StoppingCriteriaList([EachAtItsStop(lm.tokenizer, stop, context.shape[1])]),
+        stopping_criteria=StoppingCriteriaList([StopPerRow(lm.tokenizer, stop, context.shape[1])]),
         pad_token_id=lm.tokenizer.pad_token_id,
         use_cache=True,
         **options,

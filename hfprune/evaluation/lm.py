@@ -1,9 +1,9 @@
 """An lm-eval model that reads shared context once and computes only the necessary logits.
 
 Stock lm-eval reads the context again for every choice and takes a log-softmax over the vocabulary at every
-position. Here sequences with a common prefix are packed into trees (`prefix_tree`), after a beginning that many
-of them share, such as examples, which waits in the KV cache (`beginning`); and the head runs only where a
-continuation is predicted, in chunks.
+position. Here, sequences with a common prefix are packed into trees (`prefix_tree`); a beginning that many of them
+share, such as few-shot examples, is kept in the KV cache (`beginning`); and the head runs in chunks, only where a
+continuation is predicted.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -49,7 +49,7 @@ class PrefixTreeLM(HFLM):
             HfpruneError: the architecture is not supported.
         """
         super().__init__(pretrained, **({"backend": "causal", "batch_size": 1} | stock))
-        if not quantised_layers(self.model):  # a loaded one was checked before
+        if not quantised_layers(self.model):  # which was checked before it was quantised
             check_model(self.model)
         self.batch_tokens = int(batch_tokens or default_batch_tokens())
         self._begun: Beginning | None = None
@@ -74,19 +74,19 @@ class PrefixTreeLM(HFLM):
                 rests = [inputs[number][depth:] for number in own]
                 trees = pack(rests, token_cost + depth * pair_cost, pair_cost, limit)
                 for batch in batches(trees, self.batch_tokens):
-                    found = self._answer(batch, [targets[number] for number in own], begun)
-                    for place, answer in found.items():
+                    batch_answers = self._answer(batch, [targets[number] for number in own], begun)
+                    for place, answer in batch_answers.items():
                         answers[own[place]] = answer
-                        if (asked := requests[own[place]][0]) is not None:
-                            self.cache_hook.add_partial("loglikelihood", asked, answer)
-                    bar.update(len(found))
+                        if (texts := requests[own[place]][0]) is not None:
+                            self.cache_hook.add_partial("loglikelihood", texts, answer)
+                    bar.update(len(batch_answers))
         return answers
 
     def generate_until(self, requests: "list[Instance]", disable_tqdm: bool = False) -> list[str]:
         """Return the text that follows each request, up to a stop sequence, in batches of similar length."""
         lengths = [len(self.tok_encode(request.args[0])) for request in requests]
         answers = [""] * len(requests)
-        # The longest first, so that the time that the bar foretells is no less than it takes.
+        # The longest first, so that the bar's forecast is rather too long than too short.
         waiting = sorted(range(len(requests)), key=lambda number: -lengths[number])
         self._begun = None
         with tqdm(total=len(requests), desc="generate", unit="request", disable=disable_tqdm) as bar:
@@ -96,18 +96,18 @@ class PrefixTreeLM(HFLM):
                 rows = max(1, WRITTEN_AT_ONCE // (lengths[longest] + options["max_gen_toks"]))
                 batch, waiting = waiting[:rows], waiting[rows:]
                 self.batch_size_per_gpu = len(batch)
-                found = super().generate_until([requests[number] for number in batch], disable_tqdm=True)
-                for number, answer in zip(batch, found, strict=True):
-                    answers[number] = answer
+                texts = super().generate_until([requests[number] for number in batch], disable_tqdm=True)
+                for number, text in zip(batch, texts, strict=True):
+                    answers[number] = text
                 bar.update(len(batch))
         return answers
 
     def _model_generate(self, context: Tensor, max_length: int, stop: list[str], **options: Any) -> Tensor:
-        """Return `context` [rows, length], padded on its left, and what follows; each row ends by itself."""
+        """Return the left-padded `context` [rows, length] and its continuations; each row ends by itself."""
         rows = [
             row[seen.bool()].tolist() for row, seen in zip(context, options["attention_mask"], strict=True)
         ]
-        self._begun = Beginning.of(self.model, rows, self._begun)
+        self._begun = Beginning.shared_by(rows, self.model, self._begun)
         return generate(self, context, max_length, stop, self._begun, **options)
 
     def _costs(self) -> tuple[float, float]:
@@ -140,20 +140,21 @@ class PrefixTreeLM(HFLM):
 
     def _read(self, batch: list[PrefixTree], begun: Beginning | None) -> Tensor:
         size = len(batch[0])
-        pad = [0] * size
-        both = [[(part + pad)[:size] for part in (tree.tokens, tree.depths)] for tree in batch]
-        tokens, depths = torch.tensor(both, device=self.device).unbind(1)
+        padding = [[0] * (size - len(tree)) for tree in batch]
+        tokens = torch.tensor([tree.tokens + pad for tree, pad in zip(batch, padding, strict=True)])
+        depths = torch.tensor([tree.depths + pad for tree, pad in zip(batch, padding, strict=True)])
+        tokens, depths = tokens.to(self.device), depths.to(self.device)
         mask = torch.stack([tree.mask(size) for tree in batch]).unsqueeze(1).to(self.device)
         if begun is None:
             masks = by_window(self.model.config, mask, depths)
             return hidden_states(self.model, tokens, position_ids=depths, attention_mask=masks)
-        return begun.go_on(self.model, tokens, mask, depths + len(begun.tokens))
+        return begun.continued(self.model, tokens, mask, depths + len(begun.tokens))
 
     def _predict(self, hidden: Tensor, index: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Return log p(token) [n] and whether it is the likeliest [n], at the nodes `index` [2, n] of `hidden`.
 
         The log-softmax has the same dtype as in stock lm-eval: the model's, or `softmax_dtype`. `index`, `tokens`
-        and what is returned are on the CPU, where they are sorted and counted: no chunk waits for a GPU.
+        and the results are on the CPU, where they are sorted and counted, so that no chunk waits for a GPU.
         """
         # One-token choices share a node; its logits are computed once.
         unique, inverse = index.unique(dim=1, return_inverse=True)
@@ -162,8 +163,8 @@ class PrefixTreeLM(HFLM):
         at, wanted = torch.stack([places, tokens[order]]).to(hidden.device)
         states = hidden[tuple(unique.to(hidden.device))]
         values, hits = [], []
-        for part, found in chunks(self.model, states, dtype=None):
-            chunk = found.log_softmax(-1, dtype=self.softmax_dtype)
+        for part, logits in chunks(self.model, states, dtype=None):
+            chunk = logits.log_softmax(-1, dtype=self.softmax_dtype)
             mine = slice(*torch.searchsorted(places, torch.tensor([part.start, part.stop])).tolist())
             local = at[mine] - part.start
             values.append(chunk[local, wanted[mine]])

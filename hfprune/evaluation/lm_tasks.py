@@ -1,4 +1,4 @@
-"""Tasks of lm-eval, with its own prompts and metrics, local documents and a model that is already loaded."""
+"""Tasks of lm-eval with its own prompts and metrics, on local documents and a model that is already loaded."""
 
 import logging
 import os
@@ -30,25 +30,25 @@ if TYPE_CHECKING:
 
 __all__ = ["HFLM", "draw", "evaluate_task", "offline_tasks"]
 
-# Of `HFLM`, about the model that it gets loaded instead of by name.
+# Warnings of `HFLM` about a model that is given loaded instead of by name.
 EXPECTED = ("`pretrained` model kwarg is not of type `str`", "Passed an already-initialized model")
 logging.getLogger("lm_eval.models.huggingface").addFilter(
     lambda record: not record.getMessage().startswith(EXPECTED)
 )
 SPLITS = ("training_split", "validation_split", "test_split", "fewshot_split")
-# Metrics from 0 to 1; others, such as BLEU, may be so of one model and not of another.
+# Metrics that are always from 0 to 1; the range of others, such as BLEU, may depend on the model.
 SHARES = re.compile(r".*(acc|acc_norm|exact_match|em|f1|mc[12]|pass@\d+)")
-# By this variable the Hugging Face libraries ask, too.
+# The variable by which the Hugging Face libraries ask, too.
 ALLOW_CODE = "HF_ALLOW_CODE_EVAL"
 
 
 @contextmanager
 def offline_tasks(data: dict[str, dict[str, Path]], group: str = "") -> Iterator[TaskManager]:
-    """Yield a task manager with the stock tasks in `data`, which reads their documents from local files.
+    """Yield a task manager with the stock tasks in `data`, whose documents are read from local files.
 
     Args:
         data: task → split → Arrow file with its documents.
-        group: the group of lm-eval that these tasks are of, if any.
+        group: the group of lm-eval to which these tasks belong, if any.
     """
     with tempfile.TemporaryDirectory(prefix="hfprune-tasks-") as folder:
         stock = members(group) if group else {name: members(name)[name] for name in data}
@@ -63,7 +63,7 @@ def offline_tasks(data: dict[str, dict[str, Path]], group: str = "") -> Iterator
                     "dataset_kwargs": {"data_files": files},
                     "custom_dataset": None,
                 }
-                # A split that is not there must not be looked for; `evaluate_task` asks whether it is needed.
+                # lm-eval must not look for a split that is not there; `evaluate_task` checks whether it is needed.
                 override |= {key: config[key] if config.get(key) in files else None for key in SPLITS}
             (Path(folder) / f"{name}.yaml").write_text(yaml.safe_dump(override))
         yield TaskManager(include_path=folder, include_defaults=False)
@@ -83,73 +83,71 @@ def evaluate_task(
     """Score a task or a group of tasks, with the same settings and seeds as lm-eval's `simple_evaluate`.
 
     That function warns about every setting that differs from the task's own, asks git about the current folder,
-    and lists the machine's packages, which takes longer than a small task.
+    and lists the machine's packages, all of which takes longer than a small task.
 
     Args:
         model: an lm-eval model.
         manager: a task manager that has the task.
         name: the task or group.
-        documents: only this number, a seeded sample that is the same for every model; of a group about this
-            number, in proportion to its tasks, and at least one of each. None: all.
-        margin: also the `margin` of each document, where one of its choices is right.
-        shots: examples before each question; None: as many as the task says itself. As in lm-eval, a task that
-            says 0 keeps 0.
-        chat: whether questions stand in the model's chat template, and examples as turns before them.
-        score: also the `score` of each document, if the task has a metric of which more is better, from 0 to 1:
-            the first of `PRIMARY`, else of its own, by its first filter. Its mean comes first.
+        documents: number of documents, a seeded sample that is the same for every model. A group has about this
+            number in all, in proportion to its tasks, and at least one of each. None: all.
+        margin: add the `margin` of each document, if exactly one of its choices is right.
+        shots: examples before each question; None: the task's own number. As in lm-eval, a task with 0 keeps 0.
+        chat: whether to use the model's chat template, with examples as turns.
+        score: add the `score` of each document, if the task has a metric from 0 to 1 whose higher values are
+            better: the first of `PRIMARY`, or else of its own, by its first filter. Its mean comes first.
 
     Returns:
-        All metrics, as lm-eval aggregates them, with the name of a filter after a comma; and by document `item`
-        (its index, counted through a group), `target`, the metrics, and the `loglikelihood` of the choices and
-        whether each is `greedy`, or the `answer` that was generated.
+        All metrics, as lm-eval aggregates them, with the name of a filter after a comma; and one row per document:
+        `item` (its index, counted through a group), `target`, the metrics, and `loglikelihood` and `greedy` flag
+        of each choice, or the generated `answer`.
 
     Raises:
-        HfpruneError: examples or a chat template are needed and not there, or answers are programs to be run.
+        HfpruneError: examples or a chat template are missing, or answers are programs that would be run.
     """
     random.seed(0)
     np.random.seed(1234)
     torch.manual_seed(1234)
-    if (
-        any(config.get("unsafe_code") for config in members(name).values())
-        and os.environ.get(ALLOW_CODE) != "1"
-    ):
+    unsafe = any(config.get("unsafe_code") for config in members(name).values())
+    if unsafe and os.environ.get(ALLOW_CODE) != "1":
         raise HfpruneError(
             f"task {name!r}: runs the programs that the model writes; set {ALLOW_CODE}=1 where they can do no harm"
         )
-    with explained(
-        f"task {name!r}: lm-eval cannot load it: {REASON}", Exception, most=200
-    ):  # its own code, too
+    text = f"task {name!r}: lm-eval cannot load it: {REASON}"
+    with explained(text, Exception, most=200):  # whatever a task's own code raises
         loaded = manager.load([name])
     tasks: dict[str, Any] = loaded["tasks"]
     if chat and not getattr(getattr(model, "tokenizer", None), "chat_template", None):
         raise HfpruneError(f"task {name!r}: the model's tokenizer has no chat template; leave chat out")
-    for each, task in tasks.items():
+    for member, task in tasks.items():
         own = task.get_config("num_fewshot")
-        task.set_config(key="num_fewshot", value=own or 0 if shots is None or own == 0 else shots)
+        keeps_own = shots is None or own == 0
+        task.set_config(key="num_fewshot", value=(own or 0) if keeps_own else shots)
         task.set_fewshot_seed(seed=1234)
-        _require_examples(each, task)
-    sizes = {each: len(task.eval_docs) for each, task in tasks.items()}
+        _require_examples(member, task)
+    sizes = {member: len(task.eval_docs) for member, task in tasks.items()}
     share = documents / sum(sizes.values()) if documents else 1
     drawn = {
-        each: draw(each, size, documents if len(sizes) == 1 else max(1, round(share * size)))
-        for each, size in sizes.items()
+        member: draw(member, size, documents if len(sizes) == 1 else max(1, round(share * size)))
+        for member, size in sizes.items()
     }
-    found = evaluate(
+    results = evaluate(
         lm=model,
         task_dict=loaded,
         samples=drawn if documents else None,
         log_samples=True,
         apply_chat_template=chat,
         fewshot_as_multiturn=chat,
-        confirm_run_unsafe_code=True,  # which is asked above
+        confirm_run_unsafe_code=True,  # checked above
     )
     starts = dict(zip(sizes, np.cumsum([0, *sizes.values()]).tolist(), strict=False))
-    parts = [_items(found["samples"][each], starts[each], task) for each, task in tasks.items()]
+    samples = results["samples"]
+    parts = [_items(samples[member], starts[member], task) for member, task in tasks.items()]
     items = pd.concat(parts, ignore_index=True)
-    values = _values(found["results"].get(name, {}), len(items))
+    values = _values(results["results"].get(name, {}), len(items))
     if margin and _one_right(task := tasks[name], name):
-        samples = sorted(found["samples"][name], key=lambda sample: sample["doc_id"])
-        items["margin"] = [_margin(task, sample) for sample in samples]
+        ordered = sorted(samples[name], key=lambda sample: sample["doc_id"])
+        items["margin"] = [_margin(task, sample) for sample in ordered]
         values.append(mean_value("margin", items))
     ratings = {metric: up for task in tasks.values() for metric, up in task.higher_is_better().items()}
     if score and (metric := _representing(items, ratings)):
@@ -168,8 +166,8 @@ def _require_examples(name: str, task: Any) -> None:
 
 
 def _representing(items: pd.DataFrame, ratings: Mapping[str, bool]) -> str:
-    """Return the metric that represents a task, "" if none does; `ratings` say of which metrics more is better."""
-    # By its name, not by its outcomes, so that it is the same of every model.
+    """Return the metric that represents a task, or ""; `ratings` tell for which metrics higher is better."""
+    # By its name, not by its outcomes, so that it is the same for every model.
     rated = [name for name in items if ratings.get(name.partition(",")[0])]
     names = [name for name in rated if SHARES.fullmatch(name.partition(",")[0])]
     return next(iter([*preferred(names), *names]), "")
@@ -191,7 +189,7 @@ def _named(metric: str, filter: str) -> str:
 
 
 def _items(samples: Sequence[Mapping[str, Any]], start: int, task: Any) -> pd.DataFrame:
-    """Return a row a document, whose metrics by another filter come in a sample of their own."""
+    """Return one row per document; each filter's metrics come in a sample of their own."""
     rows: dict[int, dict[str, object]] = {}
     for sample in sorted(samples, key=lambda sample: sample["doc_id"]):
         row = rows.setdefault(sample["doc_id"], _answered(sample, start))
@@ -217,7 +215,7 @@ def _answered(sample: Mapping[str, Any], start: int) -> dict[str, object]:
 
 
 def _one_right(task: Any, name: str) -> bool:
-    """Tell whether one of a question's choices is right, and lm-eval itself chooses by their log-likelihoods."""
+    """Tell whether each question has one right choice, and lm-eval itself chooses by log-likelihoods."""
     chosen = task.OUTPUT_TYPE == "multiple_choice" and not callable(task.config.process_results)
     return chosen and not task.multiple_target and known_task(name).one_right
 
@@ -225,20 +223,20 @@ def _one_right(task: Any, name: str) -> bool:
 def _margin(task: Any, sample: Mapping[str, Any]) -> float:
     """Return the log-likelihood of the right choice less that of the best wrong one, in nats.
 
-    Where the task counts by `acc_norm`, they are divided by the choices' lengths in characters, as lm-eval does
-    (`ConfigurableTask.process_results`); nats are then those of a character.
+    For a task with `acc_norm`, both are divided by the choices' lengths in characters, as in lm-eval
+    (`ConfigurableTask.process_results`); the unit is then nats per character.
     """
     choices = task.doc_to_choice(sample["doc"])
     gold = task.doc_to_text(sample["doc"]) if task.multiple_input else task.doc_to_target(sample["doc"])
     right = choices.index(gold) if isinstance(gold, str) else gold
     lengths = [len(choice) if "acc_norm" in sample["metrics"] else 1 for choice in choices]
-    # With mutual information, the unconditional log-likelihoods follow.
+    # With mutual information, `resps` goes on with the unconditional log-likelihoods.
     scores = [response[0][0] / length for response, length in zip(sample["resps"], lengths, strict=False)]
     return float(scores[right] - max(score for index, score in enumerate(scores) if index != right))
 
 
 def draw(task: str, count: int, documents: int | None) -> list[int]:
-    """Return the indices, ascending, of a seeded sample of the `count` documents of a task; None: of all."""
+    """Return the sorted indices of a seeded sample of `documents` of a task's `count` documents; None: all."""
     if documents is None or documents >= count:
         return [*range(count)]
     # The first documents of a benchmark may come from one source or be of one length.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class DrawnBlocks(NamedTuple):
-    """Blocks of tokens, and the documents that they are from."""
+    """Blocks of tokens, and the documents in which they start."""
 
     tokens: "Tensor"
     """int32 [blocks, length]."""
@@ -34,11 +34,11 @@ class DrawnBlocks(NamedTuple):
 
 
 class ToScore(NamedTuple):
-    """What a measure of scoring scores, and from what."""
+    """The arguments of a scoring, for measures of scoring."""
 
     criterion: "Criterion"
     blocks: "Tensor | None"
-    """Calibration blocks [sequences, length]; none for weight criteria."""
+    """Calibration blocks [sequences, length]; None for weight criteria."""
     units: list[str]
     """The kinds of unit."""
     seed: int
@@ -47,9 +47,9 @@ class ToScore(NamedTuple):
 class Subject:
     """The subject of a measure. Models are loaded on first use, and then kept.
 
-    `dense_output`, the resampled plans and `model`, in this order, need the memory of one model: the dense model
-    gives its own output and those of the resampled plans, and then is changed in place into `model`. Measures that
-    `read` the same text share the passes of each model.
+    `dense_output`, the resampled plans and `model`, used in this order, need the memory of one model: the dense
+    model gives its own output and those of the resampled plans, and is then changed in place into `model`.
+    Measures that `read` the same text share the passes of each model.
     """
 
     scoring: ToScore | None = None
@@ -69,33 +69,33 @@ class Subject:
         """Describe a subject.
 
         Args:
-            model: the model to measure, or a function that loads it; none where `change` makes it.
-            dense: the dense model that it was pruned from, or a function that loads it; none for the dense model.
-            change: makes the model to measure of the dense model, in place.
-            tokenizer: the tokenizer of both, or a function that loads it.
+            model: the model to measure, or a function that loads it; None if `change` makes it.
+            dense: the dense model that it was pruned from, or a function that loads it; None for the dense model.
+            change: turns the dense model into the model to measure, in place.
+            tokenizer: the tokenizer of both models, or a function that loads it.
             find: returns the folder of an asset by its kind and name, as `hfprune.assets.resolving.resolve` does;
-                by default a name is the folder.
-            resampled: plans that other draws of the calibration might have given, in place of the model's.
-            beside: another subject of the same dense model; both share its outputs and the tokenizer.
+                by default, names are folders.
+            resampled: plans that other draws of the calibration might have given instead of the model's.
+            beside: another subject with the same dense model; both share its outputs and the tokenizer.
         """
         self._model, self._dense, self._change = model, dense, change
         self._tokenizer = (lambda: beside.tokenizer) if beside else tokenizer
         self._find, self.resampled = find, resampled
         self._mask: Mask | None = None
-        # The dense model until it becomes the measured one. Nobody else gets it, since it changes.
+        # The dense model until it becomes the measured one; never handed out, since it changes.
         self._before: PreTrainedModel | None = None
         self._dense_outputs: Outputs = beside._dense_outputs if beside else Outputs()
         self._outputs = self._dense_outputs if dense is None else Outputs()
         self._lms: dict[str, PrefixTreeLM] = {}
-        self._said: set[str] = beside._said if beside else set()
+        self._warnings: set[str] = beside._warnings if beside else set()
 
     @cached_property
     def model(self) -> "PreTrainedModel":
-        """The model to measure; where `change` makes it of the dense model, it takes that one's memory."""
+        """The model to measure; if `change` makes it from the dense model, it takes over the memory."""
         if self._change:
             before, self._before = self._before, None
             return self._change(_loaded(self._dense) if before is None else before)
-        self._before = None  # its memory is for the other
+        self._before = None  # frees memory for the other model
         return _loaded(self._model)
 
     @property
@@ -113,30 +113,30 @@ class Subject:
         return _loaded(self._dense)
 
     def release(self) -> None:
-        """Let go of the models, which are loaded again when asked for, and of all that was made with them."""
+        """Release the models, which are loaded again when needed, and all outputs made with them."""
         for name in ("model", "dense"):
             self.__dict__.pop(name, None)
         self._before = None
         self._lms.clear()
         if self.has_dense:
             self._outputs = Outputs()
-        if self._change:  # the next one is made of the dense model, too, and takes the head from there
+        if self._change:  # the head belongs to the dense model, which is loaded anew for the next subject
             self._dense_outputs.head = None
 
     def _unchanged(self) -> "PreTrainedModel":
-        """Return the dense model, which nobody else holds if it was loaded here."""
+        """Return the dense model; one loaded here has no other owner."""
         if "dense" in self.__dict__ or self._dense is None or hasattr(self._dense, "config"):
             return self.dense
         if self._before is None:
-            self.__dict__.pop("model", None)  # loaded again when asked for, so that there is one in memory
+            self.__dict__.pop("model", None)  # loaded again when needed, so that one model is in memory
             self._before = _loaded(self._dense)
         return self._before
 
     def variants(self) -> "Iterator[Subject | None]":
         """Yield a subject for each resampled plan, as a mask on the dense model.
 
-        None stands for a plan that is the same as the one before, as where no text decides. Ask before `model`:
-        then the dense model is loaded once.
+        None stands for a plan that equals the one before, as for criteria that read no text. Use this before
+        `model`, so that the dense model is loaded once.
         """
         from hfprune.plans.mask import masked
         from hfprune.plans.planning import same_plan
@@ -147,22 +147,22 @@ class Subject:
                 continue
             dense = self._unchanged()
             with masked(dense, plan) as mask:
-                other = copy(self)  # the dense model's outputs are kept for all
+                other = copy(self)  # shares the dense model's outputs
                 other.model, other._mask, other._outputs = dense, mask, Outputs()
                 yield other
 
     def read(self, tokens: "Tensor", batch: int) -> "Iterator[tuple[Tensor, Tensor]]":
-        """Yield `batch` of the blocks at a time, and the last hidden states [batch, length, width] for them.
+        """Yield `batch` blocks at a time with their last hidden states [batch, length, width].
 
-        Both are where `hidden_states` has them. Measures share the passes over a text in the same batches, as long
-        as the states of all texts fit into `KEPT`; they are the same to the bit.
+        Both are on the devices of `hidden_states`. Measures share the passes over a text in the same batches, as
+        long as the states of all texts fit into `KEPT`; shared states are the same to the bit.
         """
         return self._outputs.read(self.model, tokens, batch)
 
     def dense_output(self, tokens: "Tensor", batch: int) -> "LastStates":
         """Return the dense model's output for blocks of tokens, computed once for the resampled plans, too.
 
-        Ask before `model`: then the dense model is loaded once. A forward pass takes `batch` of the blocks.
+        Use this before `model`, so that the dense model is loaded once. A forward pass takes `batch` blocks.
         """
         from hfprune.models.head import Head, LastStates, last_states
 
@@ -172,7 +172,7 @@ class Subject:
                 dense = self._unchanged()
                 if key not in outputs.states:
                     outputs.states[key] = last_states(dense, tokens, batch)
-                outputs.head = outputs.head or Head.of(dense)
+                outputs.head = outputs.head or Head.taken_from(dense)
         return LastStates(outputs.states[key], outputs.head)
 
     @cached_property
@@ -184,7 +184,7 @@ class Subject:
         return self._tokenizer if loaded else self._tokenizer()  # type: ignore[return-value,operator]
 
     def lm(self, **options: Any) -> "PrefixTreeLM":
-        """Return the model as lm-eval takes it, prepared once for all tasks with the same options."""
+        """Return the model wrapped for lm-eval, once for all tasks with the same options."""
         from hfprune.evaluation.lm import PrefixTreeLM
 
         key = str(options)
@@ -203,7 +203,7 @@ class Subject:
         return self._find(kind, name) if self._find else Path(name)
 
     def blocks(self, text: "Text") -> DrawnBlocks:
-        """Draw the blocks that a text measure reads, the same for every cell (seed 0, whatever the draw).
+        """Draw the blocks that a text measure reads, the same for every cell and draw (seed 0).
 
         Raises:
             HfpruneError: the corpus is missing or empty, or has no document that is long enough.
@@ -222,8 +222,8 @@ class Subject:
         )
         drawn = DrawnBlocks(*blocks)
         line = too_few(folder.name, len(drawn.tokens), text.sequences, text.sampling)
-        if line and line not in self._said:  # once for all measures and models
-            self._said.add(line)
+        if line and line not in self._warnings:  # once for all measures and models
+            self._warnings.add(line)
             print(line)
         return drawn
 
@@ -245,14 +245,14 @@ def block_means(
     batch_tokens: int | None,
     values: "Callable[[PreTrainedModel, Tensor, Tensor], Tensor]",
 ) -> list[float]:
-    """Return the mean over each block's tokens, in float64, of what `values` gives for a batch of blocks.
+    """Return the mean of `values` over each block's tokens, in float64.
 
     Args:
-        subject: gives the model that reads.
+        subject: its model reads the blocks.
         blocks: tokens [blocks, length].
         batch_tokens: tokens of one forward pass.
-        values: makes of the model, its last hidden states [batch, length, width], which `logits` and `chunks` of
-            `hfprune.models.head` take, and tokens [batch, length] values [batch, any number].
+        values: function of the model, its last hidden states [batch, length, width] (for `logits` and `chunks` of
+            `hfprune.models.head`) and tokens [batch, length] that returns values [batch, any number].
     """
     import torch
     from tqdm import tqdm

@@ -22,7 +22,7 @@ from hfprune.runs import Stopwatch
 
 
 class CellToMeasure(NamedTuple):
-    """A cell, what is measured of it, and where its results go."""
+    """A cell to measure, and the folder of its results."""
 
     subject: Subject
     cell: Cell
@@ -30,31 +30,31 @@ class CellToMeasure(NamedTuple):
     out: Path
     """Folder of the results."""
     inputs: dict[str, Path]
-    """Role → file or folder that made the subject, for provenance."""
+    """Role → file or folder from which the subject was made, for provenance."""
     not_applicable: str = ""
-    """Why the method cannot prune as described at this ratio; then nothing is measured, and the results say so."""
+    """Why the method cannot prune at this ratio; if not "", nothing is measured, and the results say so."""
     settings: Mapping[str, object] = {}
-    """What else made the subject, for provenance."""
+    """Other settings from which the subject was made, for provenance."""
 
 
 @dataclass
 class _Measurement:
     name: str
-    """The measure's, in the results."""
+    """Name of the measure in the results."""
     task: str
     measure: Measure
     out: Path
-    """Of the result, without suffix."""
+    """Path of the result, without suffix."""
     waiting: Path
-    """Where it waits for the others, without suffix: Snakemake removes what a failed job has made."""
+    """Path where the result waits for the others, without suffix: Snakemake removes outputs of a failed job."""
     state: Path
-    """Folder of all that waits for the measure."""
+    """Folder of all waiting results of the measure."""
     depends: tuple[dict[str, Path], dict[str, object]]
     """Inputs by role, and settings."""
     of_plans: list[Outcome] = field(default_factory=list)
     """The outcomes of resampled plans."""
     watch: Stopwatch = field(default_factory=lambda: Stopwatch(paused=True))
-    """Counts the time of this measurement alone."""
+    """Time of this measurement alone."""
 
     def is_finished(self, result: Path) -> bool:
         record, items = (Path(f"{result}.{suffix}") for suffix in ("json", "parquet"))
@@ -72,23 +72,23 @@ def measure_cells(
     cells: Sequence[CellToMeasure],
     **settings: object,
 ) -> bool:
-    """Run measures and write their results: `<out>/<name>.json`, or a file per task in `<out>/<name>/`.
+    """Run measures and write their results: `<out>/<name>.json`, or one file per task in `<out>/<name>/`.
 
-    Of several measures, tasks or cells, a current result is kept. A cell that fails does not stop the others,
+    With several measures, tasks or cells, current results are kept. A cell that fails does not stop the others,
     whose results wait for the next call.
 
     Args:
-        measures: by name in results; `with_batch_size` should have fixed batch sizes.
-        cells: each gives up its models before the next one loads its own.
+        measures: measures by their names in results, with batch sizes fixed by `with_batch_size`.
+        cells: each releases its models before the next one loads its own.
         settings: all other settings of the measurement, for provenance.
 
     Returns:
-        Whether anything was measured; it raises the first exception of a measure.
+        Whether anything was measured. The first exception of a cell is raised after all cells have been tried.
     """
     measurements: list[_Measurement] = []
     anew = False
     failed: list[Exception] = []
-    # By hand, one alone is measured again.
+    # A single measurement by hand is repeated.
     several = len(measures) > 1 or len(cells) > 1 or cells[0].cell.study != BY_HAND
     for cell in cells:
         own = [
@@ -104,8 +104,8 @@ def measure_cells(
         except Exception as error:
             if len(cells) == 1:
                 raise
-            said = str(error) if isinstance(error, HfpruneError) else traceback.format_exc()
-            print(f"{cell.cell}: {said}", file=sys.stderr)
+            report = str(error) if isinstance(error, HfpruneError) else traceback.format_exc()
+            print(f"{cell.cell}: {report}", file=sys.stderr)
             failed.append(_without_frames(error))
         cell.subject.release()
     if failed:
@@ -136,7 +136,7 @@ def _measurements(
 ) -> Iterator[_Measurement]:
     """Yield a measure's tasks on a cell, with all that their results depend on."""
     state = cell.out / f".{name}.state"
-    if not measure.exclusive:  # only times depend on where the layers are
+    if not measure.exclusive:  # only times depend on the layers' devices
         settings = {key: value for key, value in settings.items() if key != "device_map"}
     for stem, (task, part) in zip(stems(name, measure), measure.by_task().items(), strict=True):
         inputs = cell.inputs | {"measure": source_file(part)}
@@ -150,7 +150,7 @@ def _measurements(
 
 
 def _is_kept(measurement: _Measurement, several: bool) -> bool:
-    """Tell whether a result is there and is kept, as one of several or that of one task among several is."""
+    """Tell whether a result is current and is kept: results of several measurements or tasks are."""
     places = measurement.out, measurement.waiting
     if not (several or measurement.measure.per_task) or not any(map(measurement.is_finished, places)):
         return False
@@ -161,11 +161,11 @@ def _is_kept(measurement: _Measurement, several: bool) -> bool:
 
 
 def _measure(todo: list[_Measurement], cell: CellToMeasure) -> None:
-    """Measure a cell, and write each result to where it waits.
+    """Measure a cell, and write each result to its waiting path.
 
     The resampled plans come first, for all measures, so that the dense model is loaded once.
     """
-    # Those that compare with the dense model first, since `Subject.model` replaces it.
+    # Measures that compare with the dense model come first, since `Subject.model` replaces it.
     todo = sorted(todo, key=lambda measurement: measurement.measure.needs != "beside")
     skip = cell.not_applicable
     on_plans = [measurement for measurement in todo if measurement.measure.resampled and not skip]
@@ -185,10 +185,9 @@ def _measure(todo: list[_Measurement], cell: CellToMeasure) -> None:
 
 
 def _joined(outcome: Outcome, of_plans: list[Outcome]) -> Outcome:
-    """Return the values, and the outcomes of every item; with resampled plans, by the column `resample`."""
-    items = [
-        pd.DataFrame() if measured.items is None else measured.items for measured in (outcome, *of_plans)
-    ]
+    """Return values and items of an outcome; with resampled plans, theirs follow, by the column `resample`."""
+    outcomes = outcome, *of_plans
+    items = [pd.DataFrame() if part.items is None else part.items for part in outcomes]
     if not of_plans:
         return Outcome(outcome.values, items[0])
     for value in (value for measured in of_plans for value in measured.values):

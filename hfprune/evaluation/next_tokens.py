@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 LEVELS = (0.1, 0.5, 0.9)  # quantiles of the entropy over positions; one position is shown for each
-TOKENS = 8  # likeliest tokens shown at a position
+TOKENS = 8  # number of likeliest tokens shown at a position
 CONTEXT = 12  # tokens of context shown as text
 
 

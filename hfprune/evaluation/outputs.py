@@ -1,4 +1,4 @@
-"""What a model gave for the texts that it read, shared by the measures that read the same one."""
+"""A model's hidden states for texts, shared by the measures that read the same text."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,24 +11,24 @@ if TYPE_CHECKING:
 
     from hfprune.models.head import Head
 
-# Bytes of main memory for what measures share of a model, beyond which a text is read anew. A model of 1.5 billion
-# parameters takes 25 MB in float32 for 32 blocks of 128 tokens.
+# Bytes of main memory for the shared states of a model; further texts are read by each measure. A model of 1.5
+# billion parameters takes 25 MB in float32 for 32 blocks of 128 tokens.
 KEPT = 2**28
 
 
 @dataclass
 class Outputs:
-    """What a model gave for the texts that it read."""
+    """The hidden states of a model for the texts that it has read."""
 
     states: "dict[tuple[bytes, int, int], Tensor]" = field(default_factory=dict)
     """Last hidden states [blocks, length, width] on the CPU, by text, number of blocks and batch."""
     head: "Head | None" = None
-    """Makes logits of them once the model is gone."""
+    """Turns the states into logits after the model is released."""
 
     def read(
         self, model: "PreTrainedModel", tokens: "Tensor", batch: int
     ) -> "Iterator[tuple[Tensor, Tensor]]":
-        """Yield `batch` of the blocks at a time, and the last hidden states for them, as `Subject.read`."""
+        """Yield `batch` blocks at a time with their last hidden states; see `Subject.read`."""
         import torch
 
         from hfprune.models.head import at_head, hidden_states
@@ -55,5 +55,5 @@ class Outputs:
 
 
 def key_of(tokens: "Tensor", batch: int) -> tuple[bytes, int, int]:
-    """Return what tells texts apart, and their blocks and batches, on which results depend slightly."""
+    """Return a key of a text, its number of blocks and their batches, on which results depend slightly."""
     return sha256(tokens.cpu().numpy().tobytes()).digest(), len(tokens), batch

@@ -48,16 +48,16 @@ class PrefixTree:
 
 
 def window_of(config: Any) -> int | None:
-    """Return how many tokens a layer sees at most, if some do not see all."""
-    # Architectures that read no window have none in their config's class.
+    """Return the most tokens that layers with a sliding window see; None if all layers see everything."""
+    # Only configs whose class has a window belong to architectures that read it.
     return getattr(config, "sliding_window", None) if hasattr(type(config)(), "sliding_window") else None
 
 
 def by_window(config: Any, mask: Tensor, depths: Tensor, read: int = 0) -> Tensor | dict[str, Tensor]:
     """Return a mask [rows, 1, nodes, read + nodes] as a model takes it: by kind of layer, and within its window.
 
-    `depths` are those of the nodes [rows, nodes], and `read` tokens before them are in the cache, which `mask`
-    [rows, 1, nodes, nodes] does not have.
+    `mask` [rows, 1, nodes, nodes] and `depths` [rows, nodes] are of the nodes; `read` tokens before them are in
+    the cache.
     """
     seen = torch.arange(read, device=depths.device).expand(len(depths), read)
     mask, keys = torch.nn.functional.pad(mask, (read, 0), value=True), torch.cat([seen, depths], 1)
@@ -106,12 +106,12 @@ def pack(
     return trees
 
 
-# A shorter beginning is read again as fast as it is taken from the cache.
+# Reading a shorter beginning again is as fast as taking it from the cache.
 SHORTEST = 32
 
 
 class Stem(NamedTuple):
-    """A beginning that sequences share, to be read once, and their numbers."""
+    """A beginning to be read once, and the numbers of the sequences that share it."""
 
     tokens: list[int]
     sequences: list[int]
@@ -122,16 +122,16 @@ def stems(sequences: Sequence[Sequence[int]], ends: Sequence[int], limit: int) -
 
     Args:
         sequences: token sequences, none empty.
-        ends: how many tokens of each, at the end, belong to no beginning.
+        ends: last tokens of each sequence that may belong to no beginning.
         limit: maximum number of nodes of a tree.
 
     Returns:
-        Stems that together have each sequence once; what shares no such beginning has one without tokens.
+        Stems that together hold each sequence once; sequences without such a beginning have a stem without tokens.
     """
     order = sorted(range(len(sequences)), key=lambda i: list(sequences[i]))
-    # With the one before, which for neighbours in this order is the longest common beginning of all.
+    # Shared with the sequence before, which in this order is the longest prefix shared with any earlier one.
     shared = [0] + [common_prefix(sequences[a], sequences[b]) for a, b in pairwise(order)]
-    found: list[Stem] = []
+    result: list[Stem] = []
 
     def split(start: int, stop: int, depth: int) -> None:
         """Take runs with a beginning of at least twice `depth` out of a range that shares one of that length."""
@@ -152,10 +152,10 @@ def stems(sequences: Sequence[Sequence[int]], ends: Sequence[int], limit: int) -
             rest += order[at:end]
             at = end
         if rest:
-            found.append(Stem(list(sequences[rest[0]][:depth]), rest))
+            result.append(Stem(list(sequences[rest[0]][:depth]), rest))
 
     split(0, len(order), 0)
-    return found
+    return result
 
 
 def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:

@@ -26,14 +26,14 @@ RESAMPLES = 1000
 
 
 class Timed:
-    """A model that has read the prompts [batch, length] once, and decodes from there repeatedly."""
+    """A model that has read prompts [batch, length] once, and decodes repeatedly from there."""
 
     def __init__(self, model: "PreTrainedModel", prompts: Tensor) -> None:
         self.model, self.prompt = model, prompts[:1]
         self.first, self.cache = prefill(model, prompts)
 
     def times(self, new_tokens: int) -> dict[str, float]:
-        """Return the seconds of a prefill of one prompt, and the tokens a second of decoding all of them."""
+        """Return the seconds of a prefill of one prompt, and the tokens per second of decoding all prompts."""
         prefill_seconds, _ = timed(lambda: prefill(self.model, self.prompt))
         cache = deepcopy(self.cache)
         decode_seconds, tokens = timed(lambda: decode(self.model, self.first, cache, range(new_tokens)))
@@ -77,7 +77,7 @@ def _next_token(model: "PreTrainedModel", tokens: Tensor, cache: "Cache") -> Ten
 
 
 def prefill_flops(model: "PreTrainedModel", tokens: Tensor) -> int:
-    """Count the floating-point operations of a prefill: a multiply-add is two, attention counts all pairs."""
+    """Count the floating-point operations of a prefill: a multiply-add is two; attention counts all pairs."""
     # The counter supports the plain attention kernel on every device, the fused kernels only on some.
     with FlopCounterMode(display=False, custom_mapping=OPERATIONS) as counter, sdpa_kernel(SDPBackend.MATH):
         prefill(model, tokens)

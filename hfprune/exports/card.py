@@ -1,4 +1,4 @@
-"""The model card of an export, from what is known: the asset, the plan, what was measured; nothing else."""
+"""The model card of an export, made of recorded facts alone: the asset, the plan and the measurements."""
 
 from inspect import getsource
 from pathlib import Path
@@ -18,7 +18,7 @@ from hfprune.rounding import percent
 from hfprune.runs import Provenance
 from hfprune.settings import plain
 
-# Not among the weights, since some programs load every safetensors file that lies beside `config.json`.
+# In a subfolder, since some programs load every safetensors file beside `config.json`.
 PLAN = "recipe/plan.safetensors"
 _SOURCE = ("repo", "revision", "package", "version", "member", "file", "sha256")
 _LOAD = """```python
@@ -43,14 +43,13 @@ llama.cpp, export LLaMA, Mistral, Qwen2 or Qwen3 with `--gguf`; for other engine
 
 
 def save_card(folder: Path, source: Path, about: Provenance, comparison: BeforeAfter | None = None) -> None:
-    """Write the card into an export of the dense model in `source` that has all else; `about` says what it is."""
+    """Write the card into an otherwise complete export of the dense model in `source`, with provenance `about`."""
     asset = read_asset(source)
     fetched = asset.get("entry", {}).get("source", {})
     name = asset.get("name", source.resolve().name)
-    known = recorded(folder / PLAN).get("settings", {}) if (folder / PLAN).is_file() else {}
-    data = metadata(
-        name, source, known.get("scoring", {}).get("corpus", ""), comparison.rows if comparison else ()
-    )
+    settings = recorded(folder / PLAN).get("settings", {}) if (folder / PLAN).is_file() else {}
+    corpus = settings.get("scoring", {}).get("corpus", "")
+    data = metadata(name, source, corpus, comparison.rows if comparison else ())
     details = ", ".join(f"{key} `{fetched[key]}`" for key in _SOURCE if key in fetched)
     base = f"Base model: `{name}`{f' ({details})' if details else ''}."
     local = fetched.get("provider", "local") == "local"
@@ -66,7 +65,7 @@ def save_card(folder: Path, source: Path, about: Provenance, comparison: BeforeA
 
 
 def reordered(folder: Path, source: Path) -> list[str]:
-    """Return what other programs get wrong: mlx-lm and llama.cpp know a layer's kind by its place alone."""
+    """Return warnings for programs that know a layer's kind by its number alone, such as mlx-lm and llama.cpp."""
     dense = load_skeleton(source).config.to_dict() if (source / "config.json").is_file() else {}
     kept = read_json(folder / "config.json")
     return [
@@ -89,14 +88,16 @@ def _loading(folder: Path) -> str:
 def _sizes(source: Path, about: Provenance) -> str:
     left, written, inputs = about["parameters"], about["parameters_on_disk"], about.get("inputs", {})
     total = count_parameters(load_skeleton(source)) if (source / "config.json").is_file() else 0
-    said = [f"{left:,} parameters{f' of {total:,}, {percent(1 - left / total)} fewer' if total else ''}."]
+    share = f" of {total:,}, {percent(1 - left / total)} fewer" if total else ""
+    sentences = [f"{left:,} parameters{share}."]
     if written > left:
-        said.append(f"The files hold {written:,}: the rest are zeros that pad narrower layers.")
+        sentences.append(f"The files hold {written:,}: the rest are zeros that pad narrower layers.")
     if "linear" in inputs:
-        said.append("Weights that read the kept units were adjusted by least-squares reconstruction (GRAIL).")
+        how = "least-squares reconstruction (GRAIL)"
+        sentences.append(f"Weights that read the kept units were adjusted by {how}.")
     if "adapter" in inputs:
-        said.append("A LoRA adapter, trained after pruning, is merged.")
-    return " ".join(said)
+        sentences.append("A LoRA adapter, trained after pruning, is merged.")
+    return " ".join(sentences)
 
 
 def _method(folder: Path, about: Provenance) -> str:
@@ -104,11 +105,11 @@ def _method(folder: Path, about: Provenance) -> str:
         by_another = "checkpoint" in about.get("inputs", {})
         return "Pruned by another tool." if by_another else "No plan was recorded."
     settings = recorded(folder / PLAN).get("settings", {})
-    known = settings.pop("scoring", {}) | settings
+    settings = settings.pop("scoring", {}) | settings
     words = {"ratio": "ratio (fraction of all parameters to remove)", "blocks": "sequences scored on"}
     rows = [
         f"| {words.get(key, key)} | `{plain(value)}` |"
-        for key, value in known.items()
+        for key, value in settings.items()
         if value not in ({}, None, "")
     ]
     table = ["| setting | value |", "|---|---|", *rows, ""] if rows else []
@@ -139,7 +140,7 @@ def _measured(comparison: BeforeAfter | None, about: Provenance) -> str:
 
 
 def _reproduce(model: str, folder: Path, about: Provenance) -> str:
-    said = f"Exported by hfprune {hfprune.__version__}; `provenance.json` has settings and hashes."
+    text = f"Exported by hfprune {hfprune.__version__}; `provenance.json` has settings and hashes."
     settings = about.get("settings", {})
     command = settings.get("command")
     if (folder / PLAN).is_file() and not {"linear", "adapter"} & about.get("inputs", {}).keys():
@@ -148,5 +149,5 @@ def _reproduce(model: str, folder: Path, about: Provenance) -> str:
         more += "".join(f" --{flag}" for flag in ("plain", "gguf") if settings.get(flag))
         command = f"hfprune export --model {model} --plan {PLAN}{more} --out pruned"
     elif command:
-        said += " This command makes it again; where another dtype is faster, a few other units may stay:"
-    return f"{said}\n\n```console\n$ {command}\n```" if command else said
+        text += " This command makes it again; where another dtype is faster, a few other units may stay:"
+    return f"{text}\n\n```console\n$ {command}\n```" if command else text

@@ -18,7 +18,7 @@ from hfprune.errors import REASON, HfpruneError, explained
 from hfprune.exports.card import PLAN, reordered, save_card
 from hfprune.exports.export_folder import CARD, PROVENANCE, export_folder
 from hfprune.files import read_json, write_json
-from hfprune.models.checks import alike
+from hfprune.models.checks import agree
 from hfprune.models.compact import load
 from hfprune.models.fused import joined, separate
 from hfprune.models.load import load_tokenizer
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 NO_CONFIG = (
     f"cannot export: transformers does not build this {{}} from a config ({REASON}); measure with --plan"
 )
-# The most of one file; that of transformers 4.
+# Most bytes of one file; the default of transformers 4.
 SHARD = "5GB"
-# Written by transformers 5 alone; 4 would take them for arguments of the tokenizer.
+# Keys that transformers 5 writes, and that 4 would take for arguments of the tokenizer.
 _ONLY_5 = ("backend", "is_local", "local_files_only")
 
 
@@ -56,29 +56,28 @@ def export(
 ) -> int:
     """Write a pruned model and the tokenizer of `source` as a folder of safetensors.
 
-    Where all layers are equally wide, plain `from_pretrained` loads it. Where they differ, the folder is compact:
-    `config.json` has the sizes of every layer, and `hfprune.load` or the function in the model card loads it; or,
-    if `plain`, layers are padded by zero weights: more on disk, the same function, and `from_pretrained` loads it.
-    `README.md` is the model card, `provenance.json` holds both parameter counts, `made`, and the size of every
+    If all layers have the same width, `from_pretrained` loads the folder. If they differ, the folder is compact:
+    `config.json` has the sizes of every layer, and `hfprune.load` or the function in the model card loads it. With
+    `plain`, layers are padded by zero weights instead: more bytes, the same function, and `from_pretrained` loads
+    it. `README.md` is the model card; `provenance.json` holds both parameter counts, `made`, and the size of every
     file.
 
     Args:
         model: the pruned model.
         source: folder of the dense model.
         out: folder to write.
-        made: what the model was made of; the card of a model that was pruned in memory takes `settings`.
-        align: widths are rounded up to a multiple by zero weights, e.g. 256, for quantisers that need whole blocks
-            in a row.
-        plain: give all layers the width of the widest and the heads of the largest, for programs that know no
-            others.
+        made: provenance of the model; the card of a model that was pruned in memory lists its `settings`.
+        align: pad widths with zero weights to a multiple of this, e.g. 256, for quantisers that need rows of whole
+            blocks.
+        plain: pad all layers to the largest width and number of heads, for programs that need equal layers.
         gguf: write `model.gguf` for llama.cpp, too.
-        plan: file of the plan that made the model, to be kept beside it; by default the plan that was applied.
+        plan: file of the model's plan, to be kept beside it; by default the plan that was applied.
 
     Returns:
         The number of parameters in the files.
 
     Raises:
-        HfpruneError: no config can describe the model, or `out` holds something other than an earlier export.
+        HfpruneError: no config can describe the model, or `out` holds anything but an earlier export.
     """
     made = made or {}
     with export_folder(out, source) as (folder, about):
@@ -111,7 +110,7 @@ def export(
 
 
 def write_card(out: Path, source: Path, comparison: "BeforeAfter") -> None:
-    """Write the card of an export of the dense model in `source` anew; all its other files stay."""
+    """Rewrite the card of an export of the dense model in `source`; all other files stay."""
     earlier = read_json(out / PROVENANCE)
     with export_folder(out, source) as (folder, about):
         replaced = shutil.ignore_patterns(PROVENANCE, CARD)
@@ -128,7 +127,7 @@ def _link(source: str, target: str) -> None:
 
 
 def _sizes(model: "PreTrainedModel", align: int, plain: bool) -> LayerSizes:
-    """Return the sizes of an export's layers: widths are multiples of `align`; if `plain`, the largest for all."""
+    """Return the sizes of an export's layers: widths are multiples of `align`; with `plain`, all are equal."""
     sizes = layer_sizes(model)
     for own in sizes.values():
         own["intermediate_size"] += -own["intermediate_size"] % align
@@ -140,8 +139,8 @@ def _loadable(model: "PreTrainedModel", sizes: LayerSizes) -> "PreTrainedModel":
 
     Larger layers get neurons and heads of zero weight, which change no output. transformers refuses a LLaMA config
     whose number of heads does not divide the hidden size, whatever its `head_dim`; such a model becomes a Mistral
-    without sliding window, which computes the same. Weights are shared where possible; buffers that no checkpoint
-    holds stay on the meta device. The config has one number for all layers: see `list_sizes`.
+    without a sliding window, which computes the same. Weights are shared where possible; buffers that are in no
+    checkpoint stay on the meta device. The config has one number for all layers: see `list_sizes`.
 
     Raises:
         HfpruneError: no config of transformers describes the model.
@@ -176,21 +175,21 @@ def _loadable(model: "PreTrainedModel", sizes: LayerSizes) -> "PreTrainedModel":
 
 @torch.no_grad()
 def _check_config(folder: Path, twin: "PreTrainedModel", model: "PreTrainedModel") -> None:
-    """Check that transformers makes of the `config.json` in a folder, with the twin's weights, the same model.
+    """Check that a folder's `config.json` and the twin's weights give the same model in transformers.
 
-    A layer may depend on its number or on that of all layers, and a shape may not follow from the config.
+    A layer may depend on its number or on the number of layers, and a shape may not follow from the config.
     """
     weights = {name: tensor.cpu() for name, tensor in twin.state_dict().items()}
     tokens = torch.arange(8).unsqueeze(0)
     expected = model(input_ids=tokens.to(model.device)).logits.cpu()
     with explained(NO_CONFIG.format(type(twin).__name__), Exception, most=300):
-        again = _made_again(folder, weights, model.dtype)
-        if not alike(again.eval()(input_ids=tokens).logits, expected):
+        reloaded = _reloaded(folder, weights, model.dtype)
+        if not agree(reloaded.eval()(input_ids=tokens).logits, expected):
             raise ValueError("it gives other logits")
 
 
-def _made_again(folder: Path, weights: dict[str, Tensor], dtype: torch.dtype) -> "PreTrainedModel":
-    """Return what the files in a folder say, with these weights; of a compact export, as its card loads it."""
+def _reloaded(folder: Path, weights: dict[str, Tensor], dtype: torch.dtype) -> "PreTrainedModel":
+    """Return the model of a folder's config with these weights; a compact export is loaded as by its card."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     if own_sizes(read_json(folder / "config.json")):
@@ -202,9 +201,9 @@ def _made_again(folder: Path, weights: dict[str, Tensor], dtype: torch.dtype) ->
 
 
 def _padded(tensor: Tensor, shape: Sequence[int]) -> Tensor:
-    """Return a weight filled up with zeros to a shape: act(0) · 0 = 0, and zero heads give 0."""
+    """Return a weight padded with zeros to a shape: zero neurons give act(0) · 0 = 0, and zero heads give 0."""
     missing = [wanted - length for wanted, length in zip(shape, tensor.shape, strict=True)]
-    # The last dimension comes first.
+    # `pad` takes the last dimension first.
     return pad(tensor, [end for more in reversed(missing) for end in (0, more)])
 
 
@@ -223,15 +222,15 @@ def _mistral(llama: Any) -> tuple[type["PreTrainedModel"], Any]:
 
 
 def list_sizes(config: Path, sizes: LayerSizes) -> None:
-    """Add to a `config.json` how layers differ, as transformers 5.14 and later read it.
+    """Add to a `config.json` how layers differ, in the form that transformers 5.14 and later read.
 
-    Version 5.24 builds Gemma 4 by it and a few others, but each layer of a LLaMA, a Qwen or a Gemma 3 by one width
-    for all. So its `from_pretrained` raises `AmbiguousGlobalPerLayerAttributeError`, or, where the number of heads
+    Version 5.24 builds Gemma 4 and a few other models from it, but all layers of a LLaMA, a Qwen or a Gemma 3 with
+    one width. So its `from_pretrained` raises `AmbiguousGlobalPerLayerAttributeError` or, if the number of heads
     may be read, finds weights that do not fit.
     """
     differing = own_config(sizes)
     if listed := differing.get("per_layer_config"):
-        digits = len(str(max(listed)))  # as many for all, for the order in the file
+        digits = len(str(max(listed)))  # equal digits keep the order in the file
         differing["per_layer_config"] = {f"{number:0{digits}}": own for number, own in listed.items()}
         write_json(config, read_json(config) | differing)
 
@@ -239,17 +238,17 @@ def list_sizes(config: Path, sizes: LayerSizes) -> None:
 def spell_twice(config: Path) -> None:
     """Add transformers 4's spelling of rope settings and dtype to a `config.json` of transformers 5.
 
-    Version 4 does not read `rope_parameters`. Without `rope_theta` and `rope_scaling` it takes its defaults and
-    gives wrong logits. Version 5 prefers its own spelling where both are there.
+    Version 4 does not read `rope_parameters`; without `rope_theta` and `rope_scaling` it uses its defaults and
+    gives wrong logits. Version 5 prefers its own spelling if both are there.
     """
-    known, rope = read_json(config), _rope_read(config.parent)
-    if "dtype" in known:
-        known["torch_dtype"] = known["dtype"]
-    write_json(config, known | _rope_of_4(known.get("rope_parameters") or {}))
-    with suppress(Exception):  # whatever a type that only version 5 knows raises at the other spelling
+    fields, rope = read_json(config), _rope_read(config.parent)
+    if "dtype" in fields:
+        fields["torch_dtype"] = fields["dtype"]
+    write_json(config, fields | _rope_of_4(fields.get("rope_parameters") or {}))
+    with suppress(Exception):  # types that only version 5 knows may fail at the other spelling
         if _rope_read(config.parent) == rope:
             return
-    write_json(config, known)
+    write_json(config, fields)
 
 
 def _rope_read(folder: Path) -> Any:
@@ -269,7 +268,7 @@ def _rope_of_4(rope: Mapping[str, Any]) -> dict[str, object]:
 
 
 def copy_files(source: Path, folder: Path) -> None:
-    """Copy the tokenizer and the licence of a model folder as they are, but let transformers 4 read what 5 wrote.
+    """Copy the tokenizer and licence of a model folder, and make the tokenizer readable by transformers 4.
 
     Raises:
         HfpruneError: the tokenizer of `source` does not load.

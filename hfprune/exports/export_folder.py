@@ -1,4 +1,4 @@
-"""The folder of an export: written as a whole, with a list of its files, in place of an earlier export only."""
+"""The folder of an export: written as a whole, with a list of its files; it replaces earlier exports only."""
 
 import errno
 from collections.abc import Iterator
@@ -19,10 +19,10 @@ CARD = "README.md"
 def export_folder(out: Path, source: Path) -> Iterator[tuple[Path, Provenance]]:
     """Yield a temporary folder that becomes `out`, and a dictionary that becomes its `provenance.json`.
 
-    The names and sizes of all files are added to it. Files can be read by whom the umask lets.
+    The names and sizes of all files are added to it. Files get the permissions of the umask.
 
     Raises:
-        HfpruneError: `out` may not be replaced, see `require_replaceable`; or the disk is full.
+        HfpruneError: `out` may not be replaced (see `require_replaceable`), or writing fails.
     """
     require_replaceable(out, source)
     about: Provenance = {}
@@ -32,17 +32,17 @@ def export_folder(out: Path, source: Path) -> Iterator[tuple[Path, Provenance]]:
             write_json(folder / PROVENANCE, {**about, "files": _sizes(folder)})
             share(folder)
     except (SafetensorError, OSError) as error:
-        # The errors of numpy and safetensors have no number.
+        # Errors of numpy and safetensors have no number.
         full = getattr(error, "errno", None) in (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         hint = "is there room on the disk?" if full else "choose another folder."
         raise HfpruneError(f"{out}: writing failed ({brief(error)}); {hint} Nothing was changed") from error
 
 
 def require_replaceable(out: Path, source: Path) -> None:
-    """Check that `out` is missing, empty, or an earlier export just as it was written.
+    """Check that `out` is missing, empty, or an unchanged earlier export.
 
     Raises:
-        HfpruneError: it is none of these, or it is the current folder or that of the dense model.
+        HfpruneError: it is none of these, or it is the current folder or the dense model's.
     """
     if not out.name:
         raise HfpruneError(f"{out}: name a folder of its own")
@@ -56,7 +56,7 @@ def require_replaceable(out: Path, source: Path) -> None:
 
 
 def _difference(folder: Path) -> str:
-    """Return in what `folder` differs from an export as it was written, or ""."""
+    """Return how `folder` differs from the export that was written there, or ""."""
     try:
         listed = dict(read_json(folder / PROVENANCE)["files"])
     except (OSError, ValueError, KeyError, TypeError):

@@ -1,7 +1,7 @@
-"""A pruned model as a GGUF file that llama.cpp loads though its layers differ in width.
+"""A pruned model as a GGUF file that llama.cpp loads although its layers differ in width.
 
-Few of llama.cpp's architectures read a width for each layer. Two of these compute what we export: `deci` (DeciLM)
-is a LLaMA, with biases where a Qwen2 has them, and `openelm` (OpenELM) a Qwen3 with tied embeddings.
+Few of llama.cpp's architectures read a width for each layer. Two of them compute what we export: `deci` (DeciLM)
+is a LLaMA with optional biases as in Qwen2, and `openelm` (OpenELM) is a Qwen3 with tied embeddings.
 """
 
 import json
@@ -27,7 +27,7 @@ _KINDS = {
     torch.float16: (GGMLQuantizationType.F16, LlamaFileType.MOSTLY_F16),
     torch.bfloat16: (GGMLQuantizationType.BF16, LlamaFileType.MOSTLY_BF16),
 }
-# How byte-level tokenizers split text, by what it is called in llama.cpp: the patterns of LLaMA 3 and of Qwen2.
+# Patterns by which byte-level tokenizers split text → their names in llama.cpp: LLaMA 3 and Qwen2.
 _LLAMA_3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
     r"|\s+(?!\S)|\s+"
@@ -36,7 +36,7 @@ _PATTERNS = {_LLAMA_3: "llama-bpe", _LLAMA_3.replace("{1,3}", ""): "qwen2"}
 
 
 def architecture_of(model: "PreTrainedModel", sizes: LayerSizes) -> str:
-    """Return llama.cpp's architecture that computes what a model does with a width for each layer.
+    """Return the architecture of llama.cpp that computes the model, with a width for each layer.
 
     Raises:
         HfpruneError: there is none; says why.
@@ -65,10 +65,11 @@ def architecture_of(model: "PreTrainedModel", sizes: LayerSizes) -> str:
 
 
 def check_supported(model: "PreTrainedModel", sizes: LayerSizes, source: Path) -> None:
-    """Check, before anything is written, that llama.cpp computes what a model does and splits text as it does.
+    """Check, before anything is written, that llama.cpp can compute the model and split text as its tokenizer.
 
     Raises:
-        HfpruneError: it does not, see `architecture_of`, or splits text otherwise than the tokenizer in `source`.
+        HfpruneError: llama.cpp has no such architecture (see `architecture_of`), or no such splitting as that of
+            the tokenizer in `source`.
     """
     architecture_of(model, sizes)
     _splitting(load_tokenizer(source))
@@ -82,12 +83,12 @@ def save_gguf(
     Args:
         file: file to write.
         model: the pruned model, for its rotary frequencies.
-        twin: what is exported of it.
-        sizes: those of the twin's layers.
-        folder: has its `config.json` and its tokenizer.
+        twin: the exported model, as transformers loads it.
+        sizes: sizes of the twin's layers.
+        folder: folder of its `config.json` and tokenizer.
 
     Raises:
-        HfpruneError: as `check_supported`, which finds it before weights are written.
+        HfpruneError: see `check_supported`, which fails before weights are written.
     """
     architecture = architecture_of(model, sizes)
     writer = gguf.GGUFWriter(file, architecture)
@@ -108,7 +109,7 @@ def save_gguf(
 
 
 def _slides(config: Any) -> bool:
-    """Tell whether a layer reads less than the longest text."""
+    """Tell whether some layers see less than the longest text."""
     window = getattr(config, "sliding_window", None) or config.max_position_embeddings
     kinds = getattr(config, "layer_types", None) or ["sliding_attention"]
     return "sliding_attention" in kinds and window < config.max_position_embeddings
@@ -140,20 +141,20 @@ def _add_shape(writer: gguf.GGUFWriter, config: Any, sizes: LayerSizes) -> None:
 def _tensors(twin: "PreTrainedModel", architecture: str, dim: int) -> Iterator[tuple[str, Tensor]]:
     """Yield llama.cpp's names and tensors; `dim` is the size of a head.
 
-    Rotary positions turn the halves of a head against each other, in `deci` its even rows against the odd ones.
-    `openelm` has queries, keys and values in one matrix.
+    Rotary positions pair the two halves of a head in transformers, but even and odd rows in `deci`. `openelm` has
+    queries, keys and values in one matrix.
     """
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN3, len(twin.model.layers))
-    found = {
+    tensors = {
         str(names.get_name(name, (".weight", ".bias"))): tensor for name, tensor in twin.state_dict().items()
     }
     if twin.config.tie_word_embeddings:
-        del found["output.weight"]
-    for name, tensor in found.items():
+        del tensors["output.weight"]
+    for name, tensor in tensors.items():
         layer, _, part = name.partition(".attn_")
         if architecture == "openelm" and part in ("q.weight", "k.weight", "v.weight"):
             if part == "q.weight":
-                heads = [found[f"{layer}.attn_{of}.weight"] for of in "qkv"]
+                heads = [tensors[f"{layer}.attn_{projection}.weight"] for projection in "qkv"]
                 yield f"{layer}.attn_qkv.weight", torch.cat(heads)
         elif part.startswith(("q.", "k.")):
             yield name, tensor.unflatten(0, (-1, 2, dim // 2)).transpose(1, 2).flatten(0, 2)
@@ -162,14 +163,14 @@ def _tensors(twin: "PreTrainedModel", architecture: str, dim: int) -> Iterator[t
 
 
 def _add(writer: gguf.GGUFWriter, name: str, tensor: Tensor, kind: GGMLQuantizationType) -> None:
-    dtypes = {of: dtype for dtype, (of, _) in _KINDS.items()}
+    dtypes = {quantisation: dtype for dtype, (quantisation, _) in _KINDS.items()}
     tensor = tensor.detach().to("cpu", dtypes[kind]).contiguous()
     data = tensor.view(torch.uint8) if kind is GGMLQuantizationType.BF16 else tensor
     writer.add_tensor(name, data.numpy(), raw_dtype=kind)
 
 
 def _rope_factors(model: "PreTrainedModel") -> Tensor:
-    """Return by what the rotary frequencies of a model are less than those of its base alone."""
+    """Return the factors by which a model's rotary frequencies are lower than those of its base alone."""
     base = model.config.rope_parameters["rope_theta"]
     frequencies = model.model.rotary_emb.inv_freq.double().cpu()
     plain = base ** -(torch.arange(len(frequencies), dtype=torch.float64) / len(frequencies))
@@ -177,7 +178,7 @@ def _rope_factors(model: "PreTrainedModel") -> Tensor:
 
 
 def _add_vocabulary(writer: gguf.GGUFWriter, folder: Path, size: int) -> None:
-    """Add tokens, merges and special tokens as llama.cpp's converter does, which see for the kinds of tokens."""
+    """Add tokens, merges and special tokens, with the kinds that llama.cpp's converter gives them."""
     tokenizer = load_tokenizer(folder)
     words = {number: word for word, number in tokenizer.get_vocab().items()}
     added = tokenizer.added_tokens_decoder
@@ -192,13 +193,12 @@ def _add_vocabulary(writer: gguf.GGUFWriter, folder: Path, size: int) -> None:
 
 
 def _splitting(tokenizer: Any) -> str:
-    """Return llama.cpp's name for how a byte-level tokenizer splits text.
+    """Return llama.cpp's name for the way in which a byte-level tokenizer splits text.
 
     Raises:
-        HfpruneError: it is of another kind, or splits otherwise.
+        HfpruneError: the tokenizer is of another kind, or splits text differently.
     """
-    known = json.loads(tokenizer.backend_tokenizer.to_str())
-    first = known["pre_tokenizer"] or {}
+    first = json.loads(tokenizer.backend_tokenizer.to_str())["pre_tokenizer"] or {}
     parts = first.get("pretokenizers", [first])
     steps = [part.get("type") for part in parts]
     if steps == ["Split", "ByteLevel"] and (name := _PATTERNS.get(parts[0]["pattern"].get("Regex"))):
@@ -208,6 +208,6 @@ def _splitting(tokenizer: Any) -> str:
     if steps == ["ByteLevel"] and parts[0]["use_regex"]:
         return "gpt-2"
     raise HfpruneError(
-        "--gguf: it knows the tokenizers of LLaMA 3, Qwen, SmolLM and GPT-2, and this is another; "
+        "--gguf: supports the tokenizers of LLaMA 3, Qwen, SmolLM and GPT-2, and this is another; "
         "export with --plain and take llama.cpp's converter (docs/exports.md)"
     )

@@ -1,6 +1,6 @@
-"""The metadata of a model card: where a model comes from, and its results, by the hub's own schema.
+"""The metadata of a model card in the hub's schema: where a model comes from, and its results.
 
-Nothing is guessed: a key whose value is not known is left out.
+Nothing is guessed: keys with unknown values are left out.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,19 +13,19 @@ from hfprune.exports.export_folder import CARD
 from hfprune.files import read_json
 from hfprune.results.effect_rows import EffectRow
 
-# What was measured on, by measure, as the folders of the fetched assets are called; all others read a text.
+# Kind of asset that a measure reads, "" for none; all other measures read corpora.
 _MEASURED_ON = {"gold_bpb": "requests", "asked_gold_bpb": "requests", "tasks": "tasks"}
 _MEASURED_ON |= dict.fromkeys(("size", "latency", "recovery", "sample"), "")
 
 
 class Entry(TypedDict, total=False):
-    """An asset's entry in the catalogue, as far as a card tells it."""
+    """The part of an asset's catalogue entry that a card needs."""
 
     source: dict[str, str]
 
 
 class AssetRecord(TypedDict, total=False):
-    """The `asset.json` of a fetched asset, as far as a card tells it."""
+    """The part of a fetched asset's `asset.json` that a card needs."""
 
     name: str
     license: str
@@ -33,7 +33,7 @@ class AssetRecord(TypedDict, total=False):
 
 
 def read_asset(folder: Path) -> AssetRecord:
-    """Return the record of a fetched asset; empty for a folder that is none."""
+    """Return the record of a fetched asset; empty for any other folder."""
     return read_json(folder / "asset.json") if (folder / "asset.json").is_file() else {}
 
 
@@ -41,10 +41,10 @@ def metadata(name: str, source: Path, corpus: str, rows: Sequence[EffectRow] = (
     """Return the metadata of an export.
 
     Args:
-        name: of the dense model.
-        source: folder of the dense model; those of other fetched assets lie beside it.
+        name: name of the dense model.
+        source: folder of the dense model; other fetched assets lie beside it.
         corpus: name of the calibration corpus; "" for none.
-        rows: what was measured of the export, beside the dense model.
+        rows: measurements of the export beside the dense model.
     """
     asset = read_asset(source)
     repository = asset.get("entry", {}).get("source", {}).get("repo")
@@ -52,7 +52,7 @@ def metadata(name: str, source: Path, corpus: str, rows: Sequence[EffectRow] = (
     results = [*_results(source, rows)]
     return ModelCardData(
         base_model=repository,
-        # The hub has no word for pruning; this is what it takes a model for that names no relation.
+        # The hub has no word for pruning; this is its default for models that name no relation.
         base_model_relation="finetune" if repository else None,
         datasets=[read] if read else None,
         library_name="transformers",
@@ -66,15 +66,15 @@ def metadata(name: str, source: Path, corpus: str, rows: Sequence[EffectRow] = (
 
 
 def _stated(source: Path, asset: AssetRecord) -> dict[str, Any]:
-    """Return licence and language as the card of the dense model has them."""
+    """Return licence and language from the dense model's card, or the licence from its record."""
     path, keys = source / CARD, ("license", "license_name", "license_link", "language")
     stated = ModelCard.load(path, ignore_metadata_errors=True).data.to_dict() if path.is_file() else {}
-    known = {key: stated[key] for key in keys if stated.get(key)}
-    return {"license": asset.get("license") or "unknown"} | known
+    given = {key: stated[key] for key in keys if stated.get(key)}
+    return {"license": asset.get("license") or "unknown"} | given
 
 
 def _repository(source: Path, kind: str, name: str) -> str | None:
-    """Return the hub's name of an asset that was fetched beside the dense model, if it is of the hub."""
+    """Return the hub repository of an asset that was fetched beside the dense model, if it comes from the hub."""
     record = read_asset(source.resolve().parent.parent / kind / name) if name else {}
     return record.get("entry", {}).get("source", {}).get("repo")
 

@@ -1,4 +1,4 @@
-"""Compact exports in vLLM: its own models of five families, whose layers take their sizes from `per_layer_config`.
+"""Compact exports in vLLM: its own models of five families, with layer sizes from `per_layer_config`.
 
 The entry point `vllm.general_plugins` calls `register` in each of vLLM's processes. Models are imported on first
 use, as vLLM asks, since that may start CUDA. Written for vLLM 0.32.
@@ -10,7 +10,7 @@ from importlib import import_module
 from inspect import signature
 from typing import Any
 
-# The module of each model in vLLM, and the class of its layers, which `MistralForCausalLM` has from LLaMA's.
+# Model → its module in vLLM and the class of its layers; Mistral uses LLaMA's.
 _LAYERS = {
     "LlamaForCausalLM": ("llama", "LlamaDecoderLayer"),
     "MistralForCausalLM": ("mistral", "LlamaDecoderLayer"),
@@ -21,12 +21,12 @@ _LAYERS = {
 
 
 def register() -> None:
-    """Let vLLM take its models of these families from this module; models of equal layers stay as they are."""
+    """Make vLLM take its models of these families from this module; models with equal layers do not change."""
     from vllm import ModelRegistry
 
     for name in _LAYERS:
         ModelRegistry.register_model(name, f"{__name__}:{name}")
-    # An error here would end vLLM with any model; without this check it fails later and says less.
+    # An error here would end vLLM for any model; without this check it fails later and less clearly.
     with suppress(ImportError):
         _check_tensor_parallelism()
 
@@ -48,7 +48,7 @@ def require_divisible(config: Any, ways: int) -> None:
     """Check that tensor parallelism can split every layer, before vLLM starts its workers.
 
     Raises:
-        ValueError: it cannot; says of which layer.
+        ValueError: a layer cannot be split; names the layer and the remedy.
     """
     for number, own in enumerate(config.per_layer_config if _unequal(config) else [config]):
         heads, groups = own.num_attention_heads, own.num_key_value_heads
@@ -65,7 +65,7 @@ def require_divisible(config: Any, ways: int) -> None:
 
 
 def _unequal(config: Any) -> bool:
-    """Tell whether layers have sizes of their own, which transformers reads since 5.14."""
+    """Tell whether layers differ in size, as transformers reads since 5.14."""
     return getattr(config, "is_heterogeneous", False)
 
 
@@ -81,24 +81,24 @@ def __getattr__(name: str) -> Any:
 
 
 def _by_own_config(build: Any) -> Any:
-    """Return the constructor of a layer that gets the layer's own config."""
+    """Return the constructor of a layer, changed to take the layer's own config."""
     from vllm.model_executor.models.utils import extract_layer_index
 
     arguments = signature(build)
 
     @wraps(build)
-    def build_own(self: Any, *given: Any, **named: Any) -> None:
-        bound = arguments.bind(self, *given, **named)
+    def build_own(self: Any, *args: Any, **kwargs: Any) -> None:
+        bound = arguments.bind(self, *args, **kwargs)
         bound.apply_defaults()
-        at, config = bound.arguments["prefix"], bound.arguments["config"]
+        prefix, config = bound.arguments["prefix"], bound.arguments["config"]
         config = config or bound.arguments["vllm_config"].model_config.hf_config
         if _unequal(config):
-            bound.arguments["config"] = config = config.per_layer_config[extract_layer_index(at)]
+            bound.arguments["config"] = config = config.per_layer_config[extract_layer_index(prefix)]
         build(*bound.args, **bound.kwargs)
         wanted, built = getattr(config, "head_dim", None), self.self_attn.head_dim
         if wanted and wanted != built:
             raise ValueError(
-                f"{at}: vLLM builds heads of size {built} for the model's {wanted}: prune neurons alone"
+                f"{prefix}: vLLM builds heads of size {built} for the model's {wanted}: prune neurons alone"
             )
 
     return build_own

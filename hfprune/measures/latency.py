@@ -86,8 +86,8 @@ class Latency(Measure):
             for number in tqdm(range(1 + self.repeats), desc="latency", unit="round"):
                 # A machine that slows down, or a warm processor cache, must not favour one side of a ratio.
                 order = reversed(sides) if number % 2 else iter(sides)
-                taken = {side: sides[side].times(self.new_tokens) for side in order}
-                rows.append({f"{side}{metric}": x for side in sides for metric, x in taken[side].items()})
+                times = {side: sides[side].times(self.new_tokens) for side in order}
+                rows.append({f"{side}{metric}": x for side in sides for metric, x in times[side].items()})
         items = pd.DataFrame(rows[1:])
         prefill, decode = "prefill_seconds", "decode_tokens_per_second"
         slow = any(not layer.fast for layer in quantised)

@@ -10,7 +10,7 @@ from hfprune.measurement import Measure, Metric, Outcome
 class Storage(Measure):
     """Bytes of the weights on disk: those of a checkpoint in the form in which the model was loaded.
 
-    Tied weights count once. Quantised ones count with their scales, and with what fills up groups and channels.
+    Tied weights count once. Quantised weights count with their scales and the padding of groups and channels.
     """
 
     recovered = False  # a merged adapter changes no shape

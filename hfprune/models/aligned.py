@@ -1,4 +1,4 @@
-"""Widths filled up to multiples, for matrix products that are fast only there."""
+"""Widths padded to multiples, for matrix products that are fast at these widths only."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def aligned(model: "PreTrainedModel", align: int) -> Iterator[None]:
-    """Fill up the width of every MLP to a multiple of `align` in memory, until the block ends.
+    """Pad the width of every MLP to a multiple of `align` in memory, until the block ends.
 
-    The added neurons have weights of zero, so that they are act(0) · 0 = 0 and change no output, up to the
-    rounding of another kernel. In 16 bits cuBLAS has its fast ones for widths of whole 16 bytes, that is for
-    multiples of 8. `in_features` and `out_features` stay, and so does what counts operations by them.
+    The added neurons have zero weights, so that they give act(0) · 0 = 0 and change no output, up to the rounding
+    of another kernel. In 16 bits, cuBLAS has fast kernels for widths of whole 16 bytes, that is for multiples of
+    8. `in_features` and `out_features` keep the true widths, for whatever counts operations by them.
     """
     whole: list[tuple[nn.Linear, Tensor, Tensor | None]] = []
     try:

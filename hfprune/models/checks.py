@@ -1,4 +1,4 @@
-"""Checks, by numbers, that the head, MLPs and attention of a model compute what all other code assumes."""
+"""Numerical checks that the head, MLPs and attention of a model compute what all other code assumes."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -25,14 +25,14 @@ def check_model(model: "PreTrainedModel") -> None:
     """Check that scoring and evaluation can call the layers and the head of `model` separately.
 
     Raises:
-        HfpruneError: an MLP is not gated, or computes something else than `down(act(gate(x)) * up(x))`; or
+        HfpruneError: an MLP is not gated, or does not compute `down(act(gate(x)) * up(x))`; or
             `hfprune.models.head` does not support the head: its logits differ from those of the model's own
             forward pass.
     """
     name = type(model).__name__
     formula = "down_proj(act_fn(gate_proj(x)) * up_proj(x))"
     for index, mlp in enumerate(gated_mlps(model)):
-        # Or whatever an MLP raises that expects more of its layers.
+        # `Exception`: an MLP may raise anything if it expects more of its layers.
         with explained(f"{name}: layer {index} has an MLP other than {formula}; {supported()}", Exception):
             if not _is_gated(mlp):
                 raise ValueError
@@ -40,10 +40,8 @@ def check_model(model: "PreTrainedModel") -> None:
     layers = model.model.layers
     model.model.layers = nn.ModuleList()  # the head does not depend on them
     try:
-        # Those of a model that wants more than tokens.
-        with explained(
-            f"{name} does not run on tokens alone ({REASON}); {supported()}", ValueError, TypeError
-        ):
+        text = f"{name} does not run on tokens alone ({REASON}); {supported()}"
+        with explained(text, ValueError, TypeError):
             expected = model(input_ids=tokens).logits
             ours = logits(model, hidden_states(model, tokens)).to(expected.device)
     finally:
@@ -56,9 +54,9 @@ def check_model(model: "PreTrainedModel") -> None:
 
 
 def _is_gated(mlp: Neurons) -> bool:
-    """Tell whether an MLP computes what its class says, with small layers in the places of its own.
+    """Tell whether an MLP computes the formula of `Neurons`, with small layers in place of its own.
 
-    They take no time, and no rounding of the model's dtype hides a factor.
+    Small layers take no time, and rounding in the model's dtype cannot hide a factor.
     """
     x = torch.linspace(-1, 1, 16, device=mlp.device).view(1, 2, 8)
     weights = (torch.sin(torch.arange(32.0, device=mlp.device) + shift) for shift in range(3))
@@ -69,7 +67,7 @@ def _is_gated(mlp: Neurons) -> bool:
         for part, linear in zip(parts, small, strict=True):
             setattr(mlp.module, part, linear)
         gate, up, down = small
-        return alike(mlp.module(x), down(mlp.activation(gate(x)) * up(x)))
+        return agree(mlp.module(x), down(mlp.activation(gate(x)) * up(x)))
     finally:
         for part, linear in zip(parts, mlp.linears, strict=True):
             setattr(mlp.module, part, linear)
@@ -77,7 +75,7 @@ def _is_gated(mlp: Neurons) -> bool:
 
 @torch.no_grad()
 def check_groups(model: "PreTrainedModel") -> None:
-    """Check that attention without some key-value groups computes what it does where these give zeros.
+    """Check that attention cut to some key-value groups computes the same as with the other groups set to zero.
 
     Raises:
         HfpruneError: the heads of a layer cannot be cut separately; names the layer.
@@ -103,12 +101,12 @@ def _compare_cut(
     replace(groups, module=twin, **parts).keep(kept)
     text = f"{name}: the heads of {groups.name} cannot be cut separately ({REASON}); prune neurons"
     with explained(text, Exception):
-        if not alike(twin.forward(*args, **kwargs)[0], expected):
+        if not agree(twin.forward(*args, **kwargs)[0], expected):
             raise ValueError("others change, too")
 
 
-def alike(computed: Tensor, expected: Tensor) -> bool:
-    """Tell whether values agree in half the digits of their dtype: kernels of other shapes round otherwise."""
+def agree(computed: Tensor, expected: Tensor) -> bool:
+    """Tell whether values agree in half the digits of their dtype; kernels of other shapes round differently."""
     allowed = torch.finfo(expected.dtype).eps ** 0.5
     computed, expected = computed.float().nan_to_num(), expected.float().nan_to_num()  # float16 may overflow
     if computed.shape != expected.shape:

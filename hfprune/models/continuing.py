@@ -1,4 +1,4 @@
-"""Text that a model writes itself: it continues blocks of tokens by draws from its own distribution."""
+"""Text that a model generates: it continues blocks of tokens by draws from its own distribution."""
 
 from typing import TYPE_CHECKING
 
@@ -25,18 +25,18 @@ def continued(
     corpus: str = "corpus",
     at_once: int = WRITTEN_AT_ONCE,
 ) -> Tensor:
-    """Let a model write each block on, past any EOS, from its own next-token distribution at temperature 1.
+    """Let a model continue each block, past any EOS, by sampling its next-token distribution at temperature 1.
 
-    Each block has random numbers of its own, so it does not depend on the others, but where rounding in a larger
+    Each block has its own random numbers and does not depend on the others, except where rounding in a larger
     batch moves a probability across such a number.
 
     Args:
         model: the model that writes.
         blocks: tokens [blocks, length].
-        kept: the first tokens of each block that stay, at least one and fewer than its length.
+        kept: number of first tokens of each block that stay, at least one and less than its length.
         seed: the number of the draw.
-        corpus: the name of the corpus, for the seed.
-        at_once: tokens in the KV cache at a time.
+        corpus: name of the corpus, for the seed.
+        at_once: most tokens in the KV cache.
 
     Returns:
         Blocks of the same shape and dtype.
@@ -67,7 +67,7 @@ def draw_tokens(logits: Tensor, numbers: Tensor) -> Tensor:
         Tokens [rows] on the CPU: the first whose cumulative probability exceeds the row's number.
     """
     cumulative = logits.double().softmax(-1).cumsum(-1)
-    # Rounded, they end near 1, and not at it.
+    # With rounding, the last may differ from 1.
     wanted = numbers.to(cumulative.device)[:, None] * cumulative[:, -1:]
     return torch.searchsorted(cumulative, wanted, right=True)[:, 0].cpu()
 

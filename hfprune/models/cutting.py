@@ -1,4 +1,4 @@
-"""Some channels of a linear layer: the others cut away, or zero for as long as a hook stays."""
+"""Keeping some channels of a linear layer: the others are cut away, or zeroed while a hook stays."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from torch.utils.hooks import RemovableHandle
 
 
 def zeroed(linear: nn.Linear, kept: Tensor, channels: int, on: Callable[[], bool]) -> RemovableHandle:
-    """Zero the inputs of a linear layer that belong to other units; each unit has so many `channels`."""
+    """Zero, while `on()`, the inputs of units that are not in `kept`; a unit has `channels` successive inputs."""
     mask = torch.zeros(linear.in_features // channels, dtype=linear.weight.dtype)
     mask[kept.cpu()] = 1
     mask = mask.repeat_interleave(channels).to(linear.weight.device)

@@ -30,7 +30,7 @@ def inputs_of(units: Units, kept: Tensor) -> Tensor:
 
 @dataclass
 class Moments:
-    """Sums over tokens of vectors x, float32, or float64 if the model is: on a CPU that takes twice the time."""
+    """Sums over tokens of vectors x; float32, since float64 takes twice the time, or float64 if the model is."""
 
     tokens: int
     gram: Tensor
@@ -40,7 +40,7 @@ class Moments:
 
     @classmethod
     def none(cls, units: Units) -> Self:
-        """Return the sums over no tokens of what these units give, where they are computed."""
+        """Return zero sums for the activations of these units, on their device."""
         width = units.linears[-1].in_features
         dtype = torch.promote_types(units.linears[-1].weight.dtype, torch.float32)
         zeros = torch.zeros(width + 1, width, dtype=dtype, device=units.device)
@@ -62,19 +62,19 @@ class Moments:
             self.gram[start:end, start:].addmm_(x[:, start:end].T, x[:, start:])
 
     def whole(self, place: str) -> Self:
-        """Fill the part below the diagonal, and return itself.
+        """Fill the part below the diagonal and return the moments.
 
         Raises:
             HfpruneError: a sum is not finite; names the place.
         """
         for start, end in self._stripes():
             self.gram[end:, start:end] = self.gram[start:end, end:].T
-        if not self.gram.diagonal().isfinite().all():  # which no other sum exceeds
+        if not self.gram.diagonal().isfinite().all():  # bounds all other sums
             raise HfpruneError(f"activations at {place} are not finite on the calibration; try another dtype")
         return self
 
 
-# Tokens, and whether nothing is fitted to them: they choose between fits.
+# Tokens, and whether they are held out: these choose between fits.
 Batch = tuple[Tensor, bool]
 
 
@@ -94,10 +94,10 @@ def batches_of(blocks: Tensor, documents: Sequence[int] | None, batch_tokens: in
 def grams(
     model: "PreTrainedModel", batches: Sequence[Batch], units: Sequence[Units]
 ) -> Iterator[tuple[str, Moments, Moments]]:
-    """Yield, by layer, each place and the moments of what its units give in the dense model: fitted, and held out.
+    """Yield each place, layer by layer, and the moments of its units' activations in the dense model.
 
-    Each layer reads the calibration once, and the last is that of the last place. In memory are the states between
-    layers, and two Gram matrices for each place of a layer.
+    The first moments are for fitting, the second are held out. Each layer up to the last place reads the
+    calibration once. In memory are the states between layers, and two Gram matrices for each place of a layer.
 
     Raises:
         HfpruneError: activations are not finite.
@@ -107,14 +107,14 @@ def grams(
     behind = 0
     for layer in tqdm(sorted({layer_of(unit.name) for unit in units}), desc="Gram matrices", unit="layer"):
         here = [unit for unit in units if layer_of(unit.name) == layer]
-        sums = {x.name: [Moments.none(x) for _ in range(2)] for x in here}
+        sums = {unit.name: [Moments.none(unit) for _ in range(2)] for unit in here}
         readers, layers = [unit.linears[-1] for unit in here], range(behind, layer + 1)
         for number, (tokens, held_out) in enumerate(batches):
             inputs, states[number] = read_layers(model, tokens, layers, states[number], readers)
-            for both, x in zip(sums.values(), inputs, strict=True):
-                both[held_out].add(x)
+            for moments, x in zip(sums.values(), inputs, strict=True):
+                moments[held_out].add(x)
         behind = layer + 1
         for place in [*sums]:
-            fitted, held = (moments.whole(place) for moments in sums.pop(place))
+            fitted, held = (part.whole(place) for part in sums.pop(place))
             yield place, fitted, held
             del fitted, held

@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 class Head(NamedTuple):
     """The head of a model without its layers: all that `logits` and `chunks` need."""
 
-    lm_head: Any  # a linear layer; as of a model, whose modules have no type
+    lm_head: Any  # a linear layer; untyped, as the modules of a model are
     config: Any
     device: torch.device
 
     @classmethod
-    def of(cls, model: "PreTrainedModel") -> Self:
-        """Return the head of a model that may go: the same weights, frozen, without accelerate's hooks."""
+    def taken_from(cls, model: "PreTrainedModel") -> Self:
+        """Return the head, frozen and with the same weights, so that the model itself can be released."""
         head: Module = copy(model.lm_head)
         head._parameters = {
             name: None if weight is None else Parameter(weight.detach(), requires_grad=False)
             for name, weight in head._parameters.items()
         }
-        for name in ("_hf_hook", "_old_forward", "forward"):  # accelerate's, bound to the model's own head
+        for name in ("_hf_hook", "_old_forward", "forward"):  # accelerate's, bound to the old head
             head.__dict__.pop(name, None)
         return cls(head, model.config, model.lm_head.weight.device)
 
@@ -40,7 +40,7 @@ class Head(NamedTuple):
 def hidden_states(model: "PreTrainedModel", tokens: Tensor, **more: Any) -> Tensor:
     """Return the normalised last hidden state [batch, length, width] for `tokens` [batch, length].
 
-    It is where the head is. Tokens, and what `more` the decoder takes, such as masks, are where the embedding is.
+    It is on the head's device. `tokens`, and what `more` the decoder takes, such as masks, are on the embedding's.
     """
     states = model.model(input_ids=tokens, use_cache=False, **more).last_hidden_state
     return at_head(model, states)
@@ -67,8 +67,8 @@ def logits(model: "PreTrainedModel | Head", hidden: Tensor) -> Tensor:
 
 
 def next_logits(model: "PreTrainedModel", tokens: Tensor, cache: "Cache") -> Tensor:
-    """Return the logits [batch, vocabulary] of what follows `tokens` [batch, length], and cache these."""
-    # A slice of several prompts is not contiguous, and the product would copy the head's weights for each of them.
+    """Return the logits [batch, vocabulary] after `tokens` [batch, length], which are added to the cache."""
+    # A slice of several prompts is not contiguous, for which the product would copy the head's weights each time.
     end = torch.tensor([tokens.shape[1] - 1], device=tokens.device) if min(tokens.shape) > 1 else 1
     # Positional arguments, since versions of transformers name the cache differently.
     outputs = model(tokens, None, None, cache, use_cache=True, logits_to_keep=end)
@@ -76,7 +76,7 @@ def next_logits(model: "PreTrainedModel", tokens: Tensor, cache: "Cache") -> Ten
 
 
 def before_transform(model: "PreTrainedModel", outputs: Tensor, gradient: Tensor) -> Tensor:
-    """Return the gradient with respect to the head's linear output, from the one with respect to the logits.
+    """Return the gradient with respect to the head's linear output, from that with respect to the logits.
 
     All are float32 [n, vocabulary]. Only a soft-capped head needs `outputs`; `gradient` may be overwritten.
     """
@@ -91,7 +91,7 @@ def before_transform(model: "PreTrainedModel", outputs: Tensor, gradient: Tensor
 
 
 def back_to_hidden(model: "PreTrainedModel", gradient: Tensor) -> Tensor:
-    """Return the gradient with respect to hidden states [n, width], from the one of `before_transform`."""
+    """Return the gradient with respect to hidden states [n, width], from that of `before_transform`."""
     return gradient.to(model.lm_head.weight.dtype) @ model.lm_head.weight
 
 
@@ -106,7 +106,7 @@ def pieces(outputs: Tensor) -> Iterator[slice]:
 
 
 def head_chunk(model: "PreTrainedModel | Head") -> int:
-    """Return how many positions go through the head at a time, by its vocabulary and device."""
+    """Return how many positions go through the head at a time."""
     return head_positions(model.lm_head.out_features, on_gpu=model.device.type == "cuda")
 
 
@@ -115,7 +115,7 @@ def chunks(
 ) -> Iterator[tuple[slice, Tensor]]:
     """Yield the logits of hidden states [n, width] chunk by chunk, each with its slice of positions.
 
-    They have the model's dtype if `dtype` is None.
+    With `dtype` None, they have the model's dtype.
     """
     step = head_chunk(model)
     for start in range(0, len(hidden), step):
@@ -125,9 +125,12 @@ def chunks(
 
 
 def token_losses(model: "PreTrainedModel", hidden: Tensor, tokens: Tensor) -> Tensor:
-    """Return the cross-entropy of each token [batch, length] but the first of its sequence [batch, length - 1].
+    """Return the cross-entropy in nats of each token but the first of its sequence [batch, length - 1].
 
-    It is by the last hidden states [batch, length, width] for the tokens.
+    Args:
+        model: the model, for its head.
+        hidden: last hidden states [batch, length, width] for the tokens.
+        tokens: [batch, length].
     """
     hidden = hidden[:, :-1].flatten(0, 1)
     targets = tokens[:, 1:].flatten().to(hidden.device)
@@ -145,12 +148,12 @@ def check_blocks(model: "PreTrainedModel", blocks: Tensor) -> None:
     """
     if blocks.max() >= model.config.vocab_size:
         raise HfpruneError(
-            "the calibration blocks hold tokens that the model does not have: are they of another model?"
+            "the calibration blocks hold tokens that the model does not have; make them for this model"
         )
 
 
 class LastStates(NamedTuple):
-    """The last hidden states of a model, and its head, which makes logits of them."""
+    """The last hidden states of a model, and its head, which turns them into logits."""
 
     states: Tensor
     """[blocks, length, width] in the model's dtype, on the CPU."""
@@ -158,7 +161,7 @@ class LastStates(NamedTuple):
 
 
 def last_states(model: "PreTrainedModel", tokens: Tensor, batch: int) -> Tensor:
-    """Return the last hidden states of a model for tokens [blocks, length], as `LastStates` has them."""
+    """Return the last hidden states for tokens [blocks, length], `batch` blocks at a time, as in `LastStates`."""
     states = torch.empty((*tokens.shape, model.config.hidden_size), dtype=model.dtype)
     with torch.inference_mode(), tqdm(total=len(tokens), desc="dense model", unit="block") as bar:
         for part, target in zip(tokens.split(batch), states.split(batch), strict=True):

@@ -1,4 +1,4 @@
-"""Some layers of a model by themselves: they read what the layers before them gave."""
+"""Some layers of a model by themselves: they read the output of the layers before them."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -22,9 +22,9 @@ def read_layers(
     state: Tensor | None,
     watched: Sequence[nn.Module],
 ) -> tuple[list[Tensor], Tensor]:
-    """Let some layers read tokens, of which `state` is what the layers before them gave.
+    """Run some layers on tokens [batch, length]; `state` is the output of the layers before them.
 
-    The model's own forward pass makes positions and masks, so every family is right.
+    The model's own forward pass makes positions and masks, so that every architecture is right.
 
     Returns:
         The input of each watched module, and the output of the last of these layers.

@@ -48,11 +48,11 @@ def load_model(
         dtype: `float32`, `bfloat16` or `float16`; by default the checkpoint's.
         device: by default `default_device()`.
         device_map: instead of one device, `auto`: all GPUs, which this process then leases; or `disk`: the weights
-            stay in their files, and the processor computes.
+            stay in their files, and the CPU computes.
 
     Raises:
         HfpruneError: there is no such model, its weights are damaged, its architecture or head is not
-            supported, it does not fit the devices of a `device_map`, or with `disk` its files have another dtype.
+            supported, it does not fit the devices of `device_map`, or with `disk` its files have another dtype.
     """
     path = Path(path)
     _require_model(path)
@@ -97,10 +97,10 @@ def _loaded(path: Path, **options: Any) -> tuple[Any, list[str]]:
 
 
 def sum_exactly() -> None:
-    """Let products of matrices on a GPU keep what their dtype holds; elsewhere it changes nothing.
+    """Make matrix products on a GPU as precise as their dtype; elsewhere this changes nothing.
 
-    By default torch lets cuBLAS add the parts of a product in bfloat16 or float16, and a library or an environment
-    variable may let it round float32 to TF32, which keeps 10 bits of 23.
+    By default torch lets cuBLAS sum the parts of a product in bfloat16 or float16, and a library or an environment
+    variable may let it round float32 to TF32, which keeps 10 of 23 bits.
     """
     torch.set_float32_matmul_precision("highest")
     products = torch.backends.cuda.matmul
@@ -115,17 +115,17 @@ def load_checkpoint(
     """Load a checkpoint that an external baseline made from a dense model; see `load_model`.
 
     Raises:
-        HfpruneError: as `load_model`, or architecture or vocabulary size differ from the dense model's.
+        HfpruneError: see `load_model` and `require_series`.
     """
     require_series(path, dense)
     return load_model(path, dtype, device_map=device_map)
 
 
 def require_series(path: Path, dense: Path) -> None:
-    """Fail unless a checkpoint has the architecture, the vocabulary and, if it has one, the tokenizer of another.
+    """Fail unless a checkpoint shares architecture, vocabulary size and, if it has one, tokenizer with `dense`.
 
     Raises:
-        HfpruneError: it has not, or is no checkpoint.
+        HfpruneError: one of them differs, or `path` is no checkpoint.
     """
     expected, model = load_skeleton(dense), load_skeleton(path)
     for what, own, wanted in (
@@ -166,7 +166,7 @@ def load_skeleton(path: Path) -> "PreTrainedModel":
     separate(model)
     gated_mlps(model)
     if sizes:
-        with explained(text, LookupError):  # of a layer that there is not
+        with explained(text, LookupError):  # a size of a layer that does not exist
             resize(model, sizes)
         describe(model.config, layer_sizes(model))
     return model
@@ -176,7 +176,7 @@ def load_tokenizer(path: str | os.PathLike[str]) -> "PreTrainedTokenizerBase":
     """Load the tokenizer of a model folder.
 
     Raises:
-        HfpruneError: there is none.
+        HfpruneError: there is none, or it does not load.
     """
     from transformers import AutoTokenizer
 

@@ -1,7 +1,7 @@
 """Models larger than memory: their weights stay in files, from which the system reads them when they are needed.
 
-safetensors maps a file into memory instead of copying it. The system drops pages that have not been read for long,
-and reads them again, so weights need no room of their own as long as nothing copies them.
+safetensors maps a file into memory instead of copying it. The system drops pages that have not been read recently
+and reads them again, so that weights take no memory of their own as long as nothing copies them.
 """
 
 import os
@@ -28,11 +28,10 @@ def saved_dtype(folder: Path) -> Dtype:
     """Return the precision of most weights in a model folder.
 
     Raises:
-        HfpruneError: there are none, or they have another precision than a model computes in.
+        HfpruneError: the folder has no weights, or none that a model can compute with.
     """
-    with explained(
-        f"{folder}: it has no safetensors, or damaged ones", SafetensorError, OSError, LookupError, ValueError
-    ):
+    text = f"{folder}: it has no safetensors, or damaged ones"
+    with explained(text, SafetensorError, OSError, LookupError, ValueError):
         with safe_open(sorted(folder.glob("*.safetensors"))[0], "pt") as file:
             kinds = Counter(file.get_slice(name).get_dtype() for name in file.keys())  # noqa: SIM118
         ((kind, _),) = kinds.most_common(1)
@@ -44,10 +43,10 @@ def saved_dtype(folder: Path) -> Dtype:
 
 
 def read_as_saved(folder: Path, dtype: str | None) -> Dtype:
-    """Return the precision in which a model computes whose weights stay on disk: that of its files.
+    """Return the dtype in which a model on disk computes: that of its files.
 
     Raises:
-        HfpruneError: another one is asked for, in which all weights would be copied.
+        HfpruneError: another dtype is asked for, which would copy all weights.
     """
     saved = saved_dtype(folder)
     if dtype not in (None, saved):
@@ -59,12 +58,12 @@ def read_as_saved(folder: Path, dtype: str | None) -> Dtype:
 
 
 def is_on_disk(model: "PreTrainedModel") -> bool:
-    """Tell whether the weights of a model, and what is made of them, are to stay on disk (see `load_model`)."""
+    """Tell whether a model's weights, and weights made from them, must stay on disk (see `load_model`)."""
     return bool(model.__dict__.get("weights_on_disk"))
 
 
 def moved(tensor: Tensor) -> Tensor:
-    """Write a tensor to disk and return it from there; its file goes with it.
+    """Write a tensor to disk and return it mapped from there; the file is deleted with the tensor.
 
     Raises:
         HfpruneError: the disk is full, or the folder is missing.

@@ -10,23 +10,23 @@ from torch.nn.functional import linear, pad
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# Inputs of a channel that share their levels in 4 bits, and the multiples of channels that kernels take.
+# Inputs of a channel that share a scale in 4 bits; and the multiple of channels that the kernels need.
 GROUP, ROWS = 32, 16
-# Rows of a product for which the kernel in 8 bits is faster than expanding the weights.
+# Most rows of a product for which the 8-bit kernel is faster than expanding the weights.
 FEW = 16
 # torch's own products of bfloat16 with such weights on a CPU; in 4 bits torch has one since 2.6.
 KERNELS = ("_weight_int8pack_mm", "_weight_int4pack_mm_for_cpu")
 
 
 class Quantised(nn.Module):
-    """A linear layer whose weights are whole numbers of few bits with scales in bfloat16; its bias stays as it is.
+    """A linear layer whose weights are integers of few bits with scales in bfloat16; its bias is not quantised.
 
-    In 8 bits, a channel has one scale, its largest weight over 127. In 4 bits, each 32 inputs of a channel have 16
-    levels from their least weight to their largest: a scale and the level 8, five bits a weight in all, as Q4_1 of
-    llama.cpp. Inputs are filled up to a multiple of 32 and channels to one of 16.
+    In 8 bits, a channel has one scale, its largest absolute weight over 127. In 4 bits, every 32 inputs of a
+    channel have 16 levels from their least to their largest weight, given by a scale and the level 8: five bits
+    per weight in all, as in Q4_1 of llama.cpp. Inputs are padded to a multiple of 32 and channels to one of 16.
 
-    A CPU multiplies bfloat16 by torch's own kernels (`fast`), in 8 bits up to `FEW` rows at once, such as one step
-    of decoding. Otherwise weights are expanded in each pass.
+    On a CPU, bfloat16 is multiplied by torch's own kernels (`fast`), in 8 bits for up to `FEW` rows, such as a
+    step of decoding. Otherwise the weights are expanded in each pass.
     """
 
     codes: Tensor
@@ -36,10 +36,10 @@ class Quantised(nn.Module):
         super().__init__()
         self.bits, self.bias = bits, layer.bias
         self.out_features, self.in_features = layer.weight.shape
-        self.fast = (layer.weight.device.type, layer.weight.dtype) == ("cpu", torch.bfloat16) and all(
-            hasattr(torch.ops.aten, kernel) for kernel in KERNELS
-        )
-        codes, scales = (_by_channel if bits == 8 else _by_group)(_filled(layer.weight.detach().float()))
+        on_cpu, in_bfloat16 = layer.weight.device.type == "cpu", layer.weight.dtype == torch.bfloat16
+        self.fast = on_cpu and in_bfloat16 and all(hasattr(torch.ops.aten, kernel) for kernel in KERNELS)
+        padded = _filled(layer.weight.detach().float())
+        codes, scales = _by_channel(padded) if bits == 8 else _by_group(padded)
         if bits == 4 and self.fast:
             codes = torch.ops.aten._convert_weight_to_int4pack_for_cpu(codes.int(), 1)
             scales = scales.transpose(0, 1).contiguous()  # as the kernel takes them: [groups, channels, 2]
@@ -61,7 +61,7 @@ class Quantised(nn.Module):
         return product if self.bias is None else product + self.bias
 
     def _expanded(self, dtype: torch.dtype) -> Tensor:
-        """Return the weights, filled up [channels, inputs]."""
+        """Return the weights with padding [channels, inputs]."""
         scales = self.scales.to(dtype)
         if self.bits == 8:
             return self.codes.to(dtype) * scales[:, None]
@@ -71,7 +71,7 @@ class Quantised(nn.Module):
 
 
 def _filled(weight: Tensor) -> Tensor:
-    """Repeat the last column and row, which adds no level, up to whole groups and multiples of channels."""
+    """Pad to whole groups and multiples of channels by the last column and row, which adds no level."""
     rows, columns = (
         torch.arange(size + -size % most, device=weight.device).clamp(max=size - 1)
         for size, most in zip(weight.shape, (ROWS, GROUP), strict=True)
@@ -100,9 +100,9 @@ def _scale(distance: Tensor) -> Tensor:
 
 
 def quantise(model: "PreTrainedModel", bits: int | None) -> "PreTrainedModel":
-    """Quantise all linear layers within the decoder layers in place; embeddings, head and norms stay as they are.
+    """Quantise all linear layers within the decoder layers in place; embeddings, head and norms do not change.
 
-    None leaves the model as it is.
+    With `bits` None, nothing changes.
     """
     for layer in model.model.layers:
         for name, module in [*layer.named_modules()]:
@@ -117,13 +117,13 @@ def quantised_layers(model: nn.Module) -> list[Quantised]:
 
 
 def bytes_of_weights(model: nn.Module) -> int:
-    """Count the bytes of the weights, tied ones once, in the form in which the model holds them."""
+    """Count the bytes of the weights as the model stores them; tied weights count once."""
     coded = [tensor for layer in quantised_layers(model) for tensor in layer.buffers()]
     return sum(tensor.nbytes for tensor in (*model.parameters(), *coded))
 
 
 def count_weights(model: nn.Module) -> int:
-    """Count the parameters, tied ones once, whatever bits they have."""
+    """Count the parameters, quantised ones included; tied weights count once."""
     coded = sum(layer.out_features * layer.in_features for layer in quantised_layers(model))
     return coded + sum(parameter.numel() for parameter in model.parameters())
 
@@ -132,7 +132,7 @@ def _operations(rows: tuple[int, int], *_: Any, out_shape: tuple[int, int], **__
     return 2 * math.prod(rows) * out_shape[-1]
 
 
-# How torch's counter of operations counts the kernels: with the rows and columns that fill up.
+# How torch's counter of operations counts the kernels: padding included.
 OPERATIONS = {
     getattr(torch.ops.aten, kernel): _operations for kernel in KERNELS if hasattr(torch.ops.aten, kernel)
 }

@@ -1,4 +1,4 @@
-"""Another forward pass of a module, for as long as a block runs."""
+"""Replaces the forward pass of a module while a block runs."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from torch import nn
 
 @contextmanager
 def forward_replaced(module: nn.Module, forward: Callable[..., object]) -> Iterator[None]:
-    """Run `forward` in place of the module's own while the block runs; accelerate's may stand there already."""
+    """Run `forward` in place of the module's own, or of accelerate's, while the block runs."""
     own = module.__dict__.get("forward")
     module.forward = forward
     try:

@@ -1,6 +1,6 @@
 """The shape of a decoder with gated MLPs: its parameters, and the operations and memory of its passes.
 
-A multiply-add is two operations. Biases and norms, a thousandth of the parameters, are not counted.
+A multiply-add counts as two operations. Biases and norms, a thousandth of the parameters, are left out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,15 +17,16 @@ from hfprune.files import read_json
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
-# The sizes that layers have of their own, by the layers' numbers and their names in a config.
+# Sizes of single layers: number of the layer → name in a config → size.
 LayerSizes = dict[int, dict[str, int]]
 OWN = {"intermediate_size", "num_attention_heads", "num_key_value_heads"}
 
 
 def own_sizes(config: Mapping[str, Any]) -> LayerSizes:
-    """Return the sizes of layers that differ, by the fields of a `config.json`; empty where all are alike.
+    """Return the sizes of the layers that differ, from the fields of a `config.json`; empty if all are equal.
 
-    Architectures whose layers transformers builds by `per_layer_config` itself have other names in it.
+    Also empty for architectures whose layers transformers itself builds by `per_layer_config`, which uses other
+    names.
     """
     listed = config.get("per_layer_config") or {}
     sizes = {int(number): {**own} for number, own in listed.items()}
@@ -39,7 +40,7 @@ class Shape:
     layers: int
     hidden: int
     neurons: float
-    """Hidden neurons of a layer's MLP; of a pruned model the mean over its layers."""
+    """Hidden neurons of a layer's MLP; in a pruned model their mean over layers."""
     heads: float
     """Query heads of a layer, or their mean."""
     kv_heads: float
@@ -53,16 +54,16 @@ class Shape:
         """Read the fields of a model's `config.json`, or those of its text part.
 
         Raises:
-            HfpruneError: a field is missing; names it.
+            HfpruneError: a field is missing; names the file and the field.
         """
         config = config.get("text_config") or config
         with explained(f"{where}: lacks {REASON}, which the count needs", KeyError):
             hidden, heads = config["hidden_size"], config["num_attention_heads"]
             layers, own = config["num_hidden_layers"], own_sizes(config).values()
 
-            def mean(name: str, of_all: int) -> float:
-                sizes = [layer.get(name, of_all) for layer in own]
-                return (sum(sizes) + of_all * (layers - len(sizes))) / layers if sizes else of_all
+            def mean(name: str, common: int) -> float:
+                sizes = [layer.get(name, common) for layer in own]
+                return (sum(sizes) + common * (layers - len(sizes))) / layers if sizes else common
 
             return cls(
                 layers=layers,
@@ -87,13 +88,14 @@ class Shape:
 
     @property
     def products(self) -> float:
-        """Weights that a token is multiplied with: all but the embedding."""
+        """Weights that each token is multiplied by: all but the embedding."""
         return self.layers * (self.attention_weights + self.mlp_weights) + self.hidden * self.vocabulary
 
     @property
     def parameters(self) -> float:
         """All weights; tied ones count once."""
-        return self.products + (not self.tied) * self.hidden * self.vocabulary
+        embedding = 0 if self.tied else self.hidden * self.vocabulary
+        return self.products + embedding
 
     def pruned(self, ratio: float) -> "Shape":
         """Return the shape without `ratio` of all parameters, as if neurons alone were removed."""
@@ -103,8 +105,8 @@ class Shape:
     def forward(self, tokens: float, length: float) -> float:
         """Return the operations of a forward pass with the logits of all positions.
 
-        They are 2 N a token, and attention's 4 for each channel of the `length` tokens that a token is paired
-        with, masked or not.
+        They are 2 N per token, and in attention 4 per channel of each of the `length` tokens that a token is
+        paired with, masked or not.
         """
         return tokens * (2 * self.products + 4 * length * self.layers * self.heads * self.head_dim)
 
@@ -113,17 +115,17 @@ class Shape:
         return self.parameters * BYTES[dtype]
 
     def logits(self, *, on_gpu: bool) -> float:
-        """Return the bytes of one float32 copy of the logits that go through the head at a time."""
+        """Return the bytes of one float32 copy of a chunk of logits."""
         return 4 * head_positions(self.vocabulary, on_gpu=on_gpu) * self.vocabulary
 
     def reading(self, dtype: str, *, on_gpu: bool) -> float:
-        """Return the bytes that forward passes take: weights, and an MLP's activations or a chunk of logits."""
-        # Four copies of the hidden states live beside what an MLP makes, and three of the float32 logits.
+        """Return the bytes that forward passes take: weights, and the larger of MLP activations and logits."""
+        # Four copies of the hidden states beside an MLP's activations, or three copies of the float32 logits.
         layer = batch_tokens(on_gpu=on_gpu) * BYTES[dtype] * (3 * self.neurons + 4 * self.hidden)
         return self.weights(dtype) + max(layer, 3 * self.logits(on_gpu=on_gpu))
 
     def cached(self, dtype: str) -> float:
-        """Return the bytes of a token's keys and values in all layers."""
+        """Return the bytes of one token's keys and values in all layers."""
         return BYTES[dtype] * 2 * self.layers * self.kv_heads * self.head_dim
 
     def kept(self, dtype: str) -> float:
@@ -137,7 +139,7 @@ class Shape:
     def trained(self, dtype: str, *, on_gpu: bool) -> float:
         """Return the bytes that a token of one layer keeps for a step of training adapters on all projections.
 
-        As `kept`, with the activated gate and each adapter's input and its mask of dropout, which has a byte a
+        To `kept` come the activated gate, each adapter's input, and its dropout mask, which takes one byte per
         number on a GPU and 4 on a CPU.
         """
         read = 5 * self.hidden + self.heads * self.head_dim + self.neurons
@@ -147,7 +149,7 @@ class Shape:
 
 @cache
 def known_configs() -> dict[str, dict[str, int | bool | str]]:
-    """Return the fields of the catalogue's models that are written down in `shapes.yaml`, by name."""
+    """Return the config fields of the models in `shapes.yaml`, by name."""
     return yaml.safe_load(Path(__file__).with_name("shapes.yaml").read_text())
 
 
@@ -158,10 +160,10 @@ def known_shapes() -> dict[str, Shape]:
 
 
 def shape_of(model: str, folders: Sequence[Path]) -> Shape:
-    """Return a model's shape: from its `config.json` in one of these folders, else from `shapes.yaml`.
+    """Return a model's shape: from the first `config.json` in these folders, or else from `shapes.yaml`.
 
     Raises:
-        HfpruneError: there is no such file, and the model is not written down.
+        HfpruneError: neither has it.
     """
     for folder in folders:
         if (folder / "config.json").is_file():

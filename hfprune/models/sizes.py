@@ -1,4 +1,4 @@
-"""The sizes of a model's layers, which a plan may make unlike each other, in a config of transformers."""
+"""The sizes of a model's layers, which may differ after pruning, in a config of transformers."""
 
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -12,14 +12,14 @@ from hfprune.models.units import attentions, gated_mlps, units_of
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# Lets transformers read one size for all layers though they have their own.
+# Field that lets transformers read one size for all layers although they differ.
 READ = "allow_global_per_layer_attribute_access"
 
 
 def layer_sizes(model: "PreTrainedModel") -> LayerSizes:
     """Return the sizes of every decoder layer by their names in a config.
 
-    Heads are left out where they cannot be cut, so that they are those of the config.
+    Heads that cannot be cut are left out; they are those of the config.
     """
     sizes = {number: {"intermediate_size": mlp.count} for number, mlp in enumerate(gated_mlps(model))}
     with suppress(HfpruneError):
@@ -30,22 +30,24 @@ def layer_sizes(model: "PreTrainedModel") -> LayerSizes:
 
 
 def unlike(sizes: LayerSizes) -> LayerSizes:
-    """Return those sizes of every layer that are not the same in all; empty if all are."""
+    """Return, for every layer, the sizes that differ between layers; empty if none does."""
     names = [name for name in sizes[0] if len({own[name] for own in sizes.values()}) > 1]
-    return {number: {name: own[name] for name in names} for number, own in sizes.items()} if names else {}
+    if not names:
+        return {}
+    return {number: {name: own[name] for name in names} for number, own in sizes.items()}
 
 
 def largest(sizes: LayerSizes) -> dict[str, int]:
-    """Return the largest of each size over the layers."""
+    """Return each size's maximum over the layers."""
     return {name: max(own[name] for own in sizes.values()) for name in sizes[0]}
 
 
 def own_config(sizes: LayerSizes) -> dict[str, Any]:
-    """Return the fields of a config that say how layers differ; empty where all are alike.
+    """Return the fields of a config that say how layers differ; empty if all are equal.
 
-    By `per_layer_config`, transformers 5.14 and later raise `AmbiguousGlobalPerLayerAttributeError` where one of
-    these sizes is read for all layers, unless that is allowed: 5.24 reads so the number of heads where it only
-    checks the config of a LLaMA, a Gemma or a Phi-3.
+    With `per_layer_config`, transformers 5.14 and later raise `AmbiguousGlobalPerLayerAttributeError` where one of
+    these sizes is read for all layers, unless that is allowed. 5.24 reads the number of heads in this way even
+    when it only checks the config of a LLaMA, a Gemma or a Phi-3.
     """
     differ = unlike(sizes)
     read = any("num_attention_heads" in own for own in differ.values())
@@ -54,12 +56,12 @@ def own_config(sizes: LayerSizes) -> dict[str, Any]:
 
 
 def describe(config: Any, sizes: LayerSizes, *, own: bool = True) -> None:
-    """Let a config of transformers say the sizes of all layers, in place.
+    """Write the sizes of all layers into a config of transformers, in place.
 
-    One number is that of all layers, or the largest: a program that reads no other finds too few weights, and
-    fails. How layers differ is left out if it is not wanted (`own`).
+    A global size is the largest of all layers, so that a program that reads nothing else misses weights and fails
+    instead of computing something wrong. `own` adds how layers differ.
     """
-    # An architecture whose layers transformers builds so itself keeps what its own says of them.
+    # Where transformers itself builds layers by `per_layer_config`, the architecture's own entries stay.
     if own_sizes(config.to_dict()):
         config.per_layer_config = None
     vars(config).pop(READ, None)
@@ -74,7 +76,7 @@ def resize(skeleton: "PreTrainedModel", sizes: LayerSizes) -> None:
         "num_key_value_heads": ("key_value_groups", "attention"),
     }
     for name, (kind, prefix) in kinds.items():
-        own = {f"{prefix}.{number}": of_layer[name] for number, of_layer in sizes.items() if name in of_layer}
+        own = {f"{prefix}.{number}": size[name] for number, size in sizes.items() if name in size}
         units = units_of(skeleton, [kind]) if own else {}
-        for at, count in own.items():
-            units[at].keep(torch.arange(count))
+        for place, count in own.items():
+            units[place].keep(torch.arange(count))

@@ -1,6 +1,6 @@
 """Prunable units: neurons of an MLP, key-value groups of attention, decoder layers.
 
-Scores and plans are `dict[str, Tensor]`; each name is that of units: `mlp.<layer>` for the neurons of a layer,
+Scores and plans are `dict[str, Tensor]` by names of units: `mlp.<layer>` for the neurons of a layer,
 `attention.<layer>` for its key-value groups, `layers` for the decoder layers. Layers are numbered as in the
 dense model.
 """
@@ -166,7 +166,7 @@ class KeyValueGroups(Units):
         cut(self.o, queries, 1)
         if hasattr(self.module, "num_key_value_heads"):  # Phi-3, which reads both numbers in its forward pass
             own: Any = copy(self.module.config)  # layers may differ
-            own.per_layer_config = None  # and this one's numbers are to be read
+            own.per_layer_config = None  # so that this layer's own numbers are read
             own.num_attention_heads = len(queries) // self.head_dim
             self.module.config, self.module.num_key_value_heads = own, len(kept)  # type: ignore[assignment]
 
@@ -256,12 +256,13 @@ def _neurons(name: str, index: int, layer: nn.Module) -> Neurons:
     activation = getattr(mlp, "act_fn", None)
     if isinstance(mlp, nn.Module) and isinstance(activation, nn.Module) and len(linears) == len(parts):
         gate, up, down = linears
-        more = [key for key, of in mlp.named_parameters() if down.in_features in of.shape]
-        more = [key for key in more if not key.startswith(("gate_proj.", "up_proj.", "down_proj."))]
-        if not more:
+        own = ("gate_proj.", "up_proj.", "down_proj.")
+        others = [(key, weight.shape) for key, weight in mlp.named_parameters() if not key.startswith(own)]
+        over_neurons = [key for key, shape in others if down.in_features in shape]
+        if not over_neurons:
             return Neurons(f"mlp.{index}", mlp, gate, up, down, activation)
-        # In a norm over the neurons (BitNet), what one of them gives depends on the others.
-        reason = f"has mlp.{more[0]} over all neurons"
+        # With a norm over the neurons (BitNet), the output of each depends on the others.
+        reason = f"has mlp.{over_neurons[0]} over all neurons"
     elif any("expert" in part or "moe" in part for part, _ in layer.named_modules()):
         reason = "is a mixture of experts"
     elif hasattr(mlp, "gate_up_proj"):

@@ -23,9 +23,8 @@ def adopt(dense: Path, pruned: Path, ratio: float) -> tuple[int, int]:
         The numbers of parameters of the pruned and of the dense model.
 
     Raises:
-        HfpruneError: names `pruned` and the problem: the plan does not fit the model; the checkpoint does not
-            load, or has another architecture, another vocabulary size or weights that are not finite; the
-            size is wrong.
+        HfpruneError: the plan does not fit the model; the checkpoint does not load, or has another architecture,
+            another vocabulary size or weights that are not finite; or the size is wrong. Names `pruned`.
     """
     skeleton = load_skeleton(dense)
     total = count_parameters(skeleton)

@@ -17,7 +17,7 @@ FLOOR = 0.1
 def keep_highest(scores: Tensor, count: int) -> Tensor:
     """Return the sorted indices of the `count` highest scores; among equal scores, the first units stay.
 
-    Of scores [units, units], row m - 1 holds for the removal of m units (`hfprune.criteria.Criterion.nested`).
+    In scores [units, units], row m - 1 is for the removal of m units (`hfprune.criteria.Criterion.nested`).
     """
     if scores.dim() == 2:
         scores = scores[max(len(scores) - count, 1) - 1]
@@ -33,22 +33,22 @@ def kept_mask(kept: Tensor, count: int) -> Tensor:
 
 
 def keep_uniformly(scores: Sequence[Tensor], count: float, align: int = 1) -> list[Tensor]:
-    """Return the sorted indices of the `count` highest scores of each layer; of unlike layers, of the same share.
+    """Return the sorted indices of the `count` highest scores of each layer; unlike layers keep the same share.
 
-    With `align` = N each layer keeps the largest multiple of N up to that. The layers whose next N scores
-    have the highest sums keep those, too, until the total is the multiple of N nearest to the unaligned
+    With `align` = N each layer first keeps the largest multiple of N within `count`. Then the layers whose next N
+    scores have the highest sums keep these, too, until the total is the multiple of N nearest to the unaligned
     total.
 
     Args:
         scores: one vector [units] for each layer.
-        count: how many stay in a layer, of unlike layers on average.
+        count: units that a layer keeps, on average if layers are unlike.
         align: N.
 
     Raises:
-        HfpruneError: no such widths exist between N and the layers' own.
+        HfpruneError: no multiples of N within the layers' widths give this total.
     """
     width, total = mean(map(len, scores)), count * len(scores)
-    # A layer keeps its last neuron, whatever its share is.
+    # Each layer keeps at least one neuron, however small its share.
     chunks = [max(int(count * (len(layer) / width) // align), align == 1) for layer in scores]
     extra = round(total / align) - sum(chunks)
     if extra > 0:
@@ -68,7 +68,7 @@ def keep_uniformly(scores: Sequence[Tensor], count: float, align: int = 1) -> li
 
 
 def _next_sum(layer: Tensor, number: int, align: int) -> Tensor:
-    """Return the sum of the `align` scores that follow the highest `number` · `align`, or -inf without so many."""
+    """Return the sum of the `align` scores after the highest `number` · `align`, or -inf if there are fewer."""
     whole = layer.sort(descending=True).values[: len(layer) // align * align].unflatten(0, (-1, align)).sum(1)
     return whole[number] if number < len(whole) else whole.new_tensor(-torch.inf)
 
@@ -91,7 +91,7 @@ def keep_globally(scores: Sequence[Tensor], count: int, standardize: bool = Fals
     ranks, sorted_ranks = [], []
     for layer, floor in zip(scores, floors, strict=True):
         if standardize:
-            left = layer[layer.isfinite()]  # without what a step before has removed
+            left = layer[layer.isfinite()]  # without units that an earlier step removed
             layer = (layer - left.mean()) / left.std().clamp_min(1e-300)
         ranks.append(layer)
         sorted_ranks.append(ranks[-1].sort(descending=True).values)

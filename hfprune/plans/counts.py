@@ -1,4 +1,4 @@
-"""Budget: the number of units of each kind that stay, so that a ratio of all parameters is removed."""
+"""Budget: the number of units of each kind that are kept, so that a ratio of all parameters is removed."""
 
 from collections.abc import Iterable
 from itertools import product
@@ -26,17 +26,17 @@ NEURONS: UnitShares = {"neurons": None}
 
 
 class Sizes(NamedTuple):
-    """The units of one kind in a model, whose layers are alike, or differ in their neurons alone."""
+    """The units of one kind in a model whose layers are equal, or differ in their neurons alone."""
 
     units: float
-    """Number of units in a layer, or their mean; of layers, in the model. Whole where layers are alike."""
+    """Units in a layer (mean over layers), or in the model for kind `layers`; an integer if layers are equal."""
     parameters: int
     """Parameters of one unit."""
     layers: int
     """Number of layers that have them: the depth of the model, or 1 for the layers themselves."""
 
     def rounded(self, number: float) -> float:
-        """Return the nearest number of units that all layers can have: of unlike layers, any mean."""
+        """Return the nearest number of units that all layers can have; unlike layers can have any mean."""
         return round(number) if isinstance(self.units, int) else number
 
 
@@ -44,7 +44,7 @@ def unit_sizes(model: "PreTrainedModel", kinds: Iterable[Kind]) -> dict[Kind, Si
     """Return the sizes of the units of each kind, coarse kinds first.
 
     Raises:
-        HfpruneError: layers differ in other units than neurons, as those of a pruned model may; or the
+        HfpruneError: layers differ in units other than neurons, as those of a pruned model may; or the
             architecture is not supported.
     """
     sizes: dict[Kind, Sizes] = {}
@@ -57,7 +57,7 @@ def unit_sizes(model: "PreTrainedModel", kinds: Iterable[Kind]) -> dict[Kind, Si
         if len(parameters) > 1 or (unlike and kind != "neurons"):
             raise HfpruneError(
                 f"{type(model).__name__}: its layers differ, as those of a pruned model may, so that one number "
-                f"cannot be that of the {kind} that stay: prune neurons alone, or by allocation joint"
+                f"of {kind} cannot be kept in all of them: prune neurons alone, or by allocation joint"
             )
         sizes[kind] = Sizes(fmean(counts) if unlike else counts[0], parameters.pop(), len(units))
     return sizes
@@ -70,30 +70,31 @@ def kept_units(
     part: float = 1.0,
     spared: int = 0,
 ) -> dict[Kind, float]:
-    """Return the number of units that stay in every layer, so that `ratio` of all parameters is removed.
+    """Return the number of units that every layer keeps, so that `ratio` of all parameters is removed.
 
-    All layers that stay, but those that are spared, keep the same numbers, as in the paper (Sec. 4.3). Without
-    shares, every kind loses the same fraction: of the layers, and of the groups and neurons in those that stay.
+    All kept layers except the spared ones keep the same numbers, as in the paper (Sec. 4.3). Without shares, every
+    kind loses the same fraction: of the layers, and of the groups and neurons in the kept layers.
     (The paper does not say how its Table 8 divides the budget between attention and MLP.) With shares, each kind
     accounts for its share of the removed parameters; all parameters of a removed layer count for `layers`. Layers
     and groups are few, so their number is the nearest one that leaves a feasible rest to the finest kind, which
     takes it: with neurons, the total is exact to half a neuron per layer.
 
-    Of a model whose layers differ in width, such as a pruned one, every layer keeps the same share of its neurons;
-    their number is then the mean over layers, and need not be whole.
+    If layers differ in width, as in a pruned model, every layer keeps the same share of its neurons; the returned
+    number is then the mean over layers and need not be an integer.
 
     Args:
         model: a dense or a pruned model; may be on the meta device.
         ratio: fraction of all parameters, not of neurons (paper, Tables 1, 2, 4).
         units: the kinds to prune, with their shares or `None`.
-        part: of the way to the ratio, for pruning in steps: this fraction of the units of every kind that the
-            ratio removes. So what a larger part keeps is among what a smaller one keeps, in every kind.
+        part: for pruning in steps, the fraction of each kind's removed units that this step has removed. So the
+            units kept by a larger part are among those kept by a smaller one, for every kind.
+        spared: number of layers that lose nothing.
 
     Returns:
         By kind, coarse kinds first: neurons and groups of each layer that stays, and the number of those layers.
 
     Raises:
-        HfpruneError: the ratio cannot be reached; gives the possible ratios.
+        HfpruneError: the ratio cannot be reached (gives the possible ratios), or the layers cannot be spared.
     """
     sizes = unit_sizes(model, units)
     total = count_parameters(model)
@@ -153,18 +154,18 @@ def _equal_fraction(sizes: dict[Kind, Sizes], goal: float) -> float:
     if not layers or not inside:
         return goal / (layers or inside)
     # The fraction f solves f · layers + (1 - f) · f · inside = goal.
-    both = layers + inside
-    return (both - sqrt(max(0.0, both * both - 4 * inside * goal))) / (2 * inside)
+    total = layers + inside
+    return (total - sqrt(max(0.0, total * total - 4 * inside * goal))) / (2 * inside)
 
 
 def _unreachable(model: str, ratio: float, kinds: list[Kind], least: float, most: float) -> str:
-    said = f"ratio {ratio:g} cannot be reached by pruning {' and '.join(reversed(kinds))} of {model}"
+    problem = f"ratio {ratio:g} cannot be reached by pruning {' and '.join(reversed(kinds))} of {model}"
     if most <= 0:
-        return f"{said}: it has only one of them"
+        return f"{problem}: it has only one of them"
     if "neurons" in kinds:
-        return f"{said}: choose one above 0 and at most {most:.3f}"
+        return f"{problem}: choose one above 0 and at most {most:.3f}"
     steps = f", in steps of {least:.3f}" if len(kinds) == 1 else ""
-    return f"{said}: choose one from {least:.3f} to {most:.3f}{steps}"
+    return f"{problem}: choose one from {least:.3f} to {most:.3f}{steps}"
 
 
 def not_applicable(
@@ -173,9 +174,9 @@ def not_applicable(
     units: UnitShares = NEURONS,
     allocation: Allocation = Allocation(),  # noqa: B008 (frozen)
 ) -> str:
-    """Return why a kind cannot be pruned at `ratio`, or "" if each kind loses some units.
+    """Return why a kind is not pruned at `ratio`, or "" if each kind loses units.
 
-    Always "" under `joint`, where scores decide which kinds lose units.
+    Always "" with `joint`, where scores decide which kinds lose units.
     """
     if allocation.rule == "joint":
         return ""

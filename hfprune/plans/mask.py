@@ -1,4 +1,4 @@
-"""A plan as a mask: the outputs of a pruned model from the weights of the dense one, in one memory."""
+"""A plan as a mask: the outputs of a pruned model from the dense model's weights, without a second copy."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 class Mask:
-    """The switch of a plan that masks a dense model."""
+    """Switches the mask of a plan on a dense model on and off."""
 
     def __init__(self) -> None:
         self.on = True
 
     @contextmanager
     def off(self) -> Iterator[None]:
-        """Let the model give the dense outputs for as long as the block runs."""
+        """Let the model give the dense outputs while the block runs."""
         self.on = False
         try:
             yield
@@ -28,9 +28,9 @@ class Mask:
 
 @contextmanager
 def masked(model: "PreTrainedModel", plan: Plan) -> Iterator[Mask]:
-    """Let a dense model give the outputs of the pruned one, within rounding, for as long as the block runs.
+    """Let a dense model give the outputs of the pruned one, up to rounding, while the block runs.
 
-    A masked model takes the time of the dense one. Its parameters do not change.
+    A masked model is as slow as the dense one. Its parameters do not change.
 
     Raises:
         HfpruneError: the plan does not fit the model.

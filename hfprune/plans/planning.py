@@ -1,4 +1,4 @@
-"""Plans: the kept units by name, which describe a pruned model; make, save, load, check and apply."""
+"""Plans: the kept units by name, which describe a pruned model; made, saved, loaded, checked and applied here."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,8 +23,8 @@ from hfprune.settings.units import UnitShares, kind_of, layer_of
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# The kept units by name, sorted int64 vectors: `mlp.<layer>` and `attention.<layer>` for every layer that stays,
-# and `layers` if layers are removed. Layers have their numbers in the dense model, also in names.
+# The kept units by name, sorted int64 vectors: `mlp.<layer>` and `attention.<layer>` for every kept layer, and
+# `layers` if layers are removed. Layers are numbered as in the dense model, in names too.
 Plan = dict[str, Tensor]
 
 
@@ -38,22 +38,22 @@ def make_plan(
 ) -> Plan:
     """Make a plan that removes `ratio` of all parameters, from the scores of a dense model.
 
-    `uniform` and `global` keep the same total of neurons, and the same number of groups in every layer but those
-    that are spared. `joint` meets the ratio to half a neuron; scores decide what is removed.
+    `uniform` and `global` keep the same total of neurons, and the same number of groups in every layer that is not
+    spared. `joint` meets the ratio to half a neuron; scores decide which kinds are removed.
 
     Args:
         model: the dense model; may be on the meta device.
-        scores: one vector [units] by name; names of kinds that are not in `units` are ignored. Units that a
-            step before has removed have -inf (`scores_of_dense`).
+        scores: vectors [units] by name; kinds that are not in `units` are ignored. Units that an earlier step
+            removed have -inf (`scores_of_dense`).
         ratio: fraction of all parameters.
-        units: the kinds to prune, with their shares of the removed parameters or `None`; by default all kinds
-            with scores, and the same fraction of each.
-        allocation: how many neurons each layer keeps.
-        part: of the way to the ratio, for a step of several; see `kept_units`.
+        units: the kinds to prune, with their shares of the removed parameters or `None`; by default all scored
+            kinds, with the same fraction of each.
+        allocation: how the kept neurons are divided among layers.
+        part: the part of the ratio that a step of several removes; see `kept_units`.
 
     Raises:
-        HfpruneError: the ratio or alignment cannot be met, the scores do not fit the model, or they are of
-            a step after this part.
+        HfpruneError: the ratio or alignment cannot be met, the scores do not fit the model, or they come from a
+            step after this part.
     """
     units = units or dict.fromkeys(kind_of(name) for name in scores)
     if reason := allocation.unfit(units):
@@ -89,7 +89,7 @@ def make_plan(
     for name, kept in plan.items():
         if (scores[name][kept] == -torch.inf).any():
             raise HfpruneError(
-                f"{name} would keep units that a step before has removed: "
+                f"{name} would keep units that an earlier step removed: "
                 "the scores are of a later part, of a higher ratio or of other units"
             )
     return plan
@@ -98,11 +98,11 @@ def make_plan(
 def scores_of_dense(left: Mapping[str, Tensor], plan: Plan, counts: Mapping[str, int]) -> dict[str, Tensor]:
     """Return the scores of a pruned model's units under their names in the dense model; a removed unit has -inf.
 
-    A plan that is cut from them is the next plan of the pruned model, composed with `plan` into one of the dense
-    model: it keeps none of the removed units, and names the others as the dense model does.
+    A plan made from them is the pruned model's next plan, composed with `plan`: it keeps none of the removed
+    units, and names the others as the dense model does.
 
     Args:
-        left: scores [units that are left] by name, with the pruned model's numbers of layers.
+        left: scores of the pruned model's units by name, with layers numbered as in the pruned model.
         plan: the plan that made the pruned model.
         counts: number of units of the dense model by name, for the kinds that were scored.
     """
@@ -115,16 +115,16 @@ def scores_of_dense(left: Mapping[str, Tensor], plan: Plan, counts: Mapping[str,
 
 
 def save_plan(path: Path, plan: Plan, provenance: Provenance, note: str = "") -> None:
-    """Write a plan atomically as safetensors: int32, sorted, under their names.
+    """Write a plan atomically as safetensors, one int32 vector per name.
 
-    `note` says why a requested kind of unit is not cut (`counts.not_applicable`), or "".
+    `note` says why a requested kind of unit is not pruned (`counts.not_applicable`), or is "".
     """
     tensors = {name: kept.to("cpu", torch.int32).contiguous() for name, kept in plan.items()}
     save_tensors(path, tensors, provenance, **({"not_applicable": note} if note else {}))
 
 
 def load_plan(path: Path) -> Plan:
-    """Read a plan, its names ordered by kind and layer.
+    """Read a plan, ordered by kind and layer.
 
     Raises:
         HfpruneError: there is no such file, or it is not a plan.
@@ -140,7 +140,7 @@ def plan_note(path: Path) -> str:
     """Return why a kind of unit that the plan's method prunes is not cut, or "" if all are.
 
     Raises:
-        HfpruneError: as `load_plan`.
+        HfpruneError: see `load_plan`.
     """
     with _opened(path) as file:
         return (file.metadata() or {}).get("not_applicable", "")
@@ -148,7 +148,7 @@ def plan_note(path: Path) -> str:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """Open a plan's file; any failure to read it is reported as a file that holds no plan."""
+    """Open a plan's file; any failure to read it within the block is reported as a file without a plan."""
     if not path.exists():
         raise HfpruneError(f"{path}: no such file")
     text = f"{path}: not a plan; make one with `hfprune plan`"
@@ -162,7 +162,7 @@ def _order(name: str) -> tuple[Kind, int]:
 
 
 def same_plan(a: Plan, b: Plan) -> bool:
-    """Tell whether two plans keep the same units of the same names."""
+    """Tell whether two plans keep the same units."""
     return a.keys() == b.keys() and all(torch.equal(kept, b[name]) for name, kept in a.items())
 
 
@@ -170,7 +170,7 @@ def check_plan(model: "PreTrainedModel", plan: Plan) -> dict[str, Units]:
     """Check that a plan fits a dense model, and return the model's units of the plan's kinds, by name.
 
     Raises:
-        HfpruneError: a name is missing or not one of the model, or a kept unit does not exist.
+        HfpruneError: a name is missing, the model lacks a name, or a kept unit does not exist.
     """
     kinds = dict.fromkeys(kind_of(name) for name in plan)
     units = units_of(model, [*kinds])
@@ -181,9 +181,9 @@ def check_plan(model: "PreTrainedModel", plan: Plan) -> dict[str, Units]:
     layers = _layers(plan, model)
     wanted = [name for name in units if name == "layers" or layer_of(name) in layers]
     if strange := [name for name in plan if name not in wanted]:
-        raise HfpruneError(f"the plan has {strange[0]}, but {_said(model, plan)}")
+        raise HfpruneError(f"the plan has {strange[0]}, but {_depth(model, plan)}")
     if lacking := [name for name in wanted if name not in plan]:
-        raise HfpruneError(f"the plan lacks {lacking[0]}, but {_said(model, plan)}")
+        raise HfpruneError(f"the plan lacks {lacking[0]}, but {_depth(model, plan)}")
     for name, kept in plan.items():
         _check_kept(name, kept, units[name].count)
     return units
@@ -196,11 +196,11 @@ def _check_kept(name: str, kept: Tensor, count: int) -> None:
         )
 
 
-def _said(model: "PreTrainedModel", plan: Plan) -> str:
-    depth, name = len(model.model.layers), type(model).__name__
-    return (
-        f"keeps {len(plan['layers'])} of {depth} layers" if "layers" in plan else f"{name} has {depth} layers"
-    )
+def _depth(model: "PreTrainedModel", plan: Plan) -> str:
+    depth = len(model.model.layers)
+    if "layers" in plan:
+        return f"keeps {len(plan['layers'])} of {depth} layers"
+    return f"{type(model).__name__} has {depth} layers"
 
 
 def _layers(plan: Plan, model: "PreTrainedModel") -> Iterable[int]:
@@ -212,20 +212,20 @@ def _layers(plan: Plan, model: "PreTrainedModel") -> Iterable[int]:
 def apply_plan(model: "PreTrainedModel", plan: Plan) -> None:
     """Slice a dense model in place to the kept units, then remove the layers that the plan does not keep.
 
-    The model remembers the plan as `kept_units`, for the card of its export; after a second one none, since
-    neither says what is left of the dense model.
+    The model stores the plan as `kept_units`, for the card of its export; after a second plan it stores None,
+    since neither plan says alone what is left of the dense model.
 
     Raises:
-        HfpruneError: the plan does not fit the model; the model is then unchanged.
+        HfpruneError: the plan does not fit the model, which then does not change.
     """
     units = check_plan(model, plan)
     model.__dict__["kept_units"] = None if "kept_units" in model.__dict__ else plan
-    # Layers last: until then, layers have their numbers in the dense model.
+    # Layers last: until then they are numbered as in the dense model.
     for name in sorted(plan, key=lambda name: name == "layers"):
         units[name].keep(plan[name])
         if is_on_disk(model):
             move(units[name].linears)
     for name in plan:
         if isinstance(unit := units[name], KeyValueGroups):
-            model.config.head_dim = unit.head_dim  # else it would follow from the number of heads
+            model.config.head_dim = unit.head_dim  # otherwise it would follow from the number of heads
     describe(model.config, layer_sizes(model))

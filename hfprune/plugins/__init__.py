@@ -1,1 +1,1 @@
-"""Classes that are found by being there: one file a criterion, measure, table or figure."""
+"""Classes that are discovered by their files: one file per criterion, measure, table or figure."""

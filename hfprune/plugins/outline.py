@@ -1,4 +1,4 @@
-"""What a module's text tells without importing it; free of every other package, for commands that start fast."""
+"""The outline of a module, read without importing it or any other package, for commands that start fast."""
 
 import ast
 from collections.abc import Mapping
@@ -12,9 +12,8 @@ class Outline:
     """The docstring of a module, and what its classes set to literals."""
 
     doc: str
-    """Its docstring."""
     constants: Mapping[str, Any]
-    """The class variables with a literal value."""
+    """Class variables with a literal value."""
 
 
 def outline(path: Path) -> Outline:
@@ -22,7 +21,7 @@ def outline(path: Path) -> Outline:
 
     Raises:
         OSError: the file cannot be read.
-        SyntaxError: it is no Python.
+        SyntaxError: the file is not valid Python.
     """
     tree = ast.parse(path.read_bytes(), str(path))
     inside = [node for kind in tree.body if isinstance(kind, ast.ClassDef) for node in kind.body]

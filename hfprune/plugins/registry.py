@@ -1,4 +1,4 @@
-"""Finds the class behind a name in a study: in a file of one folder, or in another package."""
+"""Finds the class behind a name in a study: in a file of a package's folder, or in another package."""
 
 import inspect
 import pkgutil
@@ -22,8 +22,8 @@ Kind = TypeVar("Kind", bound=Strict)
 class Registry(Generic[Kind]):
     """The classes of one sort, such as criteria, by name; each is imported only when it is used.
 
-    A class has its own file in the folder of `package`, and the file has the class's name in studies. Or
-    another package provides it, by an entry point in the group `package` (such as `hfprune.criteria`).
+    A class has its own file in the folder of `package`, named after the class in studies. Or another package
+    provides it by an entry point in the group `package`, such as `hfprune.criteria`.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Registry(Generic[Kind]):
     ) -> None:
         """Register the folder of `package`, whose files each define one subclass of `base`.
 
-        Each must set the `required` class variables; messages call it by `word`, or by the name of `base`.
+        Each must set the `required` class variables. Messages call the sort `word`, by default the name of `base`.
         """
         self.package = package
         self.base = base
@@ -60,7 +60,7 @@ class Registry(Generic[Kind]):
         """Return the outline of each name's file, without importing it.
 
         Raises:
-            HfpruneError: a file is not there, or is no Python.
+            HfpruneError: a file is missing or is not valid Python.
         """
         outlines = {}
         for name, (source, *_) in self.sources().items():
@@ -73,16 +73,16 @@ class Registry(Generic[Kind]):
         """Return the class of this name.
 
         Raises:
-            HfpruneError: no class or two classes have this name, or it does not import or is not a valid
-                class; names the file or package.
+            HfpruneError: no class or two classes have this name, or the class does not import or is not valid;
+                names the file or package.
         """
-        known = self.sources()
-        if name not in known:
-            raise HfpruneError(f"unknown {self.word} {name!r}{nearest(name, [*known])}")
-        source, *others = known[name]
+        sources = self.sources()
+        if name not in sources:
+            raise HfpruneError(f"unknown {self.word} {name!r}{nearest(name, [*sources])}")
+        source, *others = sources[name]
         if others:
             raise HfpruneError(
-                f"{self.word} {name!r} is defined by {' and by '.join(map(origin, known[name]))}; rename one"
+                f"{self.word} {name!r} is defined by {' and by '.join(map(origin, sources[name]))}; rename one"
             )
         text = f"{origin(source)}: does not import ({KIND}: {REASON})"
         with explained(text, Exception, SystemExit):  # whatever a user's file raises
@@ -112,7 +112,7 @@ class Registry(Generic[Kind]):
         """Build an instance of the class `name`, whose fields are `options`.
 
         Raises:
-            HfpruneError: as `load`, or the class does not take these options; the line starts with `where`.
+            HfpruneError: see `load`, or the class does not take these options; the line starts with `where`.
         """
         with explained(f"{where}: {REASON}", HfpruneError):
             kind = self.load(name)

@@ -267,7 +267,7 @@ def _listed(files: Files) -> Iterator[Stage]:
     """Yield the study's jobs but those that fetch, and those that take the dense model as a control."""
     for job in list_jobs(files):
         dense = [cell for cell in job.named_cells() if cell.method == DENSE]
-        measures = job.made.values() if isinstance(job, MeasureCells) and dense else ()
+        measures = job.built_measures.values() if isinstance(job, MeasureCells) and dense else ()
         control = any(cell.recovery is not Recovery.NONE for cell in dense) or any(
             x.needs != "model" for x in measures
         )

@@ -1,4 +1,4 @@
-"""Adapters on disk: written in peft's format, merged into the model on which they were trained."""
+"""Adapters on disk: written in peft's format, and merged into the model on which they were trained."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -36,7 +36,7 @@ def merge_adapter(model: "PreTrainedModel", folder: Path, inputs: dict[str, Path
     """
     if not (folder / ADAPTER).is_file() or not (folder / ADAPTER_CONFIG).is_file():
         raise HfpruneError(f"{folder}: not an adapter; make one with `hfprune recover`")
-    if (folder / RECOVERED).is_file():  # else made by another tool, which keeps no such record
+    if (folder / RECOVERED).is_file():  # other tools keep no such record
         recorded = read_json(folder / RECOVERED)["provenance"]["inputs"]
         check_origin(folder, recorded, ("model", "plan", "checkpoint", "linear"), inputs)
     # Whatever a foreign or damaged adapter makes peft raise.

@@ -12,7 +12,7 @@ from hfprune.errors import REASON, explained
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# The label that transformers' models leave out of the loss.
+# The label that transformers leaves out of the loss.
 IGNORED = -100
 # The Alpaca prompt, with and without further input.
 PROMPT = (
@@ -43,7 +43,7 @@ def prompt(pair: Row) -> str:
 def tokenized(
     pairs: pa.Table, order: list[int], tokenizer: "PreTrainedTokenizerBase", template: str
 ) -> Iterator[Pair]:
-    """Yield the tokens of each pair or conversation, and its labels: the answers and their ends.
+    """Yield the tokens of each pair or conversation, with labels for the answers and their ends.
 
     Raises:
         HfpruneError: the tokenizer's template refuses a conversation.
@@ -55,30 +55,31 @@ def tokenized(
 
 
 def _prompted(rows: list[Row], tokenizer: "PreTrainedTokenizerBase") -> Iterator[Pair]:
-    """Yield pairs, EOS included, in Alpaca's template; of a conversation, all before the last answer asks for it.
+    """Yield pairs, EOS included, in Alpaca's template.
 
-    As in the official script, the response begins after as many tokens as the prompt alone has. The response
-    is not tokenized alone, since it could then begin with another token: LLaMA-2's tokenizer adds a space
-    before a text.
+    The instruction of a conversation is all that precedes its last answer. As in the official script, the response
+    begins after as many tokens as the prompt alone has. It is not tokenized alone, since it could then begin with
+    another token: LLaMA-2's tokenizer adds a space before a text.
     """
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     for row in rows:
-        if said := [message["content"] for message in row.get("messages", ())]:
+        if contents := [message["content"] for message in row.get("messages", ())]:
             last = max(at for at, message in enumerate(row["messages"]) if message["role"] == "assistant")
-            row |= {"instruction": "\n\n".join(said[:last]), "input": "", "output": said[last]}
+            row |= {"instruction": "\n\n".join(contents[:last]), "input": "", "output": contents[last]}
     prompts = [prompt(row) for row in rows]
     texts = [question + row["output"] for question, row in zip(prompts, rows, strict=True)]
     questions, wholes = (tokenizer(x, verbose=False)["input_ids"] for x in (prompts, texts))
     for question, whole in zip(questions, wholes, strict=True):
         tokens = whole if whole[-1:] == end else whole + end  # some tokenizers add EOS themselves
-        known = max(1, len(question) - (question[-1:] == end))
-        yield tokens, [IGNORED] * min(known, len(tokens)) + tokens[known:]
+        start = len(question) - 1 if question[-1:] == end else len(question)
+        start = max(1, start)
+        yield tokens, [IGNORED] * min(start, len(tokens)) + tokens[start:]
 
 
 def _rendered(row: Row, tokenizer: "PreTrainedTokenizerBase") -> Pair:
-    """Return a conversation in the tokenizer's own template, a pair as a question and its answer.
+    """Return a conversation in the tokenizer's own template; a pair is a question and its answer.
 
-    An answer begins where the template asks for it. One that the template changes later is not learnt.
+    An answer begins where the template prompts for it. Answers that the template changes later are not learnt.
     """
     messages = row.get("messages") or [
         {"role": "user", "content": "\n\n".join(filter(None, [row["instruction"], row["input"]]))},
@@ -86,8 +87,8 @@ def _rendered(row: Row, tokenizer: "PreTrainedTokenizerBase") -> Pair:
     ]
 
     def text(count: int, asking: bool = False) -> str:
-        said = messages[:count]
-        return str(tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=asking))
+        beginning = messages[:count]
+        return str(tokenizer.apply_chat_template(beginning, tokenize=False, add_generation_prompt=asking))
 
     answers = [at for at, message in enumerate(messages) if message["role"] == "assistant" and at]
     with explained(f"the model's chat template refuses a conversation: {REASON}", TemplateError):
@@ -97,6 +98,6 @@ def _rendered(row: Row, tokenizer: "PreTrainedTokenizerBase") -> Pair:
     labels = [IGNORED] * len(tokens)
     for before, after in parts:
         if whole.startswith(after) and after.startswith(before):
-            said = slice(*(bisect_left(starts, len(part)) for part in (before, after)))
-            labels[said] = tokens[said]
+            answer = slice(bisect_left(starts, len(before)), bisect_left(starts, len(after)))
+            labels[answer] = tokens[answer]
     return tokens, labels

@@ -1,4 +1,4 @@
-"""The distillation loss of a training: how far a student's next-token distributions are from the dense model's."""
+"""The distillation loss: the divergence of a student's next-token distributions from the dense model's."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Distiller(Trainer):
-    """Trains an adapter by the mean of `divergences` from `teacher` over the tokens of an optimizer step."""
+    """Trains an adapter on the mean of `divergences` from `teacher` over the tokens of an optimizer step."""
 
     def __init__(self, teacher: "PreTrainedModel", **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -34,13 +34,13 @@ def divergences(
 ) -> Tensor:
     """Return KL(teacher ‖ student) in nats of the next-token distributions at chosen positions [n].
 
-    It is the loss of Minitron (Muralidharan et al. 2024), at temperature 1. Logits are made for some positions at
-    a time, with their gradient p_student - p_teacher, which goes through the frozen head.
+    This is the loss of Minitron (Muralidharan et al. 2024) at temperature 1. Logits are computed for some
+    positions at a time, with their gradient p_student - p_teacher, which is propagated through the frozen head.
 
     Args:
         student: a dense model with adapters.
         teacher: a model with the same vocabulary.
-        inputs: what both read, as `needed` returns it.
+        inputs: inputs of both models, as `needed` returns them.
         chosen: bool [sequences, positions kept].
     """
 
@@ -55,11 +55,11 @@ def divergences(
     dtype = torch.promote_types(hidden.dtype, torch.float32)
     losses, gradient = hidden.new_empty(len(hidden), dtype=dtype), torch.empty_like(hidden)
     with torch.no_grad():
-        both = zip(chunks(base, hidden, dtype), chunks(teacher, taught, dtype), strict=True)
-        for (part, logits), (_, wanted) in both:
-            own, other = logits.log_softmax(-1), wanted.log_softmax(-1)
+        pairs = zip(chunks(base, hidden, dtype), chunks(teacher, taught, dtype), strict=True)
+        for (part, logits), (_, targets) in pairs:
+            own, other = logits.log_softmax(-1), targets.log_softmax(-1)
             losses[part] = (other.exp() * (other - own)).sum(-1)
             toward = before_transform(base, logits, own.exp() - other.exp())
             gradient[part] = back_to_hidden(base, toward)
-    # The states beside themselves add nothing, but for the gradient.
+    # The second term is zero, and carries the gradient.
     return losses + ((hidden - hidden.detach()).to(dtype) * gradient).sum(-1)

@@ -23,19 +23,19 @@ from hfprune.settings.recovery import measured_steps
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# Of an entry in the Trainer's log that holds losses of sequences.
+# Key of the entries in the Trainer's log that hold losses of sequences.
 KEY = "held_out"
 
 
 def response_tokens(packed: Packed) -> list[int]:
-    """Return how many response tokens of each sequence are predicted: all but one at its very start."""
+    """Return the predicted response tokens of each sequence: all but one at its very start."""
     return (packed.labels[:, 1:] != IGNORED).sum(1).tolist()
 
 
 def needed(tokens: Tensor, labels: Tensor, positions: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-    """Return what a model reads for the losses of sequences [n, length], and the targets of the logits it gives.
+    """Return a model's inputs for the losses of sequences [n, length], and the targets of its logits.
 
-    Tokens after the last response are left out, and so are logits that predict no response in any sequence.
+    Tokens after the last response are left out, as are logits that predict no response in any sequence.
     """
     targets = labels[:, 1:]
     kept = (targets != IGNORED).any(0).nonzero().squeeze(1)
@@ -51,14 +51,14 @@ def sequence_losses(
     """Return the mean loss of each sequence in nats per response token, in float32 and without dropout.
 
     Args:
-        model: on its device; it stays in evaluation mode, which the Trainer ends at its next step.
+        model: stays in evaluation mode, which the Trainer ends at its next step.
         packed: the sequences, each of which has a response.
         size: sequences in one forward pass.
         teacher: the loss is the divergence from this model; None: cross-entropy.
     """
     model.eval()
     device = next(model.parameters()).device
-    of_sequences = []
+    means = []
     for parts in zip(*(part.split(size) for part in vars(packed).values()), strict=True):
         inputs, targets = needed(*(part.long().to(device) for part in parts))
         chosen = targets != IGNORED
@@ -67,15 +67,15 @@ def sequence_losses(
         else:
             logits = model(**inputs, use_cache=False).logits[chosen].float()
             losses = cross_entropy(logits, targets[chosen], reduction="none")
-        of_sequences += [part.double().mean().item() for part in losses.split(chosen.sum(1).tolist())]
-    return of_sequences
+        means += [part.double().mean().item() for part in losses.split(chosen.sum(1).tolist())]
+    return means
 
 
 def check_finite(loss: float, step: int) -> None:
     """Fail if the loss at a step is infinite or NaN.
 
     Raises:
-        HfpruneError: it is; names the step.
+        HfpruneError: the loss is not finite; names the step.
     """
     if not math.isfinite(loss):
         raise HfpruneError(
@@ -86,7 +86,7 @@ def check_finite(loss: float, step: int) -> None:
 class Curve(TrainerCallback):
     """Measures held-out sequences, and keeps their losses in the Trainer's log, which checkpoints save.
 
-    The weights of the best step so far go to a file; a killed run comes to the steps after its checkpoint again.
+    The weights of the best step so far go to a file; a killed run repeats the steps after its checkpoint.
     """
 
     def __init__(
@@ -128,5 +128,5 @@ def best_step(curve: dict[int, list[float]], tokens: list[int]) -> tuple[int, fl
 
 
 def trained(model: nn.Module) -> dict[str, Tensor]:
-    """Return copies of the weights that are trained, on the CPU."""
+    """Return copies of the trained weights on the CPU."""
     return {name: p.detach().cpu().clone() for name, p in model.named_parameters() if p.requires_grad}

@@ -1,6 +1,6 @@
-"""Least squares with a ridge: the change of the weights that stay, which foretells what their layer has lost.
+"""Least squares with a ridge: the change of the kept weights that best predicts what their layer has lost.
 
-A plan takes the inputs P of a linear layer with weights W away and leaves the inputs S. The output loses
+A plan removes the inputs P of a linear layer with weights W and keeps the inputs S. The output loses
 d = W·x_dense - W[:,S]·x. We add to W[:,S] the Δ that minimises Σ‖d - Δ·x‖² + λ·mean(diag Σ x·xᵀ)·‖Δ‖²:
 
     Δ = (Σ d·xᵀ) · (Σ x·xᵀ + λ·mean·I)⁻¹
@@ -9,7 +9,7 @@ With dense inputs, d = W[:,P]·x_P: Σ d·xᵀ = W[:,P]·G[P,S] and Σ x·xᵀ =
 whatever the plan, and W[:,S] + Δ is W·G[:,S]·G[S,S]⁻¹ at λ = 0. The ridge is on the change: λ → ∞ gives the plain
 plan.
 
-Sources: GRAIL (github.com/TWWinde/GRAIL_Compensation), whose ridge draws W[:,S] to zero; for the bias, FLAP
+Sources: GRAIL (github.com/TWWinde/GRAIL_Compensation), whose ridge shrinks W[:,S] towards zero; for the bias, FLAP
 (2312.11983).
 """
 
@@ -27,19 +27,19 @@ from hfprune.models.units import Units
 from hfprune.recovery.solved import Solved
 from hfprune.settings.recovery import Linear
 
-# Random combinations of the outputs, which choose λ: their sum of squares is that of all outputs in the mean, with
-# a relative standard deviation of √(2/128) = 1/8 at most, where one direction has all of it.
+# Number of random combinations of the outputs, which choose λ. The mean of their sum of squares is that of all
+# outputs, with a relative standard deviation of at most √(2/128) = 1/8 (if one direction has all of it).
 PROBES = 128
-# A share is known beyond these multiples of the precision of the sums, and of their factor's.
+# A share is significant above these multiples of the precision of the sums, and of their Cholesky factor.
 SUMS, FACTOR = 8, 1024
 
 
 class SingularError(HfpruneError):
-    """Says that the inputs that stay are linearly dependent, so that they determine no weights."""
+    """Says that the kept inputs are linearly dependent, so that they do not determine the weights."""
 
 
 class Lost(NamedTuple):
-    """Sums over tokens, of x, the inputs that stay, and d, the lost output: Σ x·xᵀ, Σ d·xᵀ, Σ x, Σ d and Σ‖d‖²."""
+    """Sums over tokens of x, the kept inputs, and d, the lost output: Σ x·xᵀ, Σ d·xᵀ, Σ x, Σ d and Σ‖d‖²."""
 
     tokens: int
     gram: Tensor
@@ -55,7 +55,7 @@ def lost(weight: Tensor, dense: Moments, kept: Tensor) -> Lost:
     Args:
         weight: W [outputs, inputs].
         dense: the moments of all inputs.
-        kept: indices of S, the inputs that stay.
+        kept: indices of S, the kept inputs.
     """
     away = torch.ones(weight.shape[1], device=kept.device).index_fill(0, kept, 0).nonzero().squeeze(1)
     removed = weight[:, away].to(dense.gram)
@@ -65,13 +65,13 @@ def lost(weight: Tensor, dense: Moments, kept: Tensor) -> Lost:
 
 
 def change(sums: Lost, ridge: float) -> tuple[Tensor, Tensor]:
-    """Return Δ [outputs, inputs], and what is added to the bias [outputs], of moments of x and d at λ = `ridge`.
+    """Return Δ [outputs, inputs] and the change of the bias [outputs] at λ = `ridge`.
 
-    Only at λ = ∞, where Δ is 0, the bias changes: by the mean of all that is lost, as in FLAP. Δ has the precision
-    of the moments, or float64 if that is too short: it takes a CPU twice the time, and many GPUs 64 times.
+    The bias changes only at λ = ∞, where Δ is 0: by the mean of the lost output, as in FLAP. Δ has the precision
+    of the moments, or float64 if that is too low: float64 takes a CPU twice the time, and many GPUs 64 times.
 
     Raises:
-        HfpruneError: there are fewer tokens than inputs, or these are linearly dependent.
+        HfpruneError: there are fewer tokens than inputs, or the inputs are linearly dependent.
     """
     inputs = len(sums.x)
     if ridge == inf:
@@ -85,10 +85,10 @@ def change(sums: Lost, ridge: float) -> tuple[Tensor, Tensor]:
         gram, cross = sums.gram.to(dtype, copy=True), sums.cross.to(dtype)
         gram.diagonal().add_(ridge * gram.diagonal().mean())
         factor, failed = torch.linalg.cholesky_ex(gram)
-        # The share of each input that those before it do not foretell.
+        # The share of each input's square that the inputs before it do not predict.
         own = factor.diagonal().square() / gram.diagonal()
-        known = max(SUMS * torch.finfo(sums.gram.dtype).eps, FACTOR * torch.finfo(dtype).eps)
-        if not failed and own.min() > known:
+        significant = max(SUMS * torch.finfo(sums.gram.dtype).eps, FACTOR * torch.finfo(dtype).eps)
+        if not failed and own.min() > significant:
             half = torch.linalg.solve_triangular(factor.T, cross, upper=True, left=False)
             solution = torch.linalg.solve_triangular(factor, half, upper=False, left=False)
             return solution, torch.zeros_like(sums.d)
@@ -106,17 +106,17 @@ def left(sums: Lost, delta: Tensor, offset: Tensor) -> float:
 
 
 def solve(units: Units, kept: Tensor, dense: Sequence[Moments], settings: Linear) -> Solved:
-    """Solve the weights that read the units `kept` again, from all of the calibration.
+    """Reconstruct the weights that read the units `kept`, from all of the calibration.
 
     Args:
         units: all units of the place.
-        kept: those that stay.
-        dense: the moments of all inputs of the layer, over the tokens that are fitted first, and over those that
+        kept: indices of the kept units.
+        dense: the moments of all inputs of the layer, first over the tokens for fitting, then over those that
             choose λ.
         settings: candidates for λ, tried from the largest on while the error falls.
 
     Raises:
-        HfpruneError: as `change`; for linearly dependent inputs if no λ makes up for them.
+        HfpruneError: see `change`; linearly dependent inputs fail only if no λ makes up for them.
     """
     linear, inputs = units.linears[-1], inputs_of(units, kept)
     fitted, held_out = (lost(_probes(linear.weight), moments, inputs) for moments in dense)
@@ -137,7 +137,7 @@ def solve(units: Units, kept: Tensor, dense: Sequence[Moments], settings: Linear
 
 
 def _probes(weight: Tensor) -> Tensor:
-    """Return the weights of random combinations of outputs, whose squares sum to those of all in the mean."""
+    """Return the weights of random combinations of outputs, whose mean sum of squares is that of all outputs."""
     if len(weight) <= PROBES:
         return weight
     mixed = torch.randn(PROBES, len(weight), generator=torch.Generator().manual_seed(0)) / PROBES**0.5

@@ -42,8 +42,8 @@ class Course(NamedTuple):
     losses: list[float]
     """The loss of each optimizer step, in nats per response token."""
     curve: dict[int, list[float]]
-    """Step of `measured_steps` → the mean loss of each held-out sequence after it, in nats a response token; empty
-    if there is no such sequence."""
+    """Step of `measured_steps` → mean loss of each held-out sequence after it, in nats per response token; empty
+    without held-out sequences."""
 
 
 def train_adapter(
@@ -60,19 +60,18 @@ def train_adapter(
     """Train LoRA adapters on a frozen model, and insert them into it in place.
 
     The optimizer is AdamW, with gradients clipped to norm 1. A killed run resumes from its last checkpoint
-    and gives the same adapter. With `keep: best` that is the measured step's with the least held-out loss; that of
-    step 0 changes nothing. When memory runs out, half as many sequences go through the model at a time, and a
-    step still has as many.
+    and gives the same adapter. With `keep: best`, the adapter is that of the measured step with the least held-out
+    loss; that of step 0 changes nothing. When memory runs out, the batch of a forward pass is halved, not the
+    batch of a step.
 
     Args:
         model: from `load_model`, pruned or dense. The computation has its dtype; adapters are float32.
         packed: sequences to train on.
         settings: adapter and training settings.
         seed: seed of the adapters' initial weights, the order of the sequences and dropout.
-        batch_tokens: maximum of tokens in one forward pass; `settings.batch` sequences make one optimizer
-            step.
+        batch_tokens: most tokens of one forward pass; an optimizer step has `settings.batch` sequences.
         state: folder of checkpoints of the same run: the same model, pairs, settings and seed.
-        held_out: sequences to measure, which changes nothing in the training; None: none.
+        held_out: sequences to measure, without effect on the training; None: none.
         teacher: the dense model, for the loss `kl`; None: cross-entropy.
 
     Returns:
@@ -80,7 +79,7 @@ def train_adapter(
 
     Raises:
         HfpruneError: the loss is not finite, not even one sequence fits into memory, the model is float16 on a
-            CPU, or the best step is to be kept and nothing is held out.
+            CPU, or `keep` is best and nothing is held out.
     """
     if settings.keep == "best" and not (held_out and len(held_out.tokens)):
         raise HfpruneError("keep: best needs held-out sequences; give pairs of which a tenth fills one")
@@ -112,7 +111,7 @@ def train_adapter(
 
 
 def with_adapters(model: "PreTrainedModel", settings: Lora, seed: int) -> PeftModel:
-    """Insert adapters into a model in place, which change nothing yet; the seed draws their first weights."""
+    """Insert adapters into a model in place; the seed draws their initial weights, which change no output."""
     set_seed(seed)
     config = LoraConfig(
         r=settings.rank,
@@ -140,7 +139,7 @@ def _train(
         data_collator=_collate,
         callbacks=[*curve, _Watch()],
     )
-    trainer.remove_callback(PrinterCallback)  # prints every step; _Watch prints a hundred
+    trainer.remove_callback(PrinterCallback)  # prints every step; _Watch prints a hundred of them
     try:
         trainer.train(resume_from_checkpoint=_last_checkpoint(Path(str(arguments.output_dir))))
     except Exception as error:
@@ -152,10 +151,10 @@ def _train(
 
 
 def _collate(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Stack sequences, and ask for their loss.
+    """Stack sequences into the inputs and labels of a batch.
 
-    There is no attention mask: if the model keeps no cache, as under the Trainer, transformers derives one
-    from `position_ids`, and no token attends to tokens before a restart of the positions.
+    There is no attention mask: if the model keeps no cache, as under the Trainer, transformers derives the mask
+    from `position_ids`, so that no token attends to tokens before a restart of the positions.
     """
     inputs, targets = needed(*(torch.stack([row[name] for row in rows]).long() for name in rows[0]))
     return inputs | {"labels": targets, "shift_labels": targets}
@@ -164,7 +163,7 @@ def _collate(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 def _arguments(
     model: "PreTrainedModel", settings: Lora, seed: int, size: int, state: Path
 ) -> TrainingArguments:
-    """Translate the settings; a forward pass has `size` sequences, a divisor of a step's."""
+    """Translate the settings; a forward pass has `size` sequences, a divisor of the batch of a step."""
     return _Arguments(
         output_dir=str(state),
         per_device_train_batch_size=size,
@@ -180,7 +179,7 @@ def _arguments(
         use_cpu=model.device.type == "cpu",
         seed=seed,
         data_seed=seed,
-        remove_unused_columns=False,  # else it would drop all: PeftModel.forward names no columns
+        remove_unused_columns=False,  # the Trainer would drop all: PeftModel.forward names no columns
         logging_steps=1,
         logging_nan_inf_filter=False,
         save_strategy="no",  # _Watch saves by time instead
@@ -208,7 +207,7 @@ class _Arguments(TrainingArguments):
 
 
 class _Watch(TrainerCallback):
-    """Saves once a minute, prints each hundredth of the way, and stops at a loss that is not finite."""
+    """Saves once a minute, prints every hundredth of the steps, and stops at a loss that is not finite."""
 
     def __init__(self) -> None:
         self.saved = time.monotonic()

@@ -28,7 +28,7 @@ from hfprune.settings.recovery import Packing
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# Before the names of the tensors of held-out sequences in a file.
+# Prefix of the names of held-out tensors in a file.
 _HELD_OUT = "held_out_"
 
 # Tokens, labels and positions of a sequence.
@@ -52,15 +52,15 @@ class Packed:
 
 
 def all_learnt(packed: Packed) -> Packed:
-    """Return the same sequences with labels at all tokens that follow another of their pair, so not at padding."""
+    """Return the same sequences with labels at all tokens but the first of each pair, and not at padding."""
     return replace(packed, labels=packed.tokens.where(packed.positions > 0, IGNORED))
 
 
 def recovery_seed(seed: int, instructions: str) -> int:
-    """Return the seed of all random steps in a recovery, from that of the draw; it fits NumPy's 32 bits.
+    """Return the seed of all random steps in a recovery, from the draw's number; it fits NumPy's 32 bits.
 
-    It is the same for all models, methods and ratios, so that they start from the same adapters and read the
-    same pairs in the same order.
+    The seed is the same for all models, methods and ratios, so that they start from the same adapters and read
+    the same pairs in the same order.
     """
     return derive_seed(seed, "recovery", instructions) % 2**32
 
@@ -82,14 +82,14 @@ def pack(pairs: pa.Table, tokenizer: "PreTrainedTokenizerBase", settings: Packin
     Args:
         pairs: columns `instruction`, `input`, `output`.
         tokenizer: the model's tokenizer.
-        settings: gives `packing` and `length`.
+        settings: `packing`, `length` and `template`.
         seed: seed of the order.
 
     Raises:
         HfpruneError: no sequence holds a response.
     """
     order = Random(seed).sample(range(len(pairs)), len(pairs))
-    # In a log, a state now and then is enough: this takes minutes.
+    # This takes minutes: in a log, an update every 30 seconds is enough.
     patience = 0.1 if sys.stderr.isatty() else 30
     drawn = tokenized(pairs, order, tokenizer, settings.template)
     shown = tqdm(drawn, desc="tokenize", unit="pair", total=len(order), mininterval=patience)
@@ -106,10 +106,10 @@ def pack(pairs: pa.Table, tokenizer: "PreTrainedTokenizerBase", settings: Packin
 def hold_out(
     pairs: pa.Table, tokenizer: "PreTrainedTokenizerBase", settings: Packing
 ) -> tuple[Packed, pa.Table]:
-    """Set pairs aside that fill `settings.held_out` sequences, but at most a tenth of the pairs.
+    """Set aside pairs that fill `settings.held_out` sequences, but at most a tenth of the pairs.
 
-    The draw does not change the choice, so that losses on these sequences can be compared in pairs:
-    between methods, ratios, draws and data budgets of a model.
+    The choice does not depend on the draw, so that losses on these sequences can be compared in pairs between
+    methods, ratios, draws and data budgets of a model.
 
     Returns:
         The sequences, packed as in `pack`, perhaps fewer than wanted or none; and all other pairs.
@@ -127,16 +127,16 @@ def hold_out(
 
 
 def save_packed(path: Path, packed: Packed, held_out: Packed, provenance: Provenance) -> None:
-    """Write sequences to train on and held-out ones atomically as safetensors, with provenance in the metadata."""
+    """Write training and held-out sequences atomically as safetensors, with provenance in the metadata."""
     tensors = vars(packed) | {f"{_HELD_OUT}{name}": tensor for name, tensor in vars(held_out).items()}
     save_tensors(path, tensors, provenance)
 
 
 def load_packed(path: Path) -> tuple[Packed, Packed, Provenance]:
-    """Read sequences to train on and held-out ones, which stay on the disk until they are used, and provenance.
+    """Read training and held-out sequences, which stay on disk until they are used, and their provenance.
 
     Raises:
-        HfpruneError: the file is not one that `save_packed` wrote.
+        HfpruneError: the file was not written by `save_packed`.
     """
     text = f"{path}: not packed pairs; make them with `hfprune pack`"
     kinds = (SafetensorError, KeyError, TypeError, ValueError)
@@ -152,7 +152,7 @@ def load_packed(path: Path) -> tuple[Packed, Packed, Provenance]:
 def _filled(
     pairs: Iterable[Pair], settings: Packing, tokenizer: "PreTrainedTokenizerBase", most: int | None = None
 ) -> Packed:
-    """Return the first sequences that hold a response, padded by any token: nothing attends to it."""
+    """Return the first `most` sequences that hold a response; padding is any token, since none attends to it."""
     length, columns = settings.length, (array("i"), array("i"), array("i"))
     isolated = settings.packing == "isolated"
     filled = _isolated(pairs, length) if isolated else _joined(pairs, length, first_tokens(tokenizer))

@@ -35,20 +35,20 @@ def solve_plans(
 ) -> dict[str, dict[str, Solved]]:
     """Reconstruct the weights that read kept units, at every place that a plan cuts.
 
-    The calibration is read once for all plans.
+    One pass over the calibration serves all plans.
 
     Args:
         model: the dense model, frozen; its layers may lie on several devices.
         blocks: calibration tokens [sequences, length].
-        plans: plans of this model, by names that are valid for folders.
-        state: folder where each place is saved when it is solved, and from which an interrupted run resumes.
-        settings: what is solved, and how.
+        plans: plans of this model, by names that are valid folder names.
+        state: folder where each solved place is saved, and from which an interrupted run resumes.
+        settings: candidates for the ridge.
         documents: the document of each sequence, if known; an eighth of the documents is held out.
         batch_tokens: tokens of one forward pass; it changes weights by rounding only.
-        identity: identifies model, blocks and settings; what was saved of another identity is not used.
+        identity: identifies model, blocks and settings; places saved under another identity are not used.
 
     Returns:
-        By plan and place, in main memory.
+        Plan → place → solution, in main memory.
 
     Raises:
         HfpruneError: a plan is of another model or cuts whole layers only, activations are not finite, or the
@@ -62,7 +62,9 @@ def solve_plans(
             if unfinished(saved := state / name / f"{place}.safetensors", identity):
                 by_plan[name] |= load_solved(saved)
 
-    missing = {x.name: x for name in plans for x in cut[name].values() if x.name not in by_plan[name]}
+    missing: dict[str, Units] = {}
+    for name, units in cut.items():
+        missing |= {place: own for place, own in units.items() if place not in by_plan[name]}
     for place, *dense in grams(model, batches, [*missing.values()]):
         for name, plan in plans.items():
             if place in cut[name] and place not in by_plan[name]:
@@ -70,13 +72,14 @@ def solve_plans(
                     solved = {place: solve(cut[name][place], plan[place], dense, settings)}
                 saved = state / name / f"{place}.safetensors"
                 save_solved(saved, solved, identity=identity)
-                by_plan[name] |= load_solved(saved)  # where it takes no memory
+                by_plan[name] |= load_solved(saved)  # mapped from disk, so that it takes no memory
     return by_plan
 
 
 def _cut_places(model: "PreTrainedModel", plan: Plan) -> dict[str, Units]:
     units = check_plan(model, plan)
-    places = sorted((x for x in plan if x != "layers"), key=lambda x: (layer_of(x), x))
+    inside = [place for place in plan if place != "layers"]
+    places = sorted(inside, key=lambda place: (layer_of(place), place))
     if not places:
         raise HfpruneError("the plan cuts whole layers only: a linear recovery has nothing to solve")
     return {place: units[place] for place in places if len(plan[place]) < units[place].count}

@@ -1,4 +1,4 @@
-"""Reconstructed linear layers: on disk, and put into the model that a plan has cut."""
+"""Reconstructed linear layers: their files, and their insertion into a pruned model."""
 
 import json
 from pathlib import Path
@@ -28,29 +28,29 @@ class Solved(NamedTuple):
     weight: Tensor
     """[outputs, inputs kept], in the model's dtype."""
     bias: Tensor | None
-    """[outputs], if there is one."""
+    """[outputs]; None without a bias."""
     ridge: float
-    """The λ that was chosen."""
+    """The chosen λ."""
     left: float
-    """The share of the squared lost output, over the held-out tokens, that the fit at this λ leaves, by
-    random combinations of outputs."""
+    """Share of the squared lost output that the fit at this λ leaves, on held-out tokens and random combinations
+    of outputs."""
 
 
-def save_solved(path: Path, solved: dict[str, Solved], made: Provenance | None = None, **about: str) -> None:
-    """Write solved layers atomically as safetensors: `<place>.weight` and `<place>.bias`; λ in the metadata."""
+def save_solved(path: Path, solved: dict[str, Solved], run: Provenance | None = None, **about: str) -> None:
+    """Write solved layers atomically as safetensors: `<place>.weight` and `<place>.bias`; fits in the metadata."""
     tensors = {f"{place}.weight": solution.weight.contiguous() for place, solution in solved.items()}
     tensors |= {
         f"{place}.bias": solution.bias for place, solution in solved.items() if solution.bias is not None
     }
     fits = {place: {"ridge": solution.ridge, "left": solution.left} for place, solution in solved.items()}
-    save_tensors(path, tensors, made, **about, linear=json.dumps(fits))
+    save_tensors(path, tensors, run, **about, linear=json.dumps(fits))
 
 
 def load_solved(path: Path) -> dict[str, Solved]:
     """Read solved layers by place.
 
     Raises:
-        HfpruneError: the file does not hold solved layers.
+        HfpruneError: the file holds no solved layers, or is damaged.
     """
     with explained(f"{path}: no linear recovery, or a damaged one", Exception):
         tensors, fits = load_file(path), json.loads(metadata(path)["linear"])
@@ -62,16 +62,16 @@ def load_solved(path: Path) -> dict[str, Solved]:
 
 @torch.no_grad()
 def apply_linear(model: "PreTrainedModel", plan: Plan, path: Path, inputs: dict[str, Path]) -> None:
-    """Put solved layers into a model after its plan, in its dtype.
+    """Put solved layers into a pruned model, in its dtype.
 
-    A sliced model gets the weights, and the biases if they were solved. Where its configuration has a setting for
-    them, all layers have biases then, of zero where none was solved; any other model has them in memory only, and
-    cannot be exported.
+    The model gets the weights, and the biases if they were solved. If its configuration has a setting for biases,
+    all layers then have them, zero where none was solved; any other model has them in memory only and cannot be
+    exported.
 
-    `inputs` are the files that the model comes from: `model` and `plan`.
+    `inputs` are the files from which the model comes: `model` and `plan`.
 
     Raises:
-        HfpruneError: the file is no linear recovery, or that of another model or plan.
+        HfpruneError: the file is no linear recovery, or is of another model or plan.
     """
     solved = load_solved(path)
     check_origin(path, recorded(path).get("inputs", {}), ("model", "plan"), inputs)
@@ -93,7 +93,7 @@ def _frozen(x: Tensor, like: Tensor) -> nn.Parameter:
 
 
 def _give_biases(model: "PreTrainedModel", kind: str) -> None:
-    """Give biases of zero to all layers to which the configuration gives them together, if it can."""
+    """Give zero biases to all layers that share the configuration's setting for biases, if it has one."""
     if not hasattr(model.config, BIASES[kind]):
         return
     for units in units_of(model, [kind]).values():

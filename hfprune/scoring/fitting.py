@@ -1,4 +1,4 @@
-"""What scoring takes, and how many sequences memory holds at a time; without torch."""
+"""The operations and memory of a scoring, and how many sequences memory holds at a time; without torch."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,19 +19,20 @@ class ScoringCost:
     shape: Shape
     criteria: Mapping[str, Criterion]
     kinds: Sequence[str]
-    """Of unit."""
+    """Kinds of unit."""
     dtype: str
     room: float = math.inf
     """Bytes of a GPU's memory; infinite on a CPU."""
     open: int = 1
-    """The most samples of the calibration that a pass is within at a time, each with sums of its own."""
+    """Most samples that overlap at any sequence of a pass; each has sums of its own."""
     by_students: float = 1
-    """Sequences that students read for each that a pass reads, since every sample has students of its own."""
+    """Sequences that students read per sequence of a pass, since every sample has students of its own."""
 
     def operations(self, tokens: float, length: float) -> float:
-        """Return the operations: 2 N a token for each forward pass, each backward pass and each weight form."""
-        several = int(any(criterion.needs == "activations" for criterion in self.criteria.values()))
-        operations = several * self.shape.forward(tokens, length)
+        """Return the operations: 2 N per token for each forward pass, each backward pass and each weight form."""
+        operations = 0.0
+        if any(criterion.needs == "activations" for criterion in self.criteria.values()):
+            operations += self.shape.forward(tokens, length)
         for gradients in self._passes():
             chosen = [criterion for criterion, _ in gradients.criteria.values()]
             passes = 1 + bool(gradients.start) + _backward_passes(chosen) + sum(map(_of_weights, chosen))
@@ -40,7 +41,7 @@ class ScoringCost:
         return operations + sum(search.operations(self.shape, tokens, length) for search in self._searches())
 
     def peak(self, tokens: float) -> float:
-        """Return the bytes that the largest pass takes, weights included, by so many tokens at a time."""
+        """Return the bytes that the largest pass takes with batches of `tokens` tokens, weights included."""
         reading = self.shape.reading(self.dtype, on_gpu=math.isfinite(self.room))
         searched = [reading + search.memory(self.shape, tokens, self.dtype) for search in self._searches()]
         return max(
@@ -48,7 +49,7 @@ class ScoringCost:
         )
 
     def fitting(self, length: int, most: int | None = None) -> int:
-        """Return how many sequences to take at a time: at most `most` tokens, within 90 % of the memory."""
+        """Return the sequences of a batch: at most `most` tokens, within 90 % of the memory, and at least one."""
         number = max(1, (most or batch_tokens(on_gpu=math.isfinite(self.room))) // length)
         while number > 1 and self.peak(number * length) > 0.9 * self.room:
             number -= 1
@@ -57,11 +58,11 @@ class ScoringCost:
     def _held(self, gradients: GradientPass, tokens: float) -> float:
         shape, criteria = self.shape, [criterion for criterion, _ in gradients.criteria.values()]
         forms, part = any(map(_of_weights, criteria)), max(map(len, self._parts(gradients)))
-        # Weight forms: a layer's gradients in float32, and every MLP's input. Logits with what is made of them.
+        # Weight forms hold a layer's gradients in float32, and every MLP's input. Logits have five copies.
         fixed = sums_bytes(criteria[0], part * self._summed(gradients)) + forms * 8 * 4 * self._scored
         fixed += shape.weights(self.dtype) + 5 * shape.logits(on_gpu=math.isfinite(self.room))
         hidden = shape.hidden * BYTES[self.dtype]
-        # Each backward pass begins with a gradient of the last hidden states; those of a few are among the eight.
+        # Each backward pass begins with a gradient of the last hidden states; the eight include one per gradient.
         ends = 8 + _backward_passes(criteria) - len(by_gradient(criteria))
         return fixed + tokens * (shape.layers * (shape.kept(self.dtype) + forms * hidden) + ends * hidden)
 
@@ -69,18 +70,19 @@ class ScoringCost:
         return gradient_passes(self._distinct(), self.kinds)
 
     def _searches(self) -> list[SearchCriterion]:
-        return [it for it in self._distinct().values() if isinstance(it, SearchCriterion)]
+        criteria = self._distinct().values()
+        return [criterion for criterion in criteria if isinstance(criterion, SearchCriterion)]
 
     def _distinct(self) -> dict[str, Criterion]:
         names = {*distinct(self.criteria).values()}
-        return {name: it for name, it in self.criteria.items() if name in names}
+        return {name: criterion for name, criterion in self.criteria.items() if name in names}
 
     def _parts(self, gradients: GradientPass) -> list[range]:
         criterion = next(iter(gradients.criteria.values()))[0]
         return layer_parts(criterion, self.shape.layers, self._summed(gradients), SUMS_SHARE * self.room)
 
     def _summed(self, gradients: GradientPass) -> float:
-        """Return a layer's weights times the sums of them that a pass keeps at a time; students keep one."""
+        """Return a layer's weights times the sums per weight that a pass keeps at a time; students keep one."""
         return self._scored * (1 if gradients.start else self.open)
 
     @property
@@ -90,12 +92,12 @@ class ScoringCost:
 
 
 def _backward_passes(criteria: Sequence[GradientCriterion]) -> int:
-    """Return the backward passes of a batch by criteria that share a forward pass."""
+    """Return the backward passes of a batch for criteria that share a forward pass."""
     return sum(criteria[group[0]].backward_passes for group in by_gradient(criteria))
 
 
 def _of_weights(criterion: Criterion) -> bool:
-    """Tell whether a criterion is in weight form, which takes the gradients of weights."""
+    """Tell whether a criterion is in weight form, which needs the gradients of weights."""
     return isinstance(criterion, GradientCriterion) and criterion.scorable() != criterion.kinds
 
 
@@ -105,8 +107,8 @@ def require_by_layer(
     """Fail if a model whose weights stay on disk cannot be scored layer by layer: by weights or activations.
 
     Raises:
-        HfpruneError: a criterion needs the whole model, and how much memory to read a sequence of `length` tokens;
-            or the weights have another dtype.
+        HfpruneError: a criterion needs the whole model (names the memory for one sequence of `length` tokens), or
+            the weights have another dtype.
     """
     from hfprune.models.on_disk import read_as_saved
 

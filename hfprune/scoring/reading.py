@@ -1,4 +1,4 @@
-"""The reading of calibration blocks: forward, gradient of logits in chunks, backward to activations."""
+"""Passes over calibration blocks: forward, gradients of logits in chunks, backward to activations."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -76,11 +76,10 @@ class Sweep:
         neuron. Tokens are then aggregated as for neurons.
 
         Args:
-            scorers: those of gradient criteria.
+            scorers: scorers of gradient criteria.
             name: name of the pass, for `state`.
-            kept: by key a mask [neurons] of the MLP neurons that stay in the student; the others are zero
-                in the forward pass. The teacher, if a criterion needs one, is the same model without the
-                mask.
+            kept: key → mask [neurons] of the MLP neurons that stay in the student; the others are zero in the
+                forward pass. The teacher, if a criterion needs one, is the same model without the mask.
 
         Raises:
             HfpruneError: a statistic is not finite (names criterion, key and batch), or blocks have one token
@@ -91,9 +90,9 @@ class Sweep:
 
     @torch.no_grad()
     def search(self, criterion: SearchCriterion, units: Mapping[str, Units], name: str) -> Scores:
-        """Return the scores of the units by a search, which reads the blocks as often as it takes.
+        """Return the scores of the units by a search, which reads the blocks as often as it needs.
 
-        `name` is that of the search, for `state`, where everything is saved that it yields.
+        `name` is the name of the search in `state`, where all that it yields is saved.
 
         Raises:
             HfpruneError: the blocks are from another model, or the model's numbers are not finite.
@@ -101,14 +100,14 @@ class Sweep:
         check_blocks(self.model, self.blocks)
         path = self.state / f"search-{name}.safetensors" if self.state else None
         identity = f"{self.identity} {criterion!r} {criterion.version} {[*units]}"
-        known = load_file(path) if path and unfinished(path, identity) else {}
+        saved = load_file(path) if path and unfinished(path, identity) else {}
         blocks = self.blocks.to(self.model.device, torch.int64)
         batches = blocks.split(max(1, self.batch_tokens // blocks.shape[1]))
-        for place, scores in criterion.search(self.model, units, batches, known):
-            known[place] = scores.cpu()
+        for place, scores in criterion.search(self.model, units, batches, saved):
+            saved[place] = scores.cpu()
             if path:
-                save_tensors(path, known, identity=identity)
-        return {place: known[place] for place in units}
+                save_tensors(path, saved, identity=identity)
+        return {place: saved[place] for place in units}
 
     def _read_blocks(
         self, recorder: ActivationRecorder | GradientRecorder, read: Callable[[Tensor], object], name: str
@@ -148,15 +147,15 @@ class Sweep:
                     saved = time.monotonic()
 
     def _end(self, start: int) -> int:
-        """Return where the batch ends that begins at a sequence: at a mark, since no curve depends on its size."""
+        """Return the end of the batch that begins at `start`: at a mark at the latest, for curves' sake."""
         total, length = self.blocks.shape
         mark = next(mark for mark in marks(total) if mark > start)
         return min(start + max(1, self.batch_tokens // length), mark)
 
     def _read_by_layer(self, recorder: ActivationRecorder) -> None:
-        """Let each layer read all batches before the next one: so each weight comes from disk once.
+        """Let each layer read all batches before the next layer does, so that each weight is read from disk once.
 
-        In memory are the states between layers. A curve has its last mark alone, and nothing is saved on the way.
+        In memory are the states between layers. A curve has its last mark alone, and no state is saved meanwhile.
         """
         check_blocks(self.model, self.blocks)
         states: dict[int, Tensor] = {}
@@ -186,9 +185,9 @@ class Sweep:
             for group in by_gradient(criteria)
             for label in range(criteria[group[0]].backward_passes)
         ]
-        different = [(criteria[group[0]], label) for group, label in passes]
-        read = tokens.to(hidden.device)
-        gradients = self._hidden_gradients(different, hidden.detach(), read, teacher, recorder.first)
+        objectives = [(criteria[group[0]], label) for group, label in passes]
+        at_head = tokens.to(hidden.device)
+        gradients = self._hidden_gradients(objectives, hidden.detach(), at_head, teacher, recorder.first)
         for index, ((group, _), gradient) in enumerate(zip(passes, gradients, strict=True), 1):
             recorder.sharing = [recorder.scorers[number] for number in group]
             hidden.backward(gradient, retain_graph=index < len(passes))
@@ -211,15 +210,15 @@ class Sweep:
         if hidden.shape[1] == 1 and any(criterion.needs_targets for criterion, _ in passes):
             raise HfpruneError("blocks of one token have no next token to score; choose a longer length")
         # The last position has no next token: its target is arbitrary, and its gradient is set to zero below.
-        known = {"targets": tokens.roll(-1, 1).flatten()}
-        drawing = {label for criterion, label in passes if criterion.needs_uniform}
+        targets = tokens.roll(-1, 1).flatten()
+        labels = {label for criterion, label in passes if criterion.needs_uniform}
         drawn = {
             label: self._uniform(first, len(tokens), tokens.shape[1], label).to(hidden.device)
-            for label in drawing
+            for label in labels
         }
         results = [torch.empty_like(hidden) for _ in passes]
         for part, chunk in chunks(self.model, hidden.flatten(0, 1), None):
-            given = {name: x[part] for name, x in known.items()}
+            given = {"targets": targets[part]}
             if teacher is not None:
                 given["teacher"] = logits(self.model, teacher.flatten(0, 1)[part])
             for (criterion, label), result in zip(passes, results, strict=True):
@@ -249,15 +248,15 @@ class Sweep:
         return gradient
 
     def _uniform(self, first: int, sequences: int, length: int, label: int) -> Tensor:
-        """Return random numbers [sequences · length] of a label; a sequence's do not depend on its batch."""
-        further = [label] if label else []
-        seeds = [derive_seed(self.seed, "uniform", first + i, *further) for i in range(sequences)]
+        """Return random numbers [sequences · length] for a label; a sequence's do not depend on its batch."""
+        suffix = [label] if label else []
+        seeds = [derive_seed(self.seed, "uniform", first + i, *suffix) for i in range(sequences)]
         rows = [torch.rand(length, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
         return torch.cat(rows)
 
 
 def marks(total: int) -> list[int]:
-    """Return the sequence counts of the marks: 8, each next one larger by half, and finally `total`."""
+    """Return the sequence counts of the marks: 8, each next count larger by half, and finally `total`."""
     counts = []
     mark = 8
     while mark < total:

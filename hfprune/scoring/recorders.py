@@ -1,4 +1,4 @@
-"""Recorders capture activations and gradients of a model, and compute each criterion's share per sequence."""
+"""Recorders: capture activations and gradients of a model, and compute each criterion's share per sequence."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -28,7 +28,7 @@ AGGREGATIONS = {
 
 
 class ActivationRecorder:
-    """Gives criteria h at the inputs of `down_proj` and `o_proj`, or the inputs and outputs of decoder layers."""
+    """Passes h at the inputs of `down_proj` and `o_proj`, or inputs and outputs of layers, to the criteria."""
 
     def __init__(self, model: "PreTrainedModel", scorers: Sequence[Scorer]) -> None:
         self.model, self.scorers = model, [*scorers]
@@ -64,10 +64,10 @@ class ActivationRecorder:
 
 
 class _Activation(torch.autograd.Function):
-    """h = activation(gate) · up; its backward pass gives h, ∂C/∂h, ∂C/∂gate and ∂C/∂up to `record`.
+    """h = activation(gate) · up; its backward pass passes h, ∂C/∂h, ∂C/∂gate and ∂C/∂up to `record`.
 
-    Autograd would keep gate, up, activation(gate) and h, the largest tensors of a layer. Here only gate and
-    up are kept, and h is computed again, which is little work compared with the three linear maps.
+    Autograd would keep gate, up, activation(gate) and h, the largest tensors of a layer. Here only gate and up are
+    kept, and h is recomputed, which is little work beside the three linear maps.
     """
 
     @staticmethod
@@ -87,9 +87,9 @@ class _Activation(torch.autograd.Function):
 
 
 class GradientRecorder:
-    """Gives h and its gradient, or the gradients of weights, to the criteria that share a backward pass.
+    """Passes h and its gradient, or the gradients of weights, to the criteria that share a backward pass.
 
-    `kept` masks, by key, the MLP neurons [neurons] that stay in the student.
+    `kept` maps a key to the mask [neurons] of the MLP neurons that stay in the student.
     """
 
     def __init__(
@@ -97,17 +97,17 @@ class GradientRecorder:
     ) -> None:
         self.model, self.scorers, self.kept = model, [*scorers], kept
         self.sharing = self.scorers[:1]
-        """Those that share the backward pass under way."""
+        """The scorers that share the current backward pass."""
         self.first = 0
         """Number of the first sequence of the batch."""
         self.kinds = set().union(*(scorer.kinds for scorer in scorers))
         self.mlps = gated_mlps(model)
         scored = {name for scorer in scorers for name in scorer.units}
         self.lowest = 0 if "layers" in scored else min(map(layer_of, scored))
-        """The first layer with units to score: the graph begins there, since no gradient is needed before."""
+        """The first layer with units to score, where the graph begins: earlier layers need no gradient."""
         self.by_weights = any(scorer.form for scorer in scorers)
         self._waiting: dict[tuple[int, str], list[Tensor]] = {}
-        """Shares from the backward passes so far, by scorer and place, where a criterion has several."""
+        """Shares of the backward passes so far, by scorer and place, for criteria with several passes."""
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -128,7 +128,7 @@ class GradientRecorder:
 
     @contextmanager
     def unmasked(self) -> Iterator[None]:
-        """Run the dense model, the teacher, for as long as the block runs."""
+        """Let the model run as the dense one, the teacher, while the block runs."""
         kept, self.kept = self.kept, None
         try:
             yield
@@ -194,14 +194,14 @@ class GradientRecorder:
                     scorer.add(units.name, mean, self.first)
 
     def _watch_weights(self, units: KeyValueGroups) -> list[RemovableHandle]:
-        """Hook a layer's projections for what the gradients of their weights need."""
+        """Hook a layer's projections to collect what the gradients of their weights need."""
         passes: list[dict[str, Tensor]] = []
-        """What the forward pass under way has read; hooks of gradients keep it."""
+        """Inputs of the current forward pass; hooks of gradients keep them."""
 
         def begin(*_: object) -> None:
             passes[:] = [{}]
 
-        def got(seen: dict[str, Tensor], part: str, gradient: Tensor) -> None:
+        def receive(seen: dict[str, Tensor], part: str, gradient: Tensor) -> None:
             seen[part] = gradient
             if seen.keys() >= {*"qkvo"}:
                 q, k, v, o = (seen.pop(part) for part in "qkvo")
@@ -212,7 +212,7 @@ class GradientRecorder:
                 passes[-1]["h" if part == "o" else "x"] = inputs[0].detach()
                 if not output.requires_grad:  # the graph begins here
                     output = output.detach().requires_grad_()
-                output.register_hook(partial(got, passes[-1], part))
+                output.register_hook(partial(receive, passes[-1], part))
             return output
 
         linears = zip("qkvo", units.linears, strict=True)
@@ -231,7 +231,7 @@ class GradientRecorder:
                 scorer.add_layer(layer, mean)
 
     def _over_passes(self, scorer: Scorer, place: str, shares: Tensor) -> Tensor | None:
-        """Return the mean of a place's shares over the backward passes of a batch; None before the last one."""
+        """Return the mean of a place's shares over the backward passes of a batch; None before the last pass."""
         passes = cast(GradientCriterion, scorer.criterion).backward_passes
         if passes == 1:
             return shares
@@ -250,5 +250,5 @@ def _shares(scorer: Scorer, h: Tensor, gradient: Tensor, units: int) -> Tensor:
 
 
 def _positions(scorer: Scorer, length: int) -> int:
-    """Return the number of positions in the mean; it divides float32 values: float16 might underflow."""
+    """Return the number of positions in the mean, by which float32 values are divided: float16 might underflow."""
     return length - cast(GradientCriterion, scorer.criterion).needs_targets

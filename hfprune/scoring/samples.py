@@ -1,4 +1,4 @@
-"""One criterion in a pass over the blocks: the statistics of its samples, by folds, and the scores from them."""
+"""One criterion in a pass over the blocks: the statistics of its samples by folds, and their scores."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,10 +31,10 @@ KEPT_FRACTION = 0.5
 
 
 class Sample:
-    """The statistics of one sample of the sequences, by folds; its scores as soon as its last sequence is in.
+    """The statistics of one sample of sequences by folds, and its scores once its last sequence is in.
 
-    Once a place (a key) has been read in full, only its scores are kept, so that consecutive samples of one size
-    need the memory of a single sample.
+    Once all sequences have reached a place (a key), only its scores are kept, so that consecutive samples of one
+    size need the memory of a single sample.
     """
 
     def __init__(
@@ -48,9 +48,9 @@ class Sample:
         """Start without sequences.
 
         Args:
-            criterion: has the statistics.
-            units: in the order of the scores.
-            numbers: those of the sample's sequences in the pass.
+            criterion: the criterion whose statistics are kept.
+            units: units by name, in the order of the scores.
+            numbers: numbers of the sample's sequences in the pass.
             fold_of: the fold of each of these sequences.
             resamples: the folds of each resampled calibration to score.
         """
@@ -62,7 +62,7 @@ class Sample:
         self.in_bfloat16 = getattr(criterion, "accumulator", "") == "bfloat16"
         """Whether scores come from one sum in bfloat16, as in the official script, instead of the folds."""
         self.official: dict[str, Tensor] = {}
-        """That sum by key."""
+        """Sums in bfloat16 by key."""
         self.curve: Curve = []
         self.resampled_folds = resamples if criterion.resampled else ()
         self._scores: Scores = {}
@@ -70,12 +70,12 @@ class Sample:
         self._halves: dict[str, tuple[Tensor, Tensor]] = {}
 
     def add(self, key: str, rows: Tensor, first: int, shares: dict[tuple[int, ...], Tensor]) -> None:
-        """Add the shares of consecutive sequences, as far as these belong to the sample.
+        """Add the shares of those of some consecutive sequences that belong to the sample.
 
         Args:
             key: the place.
-            rows: their shares [sequences, ...].
-            first: number of the first one.
+            rows: shares [sequences, ...].
+            first: number of the first sequence.
             shares: combined shares by the indices of their rows, reused by all samples that read these rows.
         """
         start, stop = max(first, self.numbers.start), min(first + len(rows), self.numbers.stop)
@@ -102,13 +102,13 @@ class Sample:
             self._close(key)
 
     def _close(self, key: str) -> None:
-        """Score a place where all sequences are in, and forget its statistics."""
-        every = [key in fold for fold in self.folds]
-        self._halves[key] = self._of_halves(key)
-        self._scores[key] = self._so_far(key)
-        # None if a fold is empty: the fewer folds, the less they tell of another draw.
-        for scores, indices in zip(self._resampled, self.resampled_folds, strict=True) if all(every) else ():
-            scores[key] = self._of(key, [self.folds[index] for index in indices])
+        """Score a place that all sequences have reached, and drop its statistics."""
+        self._halves[key] = self._scores_of_halves(key)
+        self._scores[key] = self._scores_so_far(key)
+        # None if a fold is empty: fewer folds tell less of another draw.
+        if all(key in fold for fold in self.folds):
+            for scores, indices in zip(self._resampled, self.resampled_folds, strict=True):
+                scores[key] = self._scores_from(key, [self.folds[index] for index in indices])
         for statistics in (*self.folds, self.official):
             statistics.pop(key, None)
 
@@ -119,13 +119,13 @@ class Sample:
             self._halves = {}
 
     def mark(self, sequences: int) -> None:
-        """Add to the curve how well so many sequences determine the plan.
+        """Add to the curve how well the first `sequences` determine the plan.
 
-        `agreement` is the share of the units kept by one half that the other half keeps, too, with each key cut to
-        `KEPT_FRACTION`.
+        `agreement` is the share of the units kept by one half that the other half keeps, too, when each key is cut
+        to `KEPT_FRACTION`.
         """
         read = [key for key in self.units if any(key in fold for fold in self.folds)]
-        self._add_mark(sequences, {key: self._of_halves(key) for key in read})
+        self._add_mark(sequences, {key: self._scores_of_halves(key) for key in read})
 
     def _add_mark(self, sequences: int, halves: Mapping[str, tuple[Tensor, Tensor]]) -> None:
         shares = overlaps([*halves.values()])
@@ -134,10 +134,10 @@ class Sample:
         self.curve.append({"sequences": sequences, "agreement": agreement})
 
     def scores(self) -> Scores:
-        """Return the float64 scores from the sequences so far, of the places that have read any."""
+        """Return float64 scores from the sequences so far, for the places that have read any."""
         read = self._scores.keys() | {key for fold in self.folds for key in fold}
         return {
-            key: self._scores[key] if key in self._scores else self._so_far(key)
+            key: self._scores[key] if key in self._scores else self._scores_so_far(key)
             for key in self.units
             if key in read
         }
@@ -147,24 +147,27 @@ class Sample:
         return [{key: scores[key] for key in self.units} for scores in self._resampled if scores]
 
     def parts(self) -> dict[str, dict[str, Tensor]]:
-        """Return all statistics and scores by name and key, to be saved, or filled with what was saved."""
+        """Return all statistics and scores by name and key, to be saved or restored in place."""
         tensors = {f"fold{index}": fold for index, fold in enumerate(self.folds)}
         tensors |= {f"resampled{index}": scores for index, scores in enumerate(self._resampled)}
         return tensors | {"official": self.official, "scores": self._scores}
 
-    def _so_far(self, key: str) -> Tensor:
-        return self._of(key, [{key: self.official[key].double()}] if self.in_bfloat16 else self.folds)
+    def _scores_so_far(self, key: str) -> Tensor:
+        folds = [{key: self.official[key].double()}] if self.in_bfloat16 else self.folds
+        return self._scores_from(key, folds)
 
-    def _of_halves(self, key: str) -> tuple[Tensor, Tensor]:
+    def _scores_of_halves(self, key: str) -> tuple[Tensor, Tensor]:
         """Return the scores of the even and of the odd folds; a half without sequences scores zero."""
-        halves = [self.folds[0::2], self.folds[1::2]]
-        scores = [self._of(key, half) if any(key in fold for fold in half) else None for half in halves]
-        even, odd = (
-            torch.zeros_like(next(x for x in scores if x is not None)) if x is None else x for x in scores
-        )
-        return even, odd
+        even, odd = self.folds[0::2], self.folds[1::2]
+        if not any(key in fold for fold in odd):
+            scores = self._scores_from(key, even)
+            return scores, torch.zeros_like(scores)
+        scores = self._scores_from(key, odd)
+        if not any(key in fold for fold in even):
+            return torch.zeros_like(scores), scores
+        return self._scores_from(key, even), scores
 
-    def _of(self, key: str, folds: Iterable[Mapping[str, Tensor]]) -> Tensor:
+    def _scores_from(self, key: str, folds: Iterable[Mapping[str, Tensor]]) -> Tensor:
         statistic = self._combined([fold[key] for fold in folds if key in fold])
         if self.form:
             statistic = self.form.finish(stacked_weights(self.units[key]), statistic)
@@ -176,7 +179,7 @@ class Sample:
 
 
 class Scorer:
-    """One criterion, the units that it scores, and the samples of the calibration that it scores them from."""
+    """One criterion, the units that it scores, and the samples of the calibration that it reads."""
 
     def __init__(
         self, criterion: SweepCriterion, units: Mapping[str, Units], samples: Sequence[Sample]
@@ -219,8 +222,8 @@ class Scorer:
         """Check all shares since the last check at once, since each transfer waits for the device.
 
         Raises:
-            HfpruneError: one was not finite (names criterion, key and batch), or units had none: text alone does
-                not run their layer.
+            HfpruneError: a share is not finite (names criterion, key and batch), or units have no share, since
+                text alone does not run their layer.
         """
         totals, self._totals = self._totals, []
         if silent := self.units.keys() - {key for _, key, _ in totals}:
@@ -235,7 +238,7 @@ class Scorer:
                 )
 
     def mark(self, sequences: int) -> None:
-        """Mark the samples that began with the pass and are not complete; others have their last mark alone."""
+        """Mark the samples that began with the pass and are incomplete; others have their last mark alone."""
         for sample in self.samples:
             if sample.numbers.start == 0 and sequences < sample.numbers.stop:
                 sample.mark(sequences)
@@ -244,13 +247,13 @@ class Scorer:
 def overlaps(pairs: Sequence[tuple[Tensor, Tensor]]) -> list[float]:
     """Return the share of units that both scores of each pair keep, when cut to `KEPT_FRACTION`."""
     counts = [max(1, round(KEPT_FRACTION * len(a))) for a, _ in pairs]
-    both = []
+    shared = []
     for count, pair in zip(counts, pairs, strict=True):
         kept = torch.zeros(len(pair[0]), dtype=torch.int64, device=pair[0].device)
         for scores in pair:
             kept[keep_highest(scores, count)] += 1
-        both.append((kept == 2).sum())
-    return [number / count for number, count in zip(_on_host(both), counts, strict=True)]
+        shared.append((kept == 2).sum())
+    return [number / count for number, count in zip(_on_host(shared), counts, strict=True)]
 
 
 def _on_host(numbers: Iterable[Tensor]) -> list[float]:

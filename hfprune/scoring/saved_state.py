@@ -16,7 +16,7 @@ STATE_BYTES = 2**30
 def save_state(path: Path, identity: str, done: int, scorers: Sequence[Scorer]) -> None:
     """Save a pass that has read `done` sequences atomically, unless its statistics are larger than `STATE_BYTES`.
 
-    Only a pass of the same `identity` may resume from here: of the same model, blocks and settings.
+    Only a pass with the same `identity` (model, blocks and settings) may resume from here.
     """
     tensors = {
         f"{index}/{number}/{name}/{key}": x

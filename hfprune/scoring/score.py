@@ -1,4 +1,4 @@
-"""Scoring by several criteria: their passes over the blocks, and the scores that come of them."""
+"""Scoring by several criteria: their passes over the blocks, and the resulting scores."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -35,16 +35,16 @@ if TYPE_CHECKING:
 
 
 class Scored(NamedTuple):
-    """The scores of one criterion from a sample, and how far its sequences determine them."""
+    """The scores of one criterion from a sample, and how well its sequences determine them."""
 
     scores: Scores
     curve: Curve
-    """One mark after another; empty for weight criteria and searches."""
+    """Marks in order; empty for weight criteria and searches."""
     resampled: list[Scores]
     """The scores from each resampled calibration; none where the criterion has no such scores."""
 
 
-# By the sequences of a sample, as a range of the blocks.
+# Range of a sample's blocks → its scores.
 BySample = dict[range, Scored]
 
 
@@ -57,13 +57,13 @@ def score(
     resamples: int = 0,
     **settings: Any,
 ) -> dict[str, Scored]:
-    """Score the units of a model by several criteria from all blocks, and from so many resamples of them.
+    """Score the units of a model by several criteria from all blocks, and from `resamples` resamples of them.
 
-    See `score_samples` for the other settings. A weight criterion is scored with other random numbers instead.
+    See `score_samples` for the other settings. Resamples of a weight criterion differ in their random numbers.
     """
     whole = range(0 if blocks is None else len(blocks))
-    samples, again = {name: [whole] for name in criteria}, {whole: resamples}
-    scored = score_samples(criteria, model, blocks, units, samples, resamples=again, **settings)
+    samples = {name: [whole] for name in criteria}
+    scored = score_samples(criteria, model, blocks, units, samples, resamples={whole: resamples}, **settings)
     return {name: by_sample[whole] for name, by_sample in scored.items()}
 
 
@@ -85,8 +85,8 @@ def score_samples(
     """Score the units of a model by several criteria, each from several samples of the blocks.
 
     Every criterion gets the scores that it would get alone, and every sample those of a calibration of its own.
-    Activation criteria share one forward pass over the blocks, gradient criteria those of
-    `hfprune.scoring.passes.gradient_passes`: one pass serves all samples, but each has students of its own, and
+    Activation criteria share one forward pass over the blocks, gradient criteria the passes of
+    `hfprune.scoring.passes.gradient_passes`. One pass serves all samples, but each sample has its own students and
     searches.
 
     Args:
@@ -94,16 +94,16 @@ def score_samples(
         model: dense, frozen.
         blocks: calibration tokens [sequences, length]; weight criteria do not read them.
         units: the kinds of unit to score.
-        samples: by name of a criterion the sequences of each of its samples; they may overlap.
-        resamples: of each sample, the number of resampled calibrations (`hfprune.calibration.folds`) to score as
-            well; it costs no further pass. None by default.
+        samples: name of a criterion → sequences of each of its samples; samples may overlap.
+        resamples: sample → number of resampled calibrations (`hfprune.calibration.folds`) to score as well,
+            without a further pass; by default none.
         seed: seed of random scores and drawn labels.
         batch_tokens: tokens of one forward pass; it changes scores by rounding only.
         state: folder where unfinished passes are saved regularly, and from which they resume.
         identity: identifies model, blocks and settings; a saved pass of another identity is not used.
-        documents: the document of each sequence, if known; the sequences of one stay in one fold.
-        sums_room: bytes that a criterion's sums may take where they are as large as weights; with less, its layers
-            are read in several passes.
+        documents: the document of each sequence, if known; sequences of one document stay in one fold.
+        sums_room: bytes that sums as large as weights may take; larger sums take several passes over parts of the
+            layers.
 
     Raises:
         HfpruneError: a criterion cannot score the units, or the model does not have them; the blocks are
@@ -115,7 +115,7 @@ def score_samples(
             raise HfpruneError(f"criterion {name!r} needs calibration blocks")
     if "key_value_groups" in units:
         check_groups(model)
-    firsts, again = distinct(criteria), resamples or {}
+    firsts, counts = distinct(criteria), resamples or {}
     chosen = {name: criteria[name] for name in firsts.values()}
     read: dict[str, list[range]] = {}
     for name, first in firsts.items():
@@ -123,12 +123,12 @@ def score_samples(
     scored: dict[str, BySample] = {}
     for name, criterion in chosen.items():
         if isinstance(criterion, WeightCriterion):
-            of = criterion, units_of(model, units), seed
-            scored[name] = {numbers: _by_weights(*of, again.get(numbers, 0)) for numbers in read[name]}
+            shared = criterion, units_of(model, units), seed
+            scored[name] = {span: _by_weights(*shared, counts.get(span, 0)) for span in read[name]}
     if blocks is not None:
         sweep = Sweep(model, blocks, seed, batch_tokens, state, identity)
-        passes, planned = _Passes(sweep, documents, again, sums_room), gradient_passes(chosen, units)
-        for gradients in planned:  # what chooses a student reads the student's samples
+        passes, planned = _Passes(sweep, documents, counts, sums_room), gradient_passes(chosen, units)
+        for gradients in planned:  # the criterion that chooses a student reads the student's samples
             for name in gradients.criteria if gradients.start else ():
                 read[gradients.start] = [*dict.fromkeys([*read.get(gradients.start, []), *read[name]])]
         scored |= passes.activations(chosen, units, read)
@@ -163,7 +163,7 @@ def _weight_scores(criterion: WeightCriterion, units: Mapping[str, Units], seed:
 
 @dataclass(frozen=True)
 class _Passes:
-    """The passes of a scoring; `read` has the samples of each criterion by its name."""
+    """The passes of a scoring; `read` maps the name of a criterion to its samples."""
 
     sweep: Sweep
     documents: Sequence[int] | None
@@ -186,7 +186,7 @@ class _Passes:
     def searches(
         self, criteria: Mapping[str, Criterion], units: Sequence[str], read: Mapping[str, Sequence[range]]
     ) -> dict[str, BySample]:
-        """Search anew for each sample, since what goes later depends on what went first."""
+        """Search anew for each sample, since later removals depend on earlier ones."""
         return {
             name: {numbers: self._search(name, criterion, units, numbers) for numbers in read[name]}
             for name, criterion in criteria.items()
@@ -205,12 +205,12 @@ class _Passes:
         kept: Mapping[str, Tensor] | None = None,
         title: str = "",
     ) -> dict[str, BySample]:
-        """Run one pass, or one per part of the layers if their sums do not fit into the room together."""
-        model = self.sweep.model
+        """Run one pass, or one per part of the layers if the sums do not fit into the room together."""
+        model, title = self.sweep.model, title or shared.name
         first, scored = next(iter(shared.criteria.values()))  # the only one, if its sums are large
-        mlps, open_ = gated_mlps(model), max(most_open(read[name]) for name in shared.criteria)
-        of_first = [unit for unit in units_of(model, scored).values() if unit.name.endswith(".0")]
-        weights = open_ * sum(linear.weight.numel() for unit in of_first for linear in unit.linears)
+        mlps, overlapping = gated_mlps(model), max(most_open(read[name]) for name in shared.criteria)
+        in_first = [unit for unit in units_of(model, scored).values() if unit.name.endswith(".0")]
+        weights = overlapping * sum(linear.weight.numel() for unit in in_first for linear in unit.linears)
         parts = []
         for layers in layer_parts(first, len(mlps), weights, self.room):
             scorers = {}
@@ -219,8 +219,8 @@ class _Passes:
                 if len(layers) < len(mlps):
                     units = {key: unit for key, unit in units.items() if layer_of(key) in layers}
                 scorers[name] = self._scorer(criterion, units, read[name])
-            named = (title or shared.name) + ("" if len(layers) == len(mlps) else f"-{layers.start}")
-            self._as_far_as_read(scorers).gradients([*scorers.values()], named, kept)
+            suffix = "" if len(layers) == len(mlps) else f"-{layers.start}"
+            self._as_far_as_read(scorers).gradients([*scorers.values()], title + suffix, kept)
             parts.append({name: _scored(scorer) for name, scorer in scorers.items()})
             del scorers  # and its sums, before the next part has its own
         return {
@@ -231,26 +231,26 @@ class _Passes:
     def students(
         self, shared: GradientPass, before: Mapping[str, BySample], read: Mapping[str, Sequence[range]]
     ) -> dict[str, BySample]:
-        """Run a pass for each sample, since what its student lacks is chosen by the sample's own scores."""
+        """Run a pass for each sample, whose own scores choose the neurons that its student lacks."""
         scored: dict[str, BySample] = {name: {} for name in shared.criteria}
         for numbers in dict.fromkeys(numbers for name in shared.criteria for numbers in read[name]):
             kept = {}
             for key, scores in before[shared.start][numbers].scores.items():
                 lost = max(1, round(shared.warm_start * len(scores)))
                 kept[key] = kept_mask(keep_highest(scores, len(scores) - lost), len(scores))
-            readers = {name: its for name, its in shared.criteria.items() if numbers in read[name]}
+            readers = {name: item for name, item in shared.criteria.items() if numbers in read[name]}
             alone, whole = self._alone(numbers), range(len(numbers))
-            named = self._named(shared.name, numbers)
+            title = self._named(shared.name, numbers)
             own = {name: [whole] for name in readers}
-            by_name = alone.gradients(shared._replace(criteria=readers), own, kept, named)
+            by_name = alone.gradients(shared._replace(criteria=readers), own, kept, title)
             for name, by_sample in by_name.items():
                 scored[name][numbers] = by_sample[whole]
         return scored
 
     def _named(self, name: str, numbers: range) -> str:
         """Return the name of a pass over one sample, with the sample's range unless it reads all blocks."""
-        every = numbers == range(len(self.sweep.blocks))
-        return name if every else f"{name}-{numbers.start}-{numbers.stop}"
+        whole = numbers == range(len(self.sweep.blocks))
+        return name if whole else f"{name}-{numbers.start}-{numbers.stop}"
 
     def _alone(self, numbers: range) -> "_Passes":
         """Return the passes over one sample, whose sequences are numbered from 0."""

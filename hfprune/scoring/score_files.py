@@ -12,14 +12,14 @@ from hfprune.provenance import save_tensors
 from hfprune.runs import Provenance
 from hfprune.settings.units import kind_of
 
-# One float64 vector [units] for each place: `mlp.<layer>`, `attention.<layer>` or `layers`.
+# Place (`mlp.<layer>`, `attention.<layer>` or `layers`) → float64 vector [units].
 Scores = dict[str, Tensor]
 
 
 def save_scores(path: Path, scores: Scores, provenance: Provenance, *, removed: bool = False) -> None:
     """Write scores atomically as safetensors, one float64 tensor [units] for each place.
 
-    Where a step before has `removed` units, these have -inf; all other scores are finite.
+    If earlier steps have `removed` units, these have -inf; all other scores must be finite.
 
     Raises:
         HfpruneError: a score is not finite; names the place.
@@ -48,7 +48,7 @@ def load_resampled(path: Path) -> list[dict[str, Tensor]]:
     """Read what `save_resampled` wrote: the tensors by place of each resample, in order; there may be none.
 
     Raises:
-        HfpruneError: the file is not one that `save_resampled` wrote.
+        HfpruneError: the file was not written by `save_resampled`.
     """
     resampled: dict[int, dict[str, Tensor]] = {}
     text = (

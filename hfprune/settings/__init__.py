@@ -21,14 +21,14 @@ from hfprune.rounding import rounded_ratio
 # Names become folder names and Snakemake wildcards, so they hold no slash, blank or leading dot.
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 Name = Annotated[str, Field(pattern=NAME)]
-# Of all parameters, the share that is removed; the dense model has 0.
+# Fraction of all parameters that is removed; 0 for the dense model.
 Ratio = Annotated[float, Field(ge=0, lt=1), AfterValidator(rounded_ratio)]
 Removed = Annotated[Ratio, Field(gt=0)]
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 
 def plain(value: Any) -> str:
-    """Return a value of a setting as one writes it: text as it is, all else as JSON."""
+    """Return the value of a setting as a user writes it: text as it is, all else as JSON."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
@@ -36,7 +36,7 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str | int | float) and not isinstance(value, bool) else value
 
 
-# Marks a list that may be written as its one value.
+# Marks a list that may be written as its single value.
 Listed = BeforeValidator(_listed)
 
 
@@ -46,7 +46,7 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     replaced: ClassVar[dict[str, str]] = {}
-    """Keys of earlier versions, each with what to write in its place."""
+    """Keys of earlier versions, each with its replacement."""
 
     @model_validator(mode="before")
     @classmethod
@@ -64,7 +64,7 @@ DeviceMap = Literal["auto", "disk"]
 
 
 class Placement(Strict):
-    """Where the weights lie, in the words of transformers' `from_pretrained`."""
+    """Where the weights lie; the values are those of transformers' `from_pretrained`."""
 
     device_map: DeviceMap | None = Field(
         default=None,
@@ -77,7 +77,7 @@ Model = TypeVar("Model", bound=Strict)
 
 
 class _OnceLoader(yaml.SafeLoader):
-    """Refuses a key that a mapping has twice, of which YAML would keep the last without a word."""
+    """Refuses a key that occurs twice in a mapping; YAML would keep the last silently."""
 
     def compose_mapping_node(self, anchor: dict[str, yaml.Node]) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)

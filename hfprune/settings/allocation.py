@@ -1,4 +1,4 @@
-"""Allocations, which divide the kept neurons among layers, as settings; free of torch."""
+"""Settings of an allocation, which divides the kept neurons among layers; without torch."""
 
 from typing import Any, Literal
 
@@ -9,13 +9,13 @@ from hfprune.settings.units import UnitShares
 
 
 class Allocation(Strict):
-    """How the kept neurons are divided among layers, at the same total; a bare word is the rule."""
+    """How the kept neurons are divided among layers, at the same total; a single word names the rule."""
 
     rule: Literal["uniform", "global", "joint"] = Field(
         default="uniform",
         description="uniform: the same number in every layer, as in the paper; "
         "global: the highest scores of all layers; "
-        "joint: neurons and key-value groups of all layers in one ranking, as FLAP's",
+        "joint: neurons and key-value groups of all layers in one ranking, as in FLAP",
     )
     standardize: bool = Field(
         default=False,
@@ -27,7 +27,7 @@ class Allocation(Strict):
     )
     spare: tuple[NonNegativeInt, NonNegativeInt] = Field(
         default=(0, 0),
-        description="uniform: so many first and last layers lose nothing, as LLM-Pruner spares [4, 2] of 32",
+        description="uniform: first and last layers that lose nothing; LLM-Pruner spares [4, 2] of 32",
     )
 
     @model_validator(mode="before")
@@ -44,12 +44,12 @@ class Allocation(Strict):
         return self
 
     def spared(self, layers: int) -> set[int]:
-        """Return the numbers of the first and last layers that lose nothing, of a model of so many."""
+        """Return the numbers of the layers that lose nothing, in a model of `layers` layers."""
         first, last = self.spare
         return {number for number in range(layers) if number < first or number >= layers - last}
 
     def unfit(self, units: UnitShares) -> str:
-        """Return why these units do not fit this allocation, or "" if they do."""
+        """Return why this allocation cannot be used with these units, or "" if it can."""
         if self.rule == "joint" and (units.keys() != {"neurons", "key_value_groups"} or any(units.values())):
             return "allocation joint ranks neurons and key_value_groups: give both as units, without shares"
         if any(self.spare) and "layers" in units:

@@ -7,9 +7,9 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from hfprune.settings import Strict
 
-# In the folder of a recovery: the two files of peft, and the results of the training.
+# Files of a recovery's folder: two of peft, and the results of the training.
 ADAPTER, ADAPTER_CONFIG, RECOVERED = "adapter_model.safetensors", "adapter_config.json", "recovery.json"
-# In the folder of a linear recovery: the reconstructed weights.
+# File of a linear recovery's folder: the reconstructed weights.
 SOLVED = "linear.safetensors"
 
 Projection = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -25,7 +25,7 @@ class Packing(Strict):
     )
     held_out: NonNegativeInt = Field(
         default=64,
-        description="sequences that are measured and never trained on, of at most a tenth of the pairs",
+        description="sequences that are measured and never trained on; they take at most a tenth of the pairs",
     )
     template: Literal["alpaca", "own"] = Field(
         default="alpaca", description="own: the model's chat template, if it has one; alpaca: the script's"
@@ -46,7 +46,7 @@ class Lora(Packing):
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup_steps: NonNegativeInt = 0
     weight_decay: NonNegativeFloat = 0
-    batch: PositiveInt = Field(default=128, description="sequences of one optimizer step")
+    batch: PositiveInt = Field(default=128, description="sequences per optimizer step")
     epochs: PositiveFloat = 2
     max_steps: PositiveInt | None = Field(default=None, description="optimizer steps; overrides epochs")
     loss: Literal["cross_entropy", "kl"] = Field(
@@ -67,15 +67,15 @@ class Lora(Packing):
 
 
 def fewest_sequences(inputs: int, length: int) -> int:
-    """Return the fewest calibration sequences for weights of so many inputs: an eighth of them is held out."""
+    """Return the fewest calibration sequences that determine weights of `inputs` inputs; an eighth is held out."""
     return max(2, 1 + inputs * 8 // (7 * length))
 
 
 class Linear(Strict):
     """Least-squares reconstruction (GRAIL) after pruning, without training (`hfprune.recovery.reconstruction`)."""
 
-    # On SmolLM2, 6,144 tokens choose λ = 1 at most places. There, 1e-3 is worse than the plain plan (it overfits),
-    # and 10 is worse than 1.
+    # On SmolLM2, 6,144 tokens choose λ = 1 at most places. There, 1e-3 overfits (it is
+    # worse than the plain plan), and 10 is worse than 1.
     ridges: list[NonNegativeFloat] = Field(
         default=[1e-3, 1e-2, 1e-1, 1.0, 10.0],
         min_length=1,
@@ -90,14 +90,14 @@ class Linear(Strict):
 
 
 def measured_steps(last: int) -> list[int]:
-    """Return the optimizer steps after which the loss on held-out sequences is measured, before the first too.
+    """Return the optimizer steps after which the loss on held-out sequences is measured, 0 included.
 
-    They are the powers of two, half of the steps, so that the last doubling is known, and the last.
+    They are the powers of two, the last step, and half of it, so that the effect of the last doubling is known.
     """
     doublings = (2**power for power in range(last.bit_length()))
     return sorted({0, *doublings, half(last), last})
 
 
 def half(step: int) -> int:
-    """Return half of so many steps, rounded up."""
+    """Return half of a number of steps, rounded up."""
     return (step + 1) // 2

@@ -1,4 +1,4 @@
-"""Kinds of unit that can be pruned, their names, and their shares of what is removed; free of torch."""
+"""Kinds of unit that can be pruned, their names, and their shares of the removed parameters; without torch."""
 
 from typing import Annotated, Any, Literal, get_args
 
@@ -33,7 +33,7 @@ UnitShares = Annotated[
     dict[UnitKind, Annotated[float, Field(gt=0, le=1)] | None], BeforeValidator(_unit_shares)
 ]
 
-# What the names of units begin with.
+# Prefixes of the names of units.
 PREFIXES: dict[str, UnitKind] = {"mlp": "neurons", "attention": "key_value_groups", "layers": "layers"}
 
 
@@ -41,7 +41,7 @@ def kind_of(name: str) -> UnitKind:
     """Return the kind of unit that has this name in scores or a plan.
 
     Raises:
-        HfpruneError: no unit has it.
+        HfpruneError: no kind of unit has such a name.
     """
     head, _, number = name.partition(".")
     if head not in PREFIXES or number.isdecimal() == (head == "layers"):

@@ -1,7 +1,7 @@
-"""The contract of a stage: settings, whose fields say which files it reads and writes, and what it does.
+"""The contract of a stage: settings, whose fields declare the files that it reads and writes, and its work.
 
 Every other file in this folder with a class that has an `example` is a stage, and a command of its name. A job of
-a study is an instance of a stage, and nothing else (`hfprune.stages.jobs`).
+a study is an instance of a stage (`hfprune.stages.jobs`).
 """
 
 import json
@@ -29,7 +29,7 @@ class Positional:
 
 @dataclass(frozen=True)
 class Alone:
-    """Marks a field, in `Annotated`, whose flag may stand without a value, and what it then means."""
+    """Marks a field, in `Annotated`, whose flag may be given without a value, which is then this `value`."""
 
     value: str
 
@@ -41,24 +41,24 @@ class Inline:
 
 @dataclass(frozen=True)
 class Unflagged:
-    """Marks a field, in `Annotated`, that is for jobs of a study and no flag."""
+    """Marks a field, in `Annotated`, that is set by jobs of a study and has no flag."""
 
 
 @dataclass(frozen=True)
 class AssetFlag:
-    """Marks a field, in `Annotated`, as an asset of a kind, found by any spelling; its `asset.json` is read."""
+    """Marks a field, in `Annotated`, as an asset of a kind, in any spelling; its `asset.json` is an input."""
 
     kind: str
 
 
 @dataclass(frozen=True)
 class Input:
-    """Marks a field, in `Annotated`, as a file or folder that must be there when the stage runs."""
+    """Marks a field, in `Annotated`, as a file or folder that must exist when the stage runs."""
 
     files: tuple[str, ...] = ("",)
-    """What is read: the path itself, a file in that folder, or one beside it, by a suffix with its dot."""
+    """Files that are read: "" for the path itself, the name of a file in it, or the suffix of a file beside it."""
     ancient: bool = False
-    """Whether its age does not matter, since other inputs say whether it has changed."""
+    """Whether its age does not matter, since other inputs tell whether it has changed."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def mark_of(field: FieldInfo, kind: type[Mark]) -> Mark | None:
 
 
 def _inner_marks(annotation: Any) -> list[Any]:
-    """Return the marks within a type, as those of `Annotated[Path, …] | None` or of a list of such."""
+    """Return the marks within a type, such as `Annotated[Path, …] | None` or a list of such types."""
     if get_origin(annotation) is Annotated:
         inner, *marks = get_args(annotation)
         return [*marks, *_inner_marks(inner)]
@@ -88,37 +88,39 @@ def _inner_marks(annotation: Any) -> list[Any]:
 
 
 class Command(Strict):
-    """Settings of a command, which are its flags, and what it does."""
+    """Settings of a command, which are its flags, and its work."""
 
     example: ClassVar[str]
-    """A call, for the help."""
+    """A call that the help shows."""
     resumes: ClassVar[bool] = False
-    """Whether the same call, after a kill, keeps what was finished."""
+    """Whether the same call, after a kill, keeps finished work."""
 
     def run(self) -> bool | None:
-        """Do the work; return False if it was done before, so that nothing was made."""
+        """Do the work; return False if it had been done before."""
         raise NotImplementedError
 
 
 class Stage(Command):
-    """Settings of a stage: how it is called by hand, and what a job of a study is."""
+    """Settings of a stage, which is called by hand or is a job of a study."""
 
     resumes = True
     work: ClassVar[Literal["core", "device", "machine"]] = "core"
-    """`core`: one core, and no pass of a model. `device`: a GPU, or a core. `machine`: all cores, or a GPU."""
+    """Resources. `core`: one core, without passes of a model. `device`: a GPU, or a core. `machine`: a GPU, or all
+    cores."""
 
     after: Annotated[list[Path], Input(), Unflagged()] = Field(
         default=[],
-        description="files that must be there first, though nothing in them is read: they say that something has "
+        description="files that must exist first, although they are not read: they tell that something has "
         "changed, or that something fits",
     )
 
     @model_validator(mode="before")
     @classmethod
-    def _take_what_fields_declare(cls, data: Any) -> Any:
-        """Take settings that say more, such as a study's, as those that the field declares."""
-        given = data if isinstance(data, dict) else {}
-        return data if not given else {name: _narrowed(cls, name, value) for name, value in given.items()}
+    def _narrow_to_declared(cls, data: Any) -> Any:
+        """Reduce settings of a subclass, such as a study's, to the class that the field declares."""
+        if not isinstance(data, dict):
+            return data
+        return {name: _narrowed(cls, name, value) for name, value in data.items()}
 
     @property
     def stage(self) -> str:
@@ -127,35 +129,35 @@ class Stage(Command):
 
     @property
     def takes(self) -> Literal["core", "device", "machine"]:
-        """What it occupies, as `work` has it; a measurement of time takes the whole machine."""
+        """The resources that the job occupies, as in `work`; a measurement of time takes the whole machine."""
         return "machine" if self.timed else self.work
 
     @property
     def timed(self) -> bool:
-        """Whether it measures times, so that nothing may run beside it."""
+        """Whether it measures times, so that nothing else may run meanwhile."""
         return False
 
     def versions(self) -> list[int]:
-        """Return the versions of the code that it runs, which make it run again when they are raised."""
+        """Return the versions of criteria or measures that it runs; a raised version repeats the job."""
         return []
 
     def named_inputs(self) -> dict[str, list[Path]]:
-        """Return the files that must be there first, each once, by the names of the fields that give them."""
-        found = [(name, path / "asset.json") for name, _, path in _marked(self, AssetFlag)]
-        found += [
+        """Return the distinct files that must exist first, by the names of the fields that give them."""
+        required = [(name, path / "asset.json") for name, _, path in _marked(self, AssetFlag)]
+        required += [
             (name, file) for name, mark, path in _marked(self, Input) for file in _files(path, mark.files)
         ]
-        # What is read counts before what only has to be there.
-        found.sort(key=lambda each: each[0] == "after")
-        given, seen = dict[str, list[Path]](), {*self.outputs()}
-        for name, file in found:
+        # Files that are read come before files that only have to exist.
+        required.sort(key=lambda named: named[0] == "after")
+        inputs, seen = dict[str, list[Path]](), {*self.outputs()}
+        for name, file in required:
             if file not in seen:
-                given.setdefault(name, []).append(file)
+                inputs.setdefault(name, []).append(file)
                 seen.add(file)
-        return given
+        return inputs
 
     def inputs(self) -> list[Path]:
-        """Return the files that must be there first."""
+        """Return the files that must exist first."""
         return [file for files in self.named_inputs().values() for file in files]
 
     def ancient(self) -> list[Path]:
@@ -168,18 +170,18 @@ class Stage(Command):
         return [file for _, mark, path in _marked(self, Output) for file in _files(path, mark.files)]
 
     def sources(self) -> dict[str, Path]:
-        """Return what the result is made of, by role, for its provenance: every asset and input that is given."""
-        found = {}
+        """Return every given asset and input by role, for the provenance of the result."""
+        sources = {}
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
             if mark_of(field, AssetFlag) and value:
-                found[name] = value
+                sources[name] = value
             elif (mark := mark_of(field, Input)) and isinstance(value, Path):
-                found[name] = next(_files(value, mark.files))
-        return found
+                sources[name] = next(_files(value, mark.files))
+        return sources
 
     def model_name(self) -> str:
-        """Return the name of the model that it reads, which a study may have given it; empty if it reads none."""
+        """Return the name of the model that it reads, as in the study if there is one; "" if it reads none."""
         return next((cell.model for cell in self.named_cells()), getattr(self, "model", Path()).name)
 
     def named_cells(self) -> list[Cell]:
@@ -189,11 +191,12 @@ class Stage(Command):
     def about(self) -> str:
         """Return the model and the cells, for messages."""
         cells = self.named_cells()
-        said = [
-            " ".join(filter(None, [cell.method, spelt_ratio(cell.ratio), f"draw {cell.draw}"]))
-            for cell in cells
-        ]
-        first = said[:1] + [f"and {len(said) - 1} more cells"] * (len(said) > 1)
+        first = list[str]()
+        if cells:
+            parts = cells[0].method, spelt_ratio(cells[0].ratio), f"draw {cells[0].draw}"
+            first = [" ".join(filter(None, parts))]
+        if len(cells) > 1:
+            first.append(f"and {len(cells) - 1} more cells")
         calibrations = dict.fromkeys(cell.calibration for cell in cells if cell.calibration != UNCALIBRATED)
         recoveries = dict.fromkeys(
             cell.recovery.value for cell in cells if cell.recovery is not Recovery.NONE
@@ -215,13 +218,13 @@ def _narrowed(kind: type[Strict], name: str, value: Any) -> Any:
 def _parts(settings: Strict) -> Iterator[Strict]:
     yield settings
     for _, value in settings:
-        for each in value if isinstance(value, list) else [value]:
-            if isinstance(each, Strict):
-                yield from _parts(each)
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, Strict):
+                yield from _parts(item)
 
 
 def _marked(settings: Strict, kind: type[Mark]) -> Iterator[tuple[str, Mark, Path]]:
-    """Yield names and paths of the fields with a mark of this kind, those of settings within included."""
+    """Yield names, marks and paths of the fields with a mark of this kind, nested settings included."""
     for part in _parts(settings):
         for name, field in type(part).model_fields.items():
             value = getattr(part, name)

@@ -21,7 +21,7 @@ class Adopt(Stage, Cut):
     )
     work: ClassVar = "device"
 
-    ratio: float = Field(description="fraction of all parameters that the tool was to remove")
+    ratio: float = Field(description="fraction of all parameters that the tool should have removed")
     cell: CellName = None
     out: Annotated[Json, Output()] = Field(description="file of the pruned model's size")
 

@@ -18,11 +18,11 @@ from hfprune.stages.fields import DenseModel
 
 
 class Budget(Stage):
-    """How many units of a model stay, at each ratio.
+    """The number of units of a model that are kept at each ratio.
 
-    The file has `parameters`; `neurons` of a layer; `kept`, the units by the kinds removed, ratio and kind; and
-    `neurons_removed`, by ratio the share of neurons removed if only neurons are and can be, for tools that need
-    it.
+    The file has `parameters`; `neurons` per layer; `kept`, the number of units by pruned kinds, ratio and kind;
+    and `neurons_removed`, by ratio, the share of neurons that is removed if only neurons are pruned and can reach
+    the ratio, for tools that need it.
     """
 
     example: ClassVar = (
@@ -68,22 +68,20 @@ class Budget(Stage):
         for units, spared in zip_longest(self.units, self.spare, fillvalue=0):
             assert isinstance(units, dict) and isinstance(spared, int)
             sizes = unit_sizes(model, units)
-            label = " and ".join(units) + f", {spared} layers spared" * bool(spared)
+            label = " and ".join(units)
+            if spared:
+                label += f", {spared} layers spared"
             kept[label] = {}
             for ratio in self.ratios:
                 counts = kept[label][spelt_ratio(ratio)] = kept_units(model, ratio, units, spared=spared)
-                said = ", ".join(
-                    f"{count:,g} of {sizes[kind].units:,g} {kind}" for kind, count in counts.items()
-                )
-                note = (
-                    "; not applicable: no units of a kind can go"
-                    if not_applicable(model, ratio, units, Allocation(spare=(spared, 0)))
-                    else ""
-                )
-                print(f"ratio {ratio:g} of {total:,} parameters: keep {said}{note}")
+                parts = [f"{count:,g} of {sizes[kind].units:,g} {kind}" for kind, count in counts.items()]
+                note = ""
+                if not_applicable(model, ratio, units, Allocation(spare=(spared, 0))):
+                    note = "; not applicable: no units of a kind can go"
+                print(f"ratio {ratio:g} of {total:,} parameters: keep {', '.join(parts)}{note}")
         removed = {}
         for ratio in self.ratios:
-            with suppress(HfpruneError):  # what layers can reach, neurons alone may not
+            with suppress(HfpruneError):  # neurons alone may not reach the ratio
                 removed[spelt_ratio(ratio)] = 1 - kept_units(model, ratio)["neurons"] / width
         budget = {"parameters": total, "neurons": width, "kept": kept, "neurons_removed": removed}
         if self.out:
@@ -92,9 +90,9 @@ class Budget(Stage):
 
 
 def neurons_removed(budget: Path, ratio: str, more: float = 0) -> float:
-    """Return the share of MLP neurons that a ratio removes and `more` neurons a layer, by a file of this stage.
+    """Return the share of MLP neurons that a ratio and `more` neurons per layer remove, by a file of this stage.
 
-    For baselines, which take a share of the neurons.
+    It is for baselines, which take a share of the neurons.
 
     Raises:
         HfpruneError: neurons alone cannot reach the ratio.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Calibrate(Stage, Placement):
-    """The blocks of a corpus, as the tokenizer of a model reads them, or as the model itself writes them on."""
+    """Blocks of a corpus in the tokens of a model, perhaps continued by the model itself."""
 
     example: ClassVar = (
         "hfprune calibrate --model resources/models/smollm2-135m-instruct-q4 --corpus resources/corpora/c4-sample "
@@ -36,25 +36,25 @@ class Calibrate(Stage, Placement):
 
     @property
     def takes(self) -> Literal["core", "device", "machine"]:
-        """A device where the model writes, else a core."""
+        """A device if the model continues blocks, else a core."""
         return "device" if self.continued_after else "core"
 
     def run(self) -> bool | None:
-        """Draw the blocks, let the model write them on if asked for, and write them with their provenance."""
+        """Draw the blocks, let the model continue them if asked for, and write them with their provenance."""
         from hfprune.calibration.blocks import save_blocks, too_few
 
         settings = self.model_dump()["blocks"] | {"seed": self.seed}
-        made = settings | {"corpus": self.corpus.name}
+        recorded = settings | {"corpus": self.corpus.name}
         if self.continued_after:
-            made |= {"continued_after": self.continued_after, "dtype": self.dtype}
-        if is_recorded(self.out, self.sources(), made):
+            recorded |= {"continued_after": self.continued_after, "dtype": self.dtype}
+        if is_recorded(self.out, self.sources(), recorded):
             return False
         blocks, documents = draw_blocks(self.model, self.corpus, place="calibration", **settings)
         if line := too_few(self.corpus.name, len(blocks), self.blocks.sequences, self.blocks.sampling):
             print(line, file=sys.stderr)
         if self.continued_after:
             blocks = self._continued(blocks, self.continued_after)
-        save_blocks(self.out, blocks, stable(origin(self.sources(), made)), documents)
+        save_blocks(self.out, blocks, stable(origin(self.sources(), recorded)), documents)
         return True
 
     def _continued(self, blocks: "Tensor", after: int) -> "Tensor":

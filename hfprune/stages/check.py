@@ -16,7 +16,7 @@ from hfprune.stages.fields import CollectedFolder
 
 
 class CheckResults(Stage):
-    """Whether a study's numbers are those that git holds."""
+    """Whether a study's numbers equal the committed ones."""
 
     example: ClassVar = "hfprune check --results results/demo"
 
@@ -30,11 +30,11 @@ class CheckResults(Stage):
     )
 
     def run(self) -> None:
-        """Print how many rows of each file are equal, which are not, what was not compared, and what may be why.
+        """Print how many rows of each file are equal, which differ, what was not compared, and possible reasons.
 
         Raises:
             HfpruneError: a file cannot be read; or, without `out`, there is nothing to compare with, or a row is
-                missing, added, beyond what another run may change, or not what follows from other files here.
+                missing, added, different beyond what another run may change, or inconsistent with other files.
         """
         from hfprune.checking.reproduction import reproduction, study_name
         from hfprune.effects.analysed import analysed
@@ -42,19 +42,19 @@ class CheckResults(Stage):
         from hfprune.report.table_files import write_tables
 
         with TemporaryDirectory() as temporary:
-            made = Path(temporary, "made")
+            tables = Path(temporary, "made")
             kept = self.against or Path(temporary, "results", study_name(self.results))
             lacking = None if self.against else _extract(kept.relative_to(temporary), Path(temporary))
             if lacking and not self.out:
                 raise HfpruneError(lacking)
 
             def again(names: list[str]) -> Path:
-                write_tables(self.results, shipped(Path("paper")), made, names)
-                return made
+                write_tables(self.results, shipped(Path("paper")), tables, names)
+                return tables
 
-            same, text = (
-                (False, f"{lacking}.\n") if lacking else reproduction(kept, self.results, again, analysed)
-            )
+            same, text = False, f"{lacking}.\n"
+            if not lacking:
+                same, text = reproduction(kept, self.results, again, analysed)
         if self.out:
             with atomic_file(self.out) as file:
                 file.write_text(text)
@@ -67,11 +67,11 @@ class CheckResults(Stage):
 
 
 def _extract(folder: Path, out: Path) -> str | None:
-    """Extract what the last commit of this checkout holds of a folder, or return why there is nothing."""
+    """Extract a folder from the last commit of this checkout, or return why that is impossible."""
     try:
         top = _git("rev-parse", "--show-toplevel").decode().strip()
     except (OSError, subprocess.CalledProcessError):  # no git, no checkout
-        return f"{Path.cwd()} is in no checkout of git, so that it holds no results; give --against FOLDER"
+        return f"{Path.cwd()} is in no git checkout, so that there are no committed results; give --against FOLDER"
     try:
         archive = _git("-C", top, "archive", "--format=zip", "HEAD", str(folder))
     except subprocess.CalledProcessError:

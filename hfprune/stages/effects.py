@@ -20,7 +20,7 @@ class MakeEffects(Stage):
     results: CollectedFolder
     claims: Shipped = Field(
         default=Path("paper/claims.yaml"),
-        description="file of the claims, beside the published tables",
+        description="file of the claims; the published tables lie beside it",
         validate_default=True,
     )
     out: OutFolder = None
@@ -36,9 +36,9 @@ class MakeEffects(Stage):
         from hfprune.results.evidence import Evidence
         from hfprune.results.files import DIGITS, write_csv
 
-        out, made = self.out or self.results, analysed(Evidence(self.results), Paper.read(self.claims))
-        for name, rows in made.items():
+        out, tables = self.out or self.results, analysed(Evidence(self.results), Paper.read(self.claims))
+        for name, rows in tables.items():
             write_csv(rows, out / name, DIGITS)
-        verdicts = Counter(made[paths.CLAIMS]["verdict"]).most_common()
-        counts = ", ".join(f"{count} {said}" for said, count in verdicts)
+        verdicts = Counter(tables[paths.CLAIMS]["verdict"]).most_common()
+        counts = ", ".join(f"{count} {verdict}" for verdict, count in verdicts)
         print(f"claims: {counts}; see {out / paths.CLAIMS}", file=sys.stderr)

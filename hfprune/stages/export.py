@@ -23,7 +23,7 @@ class Export(Stage, Pruned, Placement):
 
     align: PositiveInt = Field(
         default=1,
-        description="pad every width to a multiple of this with zeros, e.g. 256 for llama.cpp's K-quants; "
+        description="pad every width with zeros to a multiple of this, e.g. 256 for llama.cpp's K-quants; "
         "a plan whose allocation has the same align needs no padding",
     )
     plain: bool = Field(
@@ -32,11 +32,11 @@ class Export(Stage, Pruned, Placement):
     )
     gguf: bool = Field(
         default=False,
-        description="write model.gguf, too: layers of unequal widths as they are, for llama.cpp (docs/exports.md)",
+        description="also write model.gguf for llama.cpp, with layers of unequal widths (docs/exports.md)",
     )
     command: str | None = Field(
         default=None,
-        description="command that makes the model again, for its card (none)",
+        description="command that reproduces the model, for its card (none)",
     )
     out: Path = Field(description="folder to write: the model, its card, its provenance and the plan")
 
@@ -50,15 +50,15 @@ class Export(Stage, Pruned, Placement):
 
         require_replaceable(self.out, self.model)
         inputs = {"model": self.model} | self.change_inputs()
-        chosen = {"dtype": self.dtype, "align": self.align, "plain": self.plain}
-        chosen |= {"gguf": True} if self.gguf else {}
-        made = stable(origin(inputs, chosen | ({"command": self.command} if self.command else {})))
+        chosen = self.model_dump(include={"dtype", "align", "plain"})
+        chosen |= self.model_dump(include={"gguf", "command"}, exclude_defaults=True)
+        run = stable(origin(inputs, chosen))
         record = self.out / PROVENANCE
-        if record.is_file() and read_json(record) | made == read_json(record):
+        if record.is_file() and read_json(record) | run == read_json(record):
             return False
         model = self.load(device_map=self.device_map)
         shape = {"plain": self.plain, "gguf": self.gguf}
-        written = export(model, self.model, self.out, made, align=self.align, plan=self.plan, **shape)
+        written = export(model, self.model, self.out, run, align=self.align, plan=self.plan, **shape)
         left = count_parameters(model)
         padding = f", {written - left:,} of them zeros that pad narrower layers" if written > left else ""
         compact = own_sizes(read_json(self.out / "config.json"))

@@ -24,7 +24,7 @@ class Fetch(Stage):
         "models/OWNER/NAME[@REVISION][/FILE.gguf], models/my/model.gguf, corpora/my/text.jsonl",
     )
     entries: Annotated[Catalogue, Unflagged()] = Field(
-        default=Catalogue(), description="in place of names: assets, with their entries in a catalogue"
+        default=Catalogue(), description="instead of names: assets with their catalogue entries"
     )
     study: StudyPath | None = Field(default=None, description="fetch everything that this study needs")
     catalogue: CatalogueFile = Path("config/assets.yaml")
@@ -38,14 +38,14 @@ class Fetch(Stage):
         return {f"{kind}/{name}": entry for kind, named in self.entries for name, entry in named.items()}
 
     def named_inputs(self) -> dict[str, list[Path]]:
-        """Return the files of this machine that the entries name: one that is edited is read again."""
+        """Return the local files that the entries name, so that an edited file is read again."""
         sources = [entry.source for entry in self._entries().values()]
         paths = [source.path for source in sources if isinstance(source, LocalSource)]
         files = [file for path in paths for file in sorted(path.glob("*")) or [path] if file.exists()]
         return {"entries": files}
 
     def outputs(self) -> list[Path]:
-        """Return the record of every asset that is given by its entry."""
+        """Return the records of all assets that are given by their entries."""
         return [self.resources / asset / "asset.json" for asset in self._entries()]
 
     def about(self) -> str:
@@ -70,15 +70,15 @@ class Fetch(Stage):
 def fetch(wanted: list[str], catalogue: Catalogue, where: Path, resources: Path) -> None:
     """Fetch assets, `kind/name` or `kind/` and a file or a place on the hub, to `kind/name` below `resources`.
 
-    Those that are there are not fetched again. Messages name the catalogue's file, `where`.
+    Fetched assets are not fetched again. Messages name the catalogue's file, `where`.
 
     Raises:
-        HfpruneError: an asset that the catalogue lacks and that is no such place, or that cannot be fetched.
+        HfpruneError: an asset is neither in the catalogue nor a file nor on the hub, or cannot be fetched.
     """
     from hfprune.assets.fetching import KINDS, fetch_assets
     from hfprune.assets.resolving import asset_of
 
-    known = {
+    entries = {
         f"{kind}/{name}": (f"{kind}/{name}", (name, entry))
         for kind in KINDS
         for name, entry in getattr(catalogue, kind).items()
@@ -86,9 +86,9 @@ def fetch(wanted: list[str], catalogue: Catalogue, where: Path, resources: Path)
     places = {}
     for asset in wanted:
         kind, _, spelling = asset.partition("/")
-        entry = known.get(asset) or (asset_of(kind, spelling) if kind in KINDS else None)
+        entry = entries.get(asset) or (asset_of(kind, spelling) if kind in KINDS else None)
         if entry is None:
-            raise HfpruneError(f"{where}: no asset {asset!r}{nearest(asset, [*known])}")
+            raise HfpruneError(f"{where}: no asset {asset!r}{nearest(asset, [*entries])}")
         place, about = entry
         places[place] = about
     fetch_assets(places, resources)

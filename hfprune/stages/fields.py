@@ -77,7 +77,7 @@ CellName = Annotated[
     Annotated[InstanceOf[Cell], BeforeValidator(_cell), PlainSerializer(str)] | None,
     Field(description=f"{'/'.join(CELL_COLUMNS)}, written into the result"),
 ]
-# Paths that the package has where the working folder has none; a default needs `validate_default`.
+# Paths that fall back to the package's files if the working folder has none; defaults need `validate_default`.
 Shipped = Annotated[Path, AfterValidator(shipped)]
 PaperFolder = Annotated[Shipped, Field(description="folder of the published tables", validate_default=True)]
 CatalogueFile = Annotated[
@@ -92,6 +92,6 @@ OutFolder = Annotated[Path | None, Field(description="folder to write (the resul
 
 
 class Computing(Strict):
-    """Flags of every command with passes of a model: the precision."""
+    """The flag of every command with passes of a model: the precision."""
 
     dtype: ComputeDtype = None

@@ -46,11 +46,11 @@ class DrawFigures(Stage):
     )
     complete: bool = Field(
         default=False,
-        description="write a sentence in place of each figure without data; for the workflow",
+        description="write a sentence instead of each figure without data; for the workflow",
     )
 
     def run(self) -> None:
-        """Draw the figures, and say which have no data."""
+        """Draw the figures, and print which have no data."""
         from hfprune.report.drawing.figure_files import write_figures
         from hfprune.results.reader import Results
 

@@ -1,4 +1,4 @@
-"""From a study to its jobs: one list, from which the workflow, the cost model and `hfprune prune` read."""
+"""The jobs of a study: one list for the workflow, the cost model and `hfprune prune`."""
 
 import json
 from collections import Counter
@@ -33,7 +33,7 @@ from hfprune.study.references import study_assets
 
 
 def list_jobs(files: Files) -> Iterator[Stage]:
-    """Yield every job of a study in the order of the flow, but those of baselines and of the publication."""
+    """Yield every job of a study in order, except those of baselines and of tables, figures and pages."""
     study = files.study
     yield from (_fetch(files, asset) for asset in study_assets(study) if asset not in files.elsewhere)
     for model in study.models:
@@ -58,9 +58,9 @@ def list_jobs(files: Files) -> Iterator[Stage]:
 
 
 def collected(files: Files, jobs: Iterable[Stage]) -> list[Path]:
-    """Return what `collect` reads of the jobs' outputs: results with their items, and scores and plans.
+    """Return the outputs of jobs that `collect` reads: results with their items, scores and plans.
 
-    What only leads to them is left out: steps before the last, and weights that were solved for an adapter.
+    Intermediate files are left out: steps before the last, and weights that were solved for an adapter.
     """
     recovered = {
         files.file(paths.RECOVERY, cell) / RECOVERED for cell in study_cells.cells(files.name, files.study)
@@ -71,7 +71,7 @@ def collected(files: Files, jobs: Iterable[Stage]) -> list[Path]:
 
 
 def most_turns(jobs: Iterable[Stage]) -> int:
-    """Return the most jobs that measure one cell."""
+    """Return the largest number of jobs that measure the same cell."""
     cells = Counter(cell for job in jobs if job.stage == "measure" for cell in job.named_cells())
     return max(cells.values(), default=1)
 
@@ -115,7 +115,7 @@ def _calibrate(files: Files, model: str, calibration: str, draw: int) -> Calibra
 
 
 def _score(files: Files, cell: Cell, methods: list[str], out: Path, **more: Any) -> Score:
-    """Return the job that scores a cell's model by these methods, which read the same in the same way."""
+    """Return the job that scores a cell's model by these methods, which share their passes."""
     chosen = [files.study.methods[method] for method in methods]
     return Score(
         model=files.asset("models", cell.model),
@@ -148,7 +148,7 @@ def _sweep(files: Files, methods: list[str], model: str, calibration: str, draw:
 
 
 def _plans(files: Files, cell: Cell) -> Iterator[Stage]:
-    """Yield the jobs that cut the plan of a cell; one in several steps scores before each what is left."""
+    """Yield the jobs that make the plan of a cell; a method in several steps scores again before each."""
     method, about = files.study.methods[cell.method], [files.record(paths.METHOD, method=cell.method)]
     blocks, resamples = files.blocks(cell), files.study.resamples
     scores = files.tensors(paths.SCORES, cell)
@@ -190,10 +190,10 @@ def _linear(files: Files) -> Iterator[SolveLinear]:
     for cell in study_cells.cells(files.name, files.study):
         solution = study_cells.solution(files.study, cell)
         if solution is not Recovery.NONE:
-            of_job = together.setdefault((cell.model, solution, files.drawn(cell)), [])
+            sharing = together.setdefault((cell.model, solution, files.drawn(cell)), [])
             solved = replace(cell, recovery=solution)
-            if solved not in of_job:
-                of_job.append(solved)
+            if solved not in sharing:
+                sharing.append(solved)
     bias = Linear(ridges=[inf])
     for (model, solution, blocks), cells in together.items():
         yield SolveLinear(
@@ -244,7 +244,7 @@ def _recover(files: Files, cell: Cell) -> Recover:
 
 
 def _measurements(files: Files) -> Iterator[MeasureCells]:
-    """Yield the jobs that measure cells, and the scoring by each method itself."""
+    """Yield the jobs that measure cells, and those that measure scoring itself."""
     study = files.study
     for names, cells in study_cells.together(files.name, study, files.measures).items():
         for batch in study_cells.batches(cells, study, files.cells_per_job):
@@ -275,18 +275,13 @@ def _measure(files: Files, names: Iterable[str], cells: Mapping[Cell, ToMeasure]
 
 
 def _to_measure(files: Files, names: Iterable[str], cell: Cell) -> ToMeasure:
-    """Return a cell to measure; on the plans of resampled calibrations, too, if a measure is taken on them."""
+    """Return a cell to measure, with the plans of resampled calibrations if a measure needs them."""
     on_plans = files.study.resamples and any(files.measures[name].resampled for name in names)
     # A bias is solved for the method's own plan, and weights are quantised after it.
     own = files.study.methods.get(cell.method, Method())
-    plain = (
-        cell.recovery is Recovery.NONE and cell.method in files.criteria and not (own.bias or own.quantised)
-    )
-    return ToMeasure(
-        cell=cell,
-        out=files.file(paths.results_of(cell)),
-        resampled=files.tensors(paths.PLAN, cell).with_suffix(paths.RESAMPLED)
-        if on_plans and plain
-        else None,
-        **files.measured(cell),
-    )
+    unchanged = cell.recovery is Recovery.NONE and not (own.bias or own.quantised)
+    resampled = None
+    if on_plans and unchanged and cell.method in files.criteria:
+        resampled = files.tensors(paths.PLAN, cell).with_suffix(paths.RESAMPLED)
+    out = files.file(paths.results_of(cell))
+    return ToMeasure(cell=cell, out=out, resampled=resampled, **files.measured(cell))

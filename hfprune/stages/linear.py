@@ -1,4 +1,4 @@
-"""Reconstruct the weights that read the kept units, so that pruned layers give nearly what the dense ones give.
+"""Reconstruct the weights that read the kept units, so that pruned layers give nearly the dense outputs.
 
 Least squares on the calibration, without training: one pass serves all plans of a model (docs/recovery.md).
 """
@@ -59,7 +59,7 @@ class SolveLinear(Stage, Computing, Placement):
         default=None, description="folder of the reconstructed weights and their errors"
     )
     cells: list[ToSolve] = Field(
-        default=[], description="instead of --plan and --out: several of both, as JSON"
+        default=[], description="instead of --plan and --out: several pairs of both, as JSON"
     )
     linear: Annotated[Linear, Inline()] = Linear()
     batch_tokens: BatchTokens = None
@@ -70,7 +70,7 @@ class SolveLinear(Stage, Computing, Placement):
             raise ValueError("give --plan and --out, or --cells")
         return self
 
-    def each(self) -> list[ToSolve]:
+    def plans_to_solve(self) -> list[ToSolve]:
         """Return the plans with their folders."""
         return self.cells or [ToSolve(plan=self.plan, out=self.out)]  # type: ignore[arg-type]
 
@@ -86,22 +86,21 @@ class SolveLinear(Stage, Computing, Placement):
         chosen = self.model_dump(mode="json")["linear"]
         settings = {"linear": chosen, "dtype": self.dtype, "batch_tokens": batch_tokens}
         shared = {"model": self.model, "blocks": self.blocks}
-        for cell in self.each():
+        cells = self.plans_to_solve()
+        for cell in cells:
             remove_unfinished(cell.out, {SOLVED, RECOVERED})
             require_only(cell.out, {SOLVED, RECOVERED})
-        watch, notes = Stopwatch(), {cell.out: plan_note(cell.plan) for cell in self.each()}
-        for cell in self.cells:  # of which one must not cost the others their solutions
+        watch, notes = Stopwatch(), {cell.out: plan_note(cell.plan) for cell in cells}
+        for cell in self.cells:  # a plan without a solution must not stop the others
             if {*load_plan(cell.plan)} == {"layers"}:
                 notes[cell.out] = "cuts whole layers only"
-        todo = {
-            f"{number}": cell
-            for number, cell in enumerate(self.each())
-            if not is_current(
-                cell.out / RECOVERED, [cell.out / SOLVED], shared | {"plan": cell.plan}, settings
-            )
-        }
+        todo = {}
+        for number, cell in enumerate(cells):
+            inputs = shared | {"plan": cell.plan}
+            if not is_current(cell.out / RECOVERED, [cell.out / SOLVED], inputs, settings):
+                todo[f"{number}"] = cell
         plans = {name: load_plan(cell.plan) for name, cell in todo.items() if not notes[cell.out]}
-        first = self.each()[0].out
+        first = cells[0].out
         state, solutions = first.with_name(f"{first.name}.state"), {}
         if plans:
             solutions = solve_plans(
@@ -118,7 +117,7 @@ class SolveLinear(Stage, Computing, Placement):
             note, solved = notes[cell.out], solutions.get(name, {})
             run = provenance(watch, shared | {"plan": cell.plan}, **settings)
             cell.out.mkdir(parents=True, exist_ok=True)
-            (cell.out / RECOVERED).unlink(missing_ok=True)  # it is of what is replaced now
+            (cell.out / RECOVERED).unlink(missing_ok=True)  # it describes the weights that are replaced now
             save_solved(cell.out / SOLVED, solved, stable(run))
             named = cell_of(cell.cell, self.model, "pruned", recovery=Recovery.LINEAR)
             values = [] if note else _values(solved, watch)
@@ -128,7 +127,7 @@ class SolveLinear(Stage, Computing, Placement):
 
 
 def _values(solved: "dict[str, Solved]", watch: "Stopwatch") -> "list[Value]":
-    """Return the mean share of the lost output that is left, the median λ, and the cost of all plans together."""
+    """Return the mean share of the lost output that remains, the median λ, and the cost of all plans together."""
     cost, ridge = watch.cost(), median(layer.ridge for layer in solved.values())
     return [
         Value("lost_output_left", fmean(layer.left for layer in solved.values()), n=len(solved)),

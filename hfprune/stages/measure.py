@@ -1,7 +1,7 @@
-"""Take measures of models that come from one dense model, pruned or recovered, or of scoring by a criterion.
+"""Measure models that come from one dense model, pruned or recovered, or scoring by a criterion.
 
-A job of the workflow names any number of measures and of cells; they share one process, with one model in memory
-at a time. By hand, `hfprune measure MEASURE` takes one measure of one model.
+A job of the workflow has any number of measures and cells; they share one process, with one model in memory at a
+time. By hand, `hfprune measure MEASURE` takes one measure of one model.
 """
 
 from functools import partial
@@ -30,27 +30,27 @@ if TYPE_CHECKING:
 class ScoredBy(Scoring):
     """A criterion and its blocks, for measures of scoring."""
 
-    criterion: str = Field(description="one that `hfprune methods` lists")
+    criterion: str = Field(description="a criterion that `hfprune methods` lists")
     options: dict[str, Any] = Field(default={}, description="options of the criterion as JSON")
 
     def make(self) -> Criterion:
         """Return the criterion.
 
         Raises:
-            HfpruneError: it is unknown, or does not know an option.
+            HfpruneError: the criterion or an option is unknown.
         """
         return make_criterion(self.criterion, self.options, "--criterion/--options", [*self.units])
 
 
 class CellFiles(Change):
-    """The files that make one model of the dense one, and where its results go."""
+    """The files that turn the dense model into the measured one, and the folder of its results."""
 
     adapter: AdapterFolder = None
     instead: Annotated[Path | None, AssetFlag("models")] = Field(
-        default=None, description="another model, with the same tokenizer, in place of a pruned one"
+        default=None, description="another model with the same tokenizer, instead of a pruned one"
     )
     quantised: Bits | None = Field(
-        default=None, description="bits of the weights of the decoder layers, rounded after all else"
+        default=None, description="bits of the decoder layers' weights, rounded after all other changes"
     )
     resampled: ExistingPath | None = Field(
         default=None,
@@ -67,7 +67,7 @@ class CellFiles(Change):
 
 
 class ToMeasure(CellFiles):
-    """One cell, or the scoring by one criterion."""
+    """One cell to measure, or the scoring by one criterion."""
 
     scored: ScoredBy | None = Field(default=None, description="for measures of scoring")
 
@@ -80,9 +80,9 @@ class MeasureCells(Stage, Computing, Placement):
     model: DenseModel
     resources: Resources = Path("resources")
     measures: dict[Name, NamedMeasure] = Field(
-        min_length=1, description="with the keys of the section `measures` of a study"
+        min_length=1, description="measures, with the keys of a study's section `measures`"
     )
-    cells: list[ToMeasure] = Field(min_length=1, description="measured one after another")
+    cells: list[ToMeasure] = Field(min_length=1, description="cells, measured in turn")
 
     _earlier: "MeasureCells | None" = PrivateAttr(None)
     _subject: Subject | None = PrivateAttr(None)
@@ -94,8 +94,8 @@ class MeasureCells(Stage, Computing, Placement):
         return self
 
     @property
-    def made(self) -> dict[str, Measure]:
-        """The measures by name.
+    def built_measures(self) -> dict[str, Measure]:
+        """The measures with their settings, by name.
 
         Raises:
             HfpruneError: a measure or setting is unknown.
@@ -105,44 +105,46 @@ class MeasureCells(Stage, Computing, Placement):
     @property
     def timed(self) -> bool:
         """Whether one of the measures is of time."""
-        return any(measure.exclusive for measure in self.made.values())
+        return any(measure.exclusive for measure in self.built_measures.values())
 
     def versions(self) -> list[int]:
         """Return the versions of the measures, and of the criterion whose scoring is measured."""
         scored = [cell.scored.make().version for cell in self.cells if cell.scored]
-        return [*(measure.version for measure in self.made.values()), *scored]
+        return [*(measure.version for measure in self.built_measures.values()), *scored]
 
     def follow(self, earlier: "MeasureCells") -> None:
-        """Take over what the dense model, the same one, gave for texts in an earlier job of this process."""
+        """Reuse the outputs of the same dense model from an earlier job of this process."""
         assert (self.model, self.dtype) == (earlier.model, earlier.dtype)
         self._earlier = earlier
 
     def named_inputs(self) -> dict[str, list[Path]]:
         """Return the files of the cells, and those that the measures read."""
-        assets = {asset for measure in self.made.values() for asset in measure.assets()}
-        files = {file for measure in self.made.values() for file in measure.files()}
+        measures = self.built_measures.values()
+        assets = {asset for measure in measures for asset in measure.assets()}
+        files = {file for measure in measures for file in measure.files()}
         fetched = [self.resources / asset / "asset.json" for asset in sorted(assets)]
         return super().named_inputs() | {"measures": [*fetched, *sorted(files)]}
 
     def outputs(self) -> list[Path]:
         """Return the results of every cell, with their items."""
-        found = [stem for name, measure in self.made.items() for stem in stems(name, measure)]
+        names = [stem for name, measure in self.built_measures.items() for stem in stems(name, measure)]
         ends = ("json", "parquet")
-        return [cell.out / f"{stem}.{end}" for cell in self.cells for stem in found for end in ends]
+        return [cell.out / f"{stem}.{end}" for cell in self.cells for stem in names for end in ends]
 
     def check(self) -> None:
-        """Fail if a measure does not go with a cell or with the others.
+        """Fail if a measure cannot be taken of a cell or together with the others.
 
         Raises:
-            HfpruneError: it does not, with the flag that is missing or too many.
+            HfpruneError: names the missing or superfluous flag.
         """
-        for name, measure in self.made.items():
-            if len(self.made) > 1 and measure.needs == "criterion":
+        measures = self.built_measures
+        for name, measure in measures.items():
+            if len(measures) > 1 and measure.needs == "criterion":
                 raise HfpruneError(f"{name} must be measured alone")
             for cell in self.cells:
                 self._check(name, measure, cell)
-        if any(cell.resampled for cell in self.cells) and not any(m.resampled for m in self.made.values()):
-            raise HfpruneError(f"{', '.join(self.made)}: not measured on resampled plans: remove --resampled")
+        if any(cell.resampled for cell in self.cells) and not any(m.resampled for m in measures.values()):
+            raise HfpruneError(f"{', '.join(measures)}: not measured on resampled plans: remove --resampled")
 
     def pruned(self, cell: ToMeasure, dtype: Dtype | None = None) -> Pruned:
         """Return the model of a cell."""
@@ -163,7 +165,7 @@ class MeasureCells(Stage, Computing, Placement):
             )
         if cell.quantised and self.device_map == "disk":
             raise HfpruneError(
-                "--quantised: rounded weights are new ones, for all of which there must be memory: leave out "
+                "--quantised: rounded weights are new weights, which must all fit into memory: leave out "
                 "--quantised or --device-map disk"
             )
         if (measure.needs == "criterion") != (cell.scored is not None):
@@ -176,7 +178,9 @@ class MeasureCells(Stage, Computing, Placement):
         from hfprune.evaluation.measuring import measure_cells, with_batch_size
 
         on_disk = self.device_map == "disk"
-        measures = {name: with_batch_size(measure, on_disk=on_disk) for name, measure in self.made.items()}
+        measures = {
+            name: with_batch_size(measure, on_disk=on_disk) for name, measure in self.built_measures.items()
+        }
         dtype = self.dtype
         targets: list[CellToMeasure] = []
         first = self._earlier._subject if self._earlier else None
@@ -197,7 +201,7 @@ class MeasureCells(Stage, Computing, Placement):
         return anew
 
     def _target(self, cell: ToMeasure, dtype: Dtype | None, beside: Subject | None) -> "CellToMeasure":
-        """Return the subject, which loads its models when needed, and where its results go."""
+        """Return a cell with its subject, which loads its models when needed."""
         from hfprune.assets.resolving import resolve
         from hfprune.evaluation.measuring import CellToMeasure
         from hfprune.models.load import load_model, load_skeleton, load_tokenizer
@@ -207,7 +211,7 @@ class MeasureCells(Stage, Computing, Placement):
 
         pruned = self.pruned(cell, dtype)
         changed, device_map = pruned.change_inputs(), self.device_map
-        if cell.plan:  # before the dense model's part of the work
+        if cell.plan:  # before the work on the dense model
             check_plan(load_skeleton(self.model), load_plan(cell.plan))
         inputs = {"model": self.model} | changed
         inputs |= {"resampled": cell.resampled} if cell.resampled else {}

@@ -27,7 +27,7 @@ class Pack(Stage):
     out: Annotated[Safetensors, Output()]
 
     def run(self) -> bool | None:
-        """Pack the pairs, and write the sequences to train on and the held-out ones with their provenance."""
+        """Pack the pairs, and write training and held-out sequences with their provenance."""
         from hfprune.recovery.packing import save_packed
 
         settings = settings_of(self.packing, self.seed, self.instructions.name)
@@ -39,7 +39,7 @@ class Pack(Stage):
 
 
 def pack_pairs(model: Path, instructions: Path, settings: Packing, seed: int) -> "tuple[Packed, Packed]":
-    """Return the packed pairs of an instructions folder: sequences to train on, and held-out ones."""
+    """Return the packed pairs of an instructions folder: training and held-out sequences."""
     from hfprune.assets.formats import read_fetched
     from hfprune.models.load import load_tokenizer
     from hfprune.recovery.packing import hold_out, pack, recovery_seed
@@ -50,5 +50,5 @@ def pack_pairs(model: Path, instructions: Path, settings: Packing, seed: int) ->
 
 
 def settings_of(settings: Packing, seed: int, instructions: str) -> dict[str, object]:
-    """Return what decides about the sequences, besides the model and the pairs themselves."""
+    """Return the settings that determine the sequences, besides the model and the pairs themselves."""
     return settings.model_dump(include={*Packing.model_fields}) | {"seed": seed, "instructions": instructions}

@@ -14,7 +14,7 @@ class WritePage(Stage):
 
     example: ClassVar = "hfprune page --results results/methods results/draws --out report.html"
 
-    results: list[Path] = Field(min_length=1, description="folders that `collect` wrote to, one a study")
+    results: list[Path] = Field(min_length=1, description="results folders of `collect`, one per study")
     paper: PaperFolder = Path("paper")
     out: Path = Field(description="file of the page")
 

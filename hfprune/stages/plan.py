@@ -15,12 +15,12 @@ from hfprune.stages.target import cell_of, size_values
 from hfprune.study.method import Units
 from hfprune.study.paths import RESAMPLED
 
-# A sweep may only score other methods again; that a method's own scores are new, `after` says.
+# A scoring job may have scored only other methods again; `after` tells whether a method's own scores are new.
 _SCORES = Input(ancient=True)
 
 
 class MakePlan(Stage):
-    """The units of a model that stay."""
+    """The kept units of a model."""
 
     example: ClassVar = (
         "hfprune plan --model resources/models/smollm2-135m-instruct-q4 --scores scores.safetensors --ratio 0.2 "
@@ -39,7 +39,7 @@ class MakePlan(Stage):
         default=1.0,
         gt=0,
         le=1,
-        description="part of the way to the ratio, for pruning in steps; the next step scores the remaining units "
+        description="share of the units to remove, for pruning in steps; the next step scores the remaining units "
         "(`hfprune score --plan`)",
     )
     units: Units = Field(default={"neurons": None})
@@ -54,7 +54,8 @@ class MakePlan(Stage):
 
     def outputs(self) -> list[Path]:
         """Return the plan, its size and, if asked for, the plans of resampled calibrations."""
-        return super().outputs() + [self.out.with_suffix(RESAMPLED)] * bool(self.resampled)
+        resampled = [self.out.with_suffix(RESAMPLED)] if self.resampled else []
+        return super().outputs() + resampled
 
     def run(self) -> bool | None:
         """Make the plan, and write it with the size of the pruned model."""
@@ -66,8 +67,8 @@ class MakePlan(Stage):
 
         settings = self.model_dump(include={"ratio", "units", "allocation"})
         settings |= {"part": self.part} if self.part < 1 else {}
-        known, path = recorded(self.scores), self.out.with_suffix(".json")
-        settings["scoring"] = known.get("settings", {}) | known.get("drawn", {})
+        scoring, path = recorded(self.scores), self.out.with_suffix(".json")
+        settings["scoring"] = scoring.get("settings", {}) | scoring.get("drawn", {})
         if is_current(path, self.outputs(), self.sources(), settings):
             return False
         watch = Stopwatch()
@@ -82,7 +83,7 @@ class MakePlan(Stage):
         note = not_applicable(model, self.ratio, self.units, self.allocation)
         apply_plan(model, plan)
         run = provenance(watch, self.sources(), **settings)
-        path.unlink(missing_ok=True)  # it is of what is replaced now
+        path.unlink(missing_ok=True)  # it describes the plan that is replaced now
         save_plan(self.out, plan, stable(run), note)
         if self.resampled:
             save_resampled(self.out.with_suffix(RESAMPLED), others, stable(run))

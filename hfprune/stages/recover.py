@@ -72,16 +72,15 @@ class Recover(Stage, Cut, Computing):
         task, source, packed = self._packed_pairs()
         inputs = {"model": self.model} | source | self.cut_inputs()
         settings = {"seed": self.seed, "dtype": dtype, "batch_tokens": batch_tokens} | lora.model_dump()
-        if is_current(
-            self.out / RECOVERED, [self.out / x for x in (ADAPTER, ADAPTER_CONFIG)], inputs, settings
-        ):
+        adapter = [self.out / ADAPTER, self.out / ADAPTER_CONFIG]
+        if is_current(self.out / RECOVERED, adapter, inputs, settings):
             print(f"{self.out}: holds this adapter already", file=sys.stderr)
             return False
         recovery = Recovery.LINEAR_LORA if self.linear else Recovery.LORA
         cell = cell_of(self.cell, self.model, self.method(), draw=self.seed, recovery=recovery)
         if self.plan and (note := plan_note(self.plan)):
             run = provenance(watch, inputs, **settings)
-            with atomic_directory(self.out) as folder:  # an empty adapter, so that a study goes on
+            with atomic_directory(self.out) as folder:  # an empty adapter, so that the study continues
                 save_file({}, folder / ADAPTER)
                 write_json(folder / ADAPTER_CONFIG, {})
                 write_result(folder / RECOVERED, cell, "recovery", task, [], run, not_applicable=note)
@@ -122,8 +121,8 @@ class Recover(Stage, Cut, Computing):
         ]
         if lora.keep == "best":
             values.append(Value("kept_step", kept := best_step(course.curve, tokens)[0]))
-            told = "" if kept else ": no training was better, and the adapter changes nothing"
-            print(f"kept step {kept} of {len(course.losses)}{told}", file=sys.stderr)
+            note = "" if kept else ": no training was better, and the adapter changes nothing"
+            print(f"kept step {kept} of {len(course.losses)}{note}", file=sys.stderr)
         with atomic_directory(self.out) as folder:
             save_adapter(adapted, folder)
             write_result(folder / RECOVERED, cell, "recovery", task, values, run)
@@ -131,7 +130,7 @@ class Recover(Stage, Cut, Computing):
         return True
 
     def _packed_pairs(self) -> "tuple[str, dict[str, Path], Callable[[], tuple[Packed, Packed]]]":
-        """Return the name of the instructions, their path by role, and what reads them as `pack_pairs` does."""
+        """Return the name of the instructions, their path by role, and a function that reads the packed pairs."""
         from hfprune.recovery.packing import load_packed
         from hfprune.stages.pack import pack_pairs, settings_of
 

@@ -61,17 +61,17 @@ class Score(Stage, ScoredMethods, Computing, Placement):
     )
 
     def outputs(self) -> list[Path]:
-        """Return the scores of every method, size and draw, and what is known of each."""
+        """Return the files of the scores of every method, size and draw, and their records."""
         return [
             file
-            for sample in self.each()
+            for sample in self.scorings()
             for file in (*self.files(*sample), self.file_of(*sample).with_suffix(".json"))
         ]
 
     def named_cells(self) -> list[Cell]:
         """Return a cell for every method, size and draw."""
         cells = super().named_cells() if self.methods else []
-        return [self._cell_of(cell, *sample) for cell in cells for sample in self.each()]
+        return [self._cell_of(cell, *sample) for cell in cells for sample in self.scorings()]
 
     @staticmethod
     def _cell_of(cell: Cell, method: str, size: int, draw: int) -> Cell:
@@ -83,14 +83,14 @@ class Score(Stage, ScoredMethods, Computing, Placement):
         return Path(named.replace("{sequences}", str(size)).replace("{draw}", str(draw)))
 
     def files(self, method: str, size: int, draw: int) -> list[Path]:
-        """Return the files of such scores: their own and, if asked for, that of the resampled ones."""
+        """Return the file of such scores and, if asked for, the file of the resampled ones."""
         file = self.file_of(method, size, draw)
         return [file, file.with_suffix(RESAMPLED)] if self.resamples else [file]
 
     def run(self) -> bool | None:
         """Score by all methods without current scores, and write the scores of each."""
         methods = self.criteria()
-        samples = self.each()
+        samples = self.scorings()
         for part, place in enumerate(("{method}", "{sequences}", "{draw}")):
             if len({sample[part] for sample in samples}) > 1 and place not in str(self.out):
                 raise HfpruneError(f"--out must contain {place} when there are several")
@@ -98,7 +98,7 @@ class Score(Stage, ScoredMethods, Computing, Placement):
         from hfprune.models.load import default_batch_tokens
         from hfprune.plans.planning import load_plan
 
-        # Fixed before it is recorded, since results depend on it in low precision.
+        # Fixed here and recorded, since results depend on it slightly in low precision.
         batch_tokens = self.batch_tokens or default_batch_tokens()
         blocks, plan = self.tokens(self.sequences), load_plan(self.plan) if self.plan else {}
         if self.device_map == "disk":
@@ -164,15 +164,15 @@ class Score(Stage, ScoredMethods, Computing, Placement):
         blocks: int,
         batch_tokens: int,
     ) -> tuple[dict[str, Path], dict[str, object]]:
-        """Return the inputs of the scores from a draw of so many blocks, and the settings that they depend on."""
+        """Return the inputs of the scores from a draw of `blocks` blocks, and the settings that they depend on."""
         inputs = {"model": self.model, **({"plan": self.plan} if self.plan else {})}
         settings = self.scoring_settings(criterion_name, criterion)
         settings |= {"dtype": self.dtype, "batch_tokens": batch_tokens, "blocks": blocks}
         if self.sizes:
             settings["sample"] = sample[2] - self.seed
-        if self.plan:  # another tool's counts as one step
+        if self.plan:  # another tool's plan counts as one step
             settings["steps"] = 1 + recorded(self.plan).get("settings", {}).get("scoring", {}).get("steps", 1)
-        # Other criteria have the same scores with and without.
+        # Criteria that cannot be resampled have the same scores either way.
         if criterion.resampled and (resamples := self.resamples_of(sample[1])):
             settings["resamples"] = resamples
         return inputs | self.scoring_inputs(criterion), settings
@@ -181,7 +181,7 @@ class Score(Stage, ScoredMethods, Computing, Placement):
         if not self.resamples or scored.resampled or not criterion.resampled:
             return
         if self.plan:
-            print(f"{name}: no resamples, since another draw would have another plan before", file=sys.stderr)
+            print(f"{name}: no resamples: another draw would have another previous plan", file=sys.stderr)
         elif self.resamples_of(size):
             print(f"{name}: no resamples, since the sequences leave one of the folds empty", file=sys.stderr)
 
@@ -195,7 +195,7 @@ class Score(Stage, ScoredMethods, Computing, Placement):
         from hfprune.scoring.score_files import save_resampled, save_scores
 
         out, *resampled = self.files(*sample)
-        out.with_suffix(".json").unlink(missing_ok=True)  # it is of what is replaced now
+        out.with_suffix(".json").unlink(missing_ok=True)  # it describes the scores that are replaced now
         for path in resampled:
             save_resampled(path, scored.resampled, stable(run))
         about = stable(run) | {"curve": scored.curve, "drawn": run["drawn"]}
@@ -204,13 +204,13 @@ class Score(Stage, ScoredMethods, Computing, Placement):
         if scored.curve:
             last = scored.curve[-1]
             values = [Value("sequences", last["sequences"]), Value("agreement", last["agreement"])]
-        # Of several methods, sizes and draws, the cell of each.
-        of_study = self.cell and self._cell_of(self.cell, *sample)
-        named = cell_of(of_study, self.model, sample[0], draw=sample[2])
+        # With several methods, sizes and draws, each has its own cell.
+        cell = self.cell and self._cell_of(self.cell, *sample)
+        named = cell_of(cell, self.model, sample[0], draw=sample[2])
         write_result(out.with_suffix(".json"), named, "cost", "", values, run)
 
     def _load(self, plan: "Plan") -> "tuple[PreTrainedModel, Callable[[Scores], Scores]]":
-        """Return what a plan has left of the model, and a function from its scores to those of the dense model."""
+        """Return the model pruned by the plan, and a function from its scores to the dense model's."""
         from hfprune.models.load import load_model
         from hfprune.models.units import units_of
         from hfprune.plans.planning import apply_plan, scores_of_dense
@@ -231,7 +231,7 @@ def score_as_fits(
     batch_tokens: int,
     **settings: Any,
 ) -> "tuple[int, Stopwatch, dict[str, BySample]]":
-    """Score with as many sequences at a time as memory holds; return their tokens, the cost and the scores.
+    """Score in batches as large as memory holds; return the tokens of a batch, the cost and the scores.
 
     Raises:
         HfpruneError: even one sequence does not fit into memory.
@@ -245,7 +245,7 @@ def score_as_fits(
     most = sequences = max(1, batch_tokens // length)
     if model.device.type == "cuda":
         free, memory = torch.cuda.mem_get_info(model.device)
-        # What the allocator keeps, but has handed to nobody.
+        # Memory that the allocator has reserved and not handed out.
         free += torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
         settings["sums_room"] = SUMS_SHARE * memory
         shape, dtype = Shape.of_config(model.config.to_dict()), str(model.dtype).removeprefix("torch.")
@@ -265,7 +265,7 @@ def score_as_fits(
                 raise
         else:
             return sequences * length, watch, scores
-        # Here, the error is gone, whose frames held tensors.
+        # By now the error, whose frames held tensors, is gone.
         clear_device_cache(garbage_collection=True)
         sequences //= 2
         if sequences:

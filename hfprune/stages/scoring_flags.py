@@ -37,14 +37,14 @@ class Scoring(Strict):
         return load_blocks(self.blocks)[:sequences] if self.blocks else None
 
     def documents(self, sequences: int | None = None) -> list[int] | None:
-        """Return the document of each block that `tokens` returns, if the file of the blocks has them."""
+        """Return the document of each block that `tokens` returns; None if the file does not record it."""
         from hfprune.calibration.blocks import block_documents
 
         documents = block_documents(self.blocks) if self.blocks else None
         return documents and documents[:sequences]
 
     def check_blocks(self, name: str, criterion: "Criterion") -> None:
-        """Fail where a criterion needs blocks and there are none."""
+        """Fail if a criterion needs blocks and there are none."""
         if criterion.needs != "weights" and not self.blocks:
             raise HfpruneError(f"criterion {name!r} needs --blocks (see `hfprune calibrate`)")
 
@@ -54,9 +54,9 @@ class Scoring(Strict):
         return inputs | ({"blocks": self.blocks} if self.blocks else {})
 
     def drawn(self) -> dict[str, object]:
-        """Return how the blocks were drawn, for readers; scores are known by the blocks themselves."""
-        known = recorded(self.blocks).get("settings", {}) if self.blocks else {}
-        return {key: known[key] for key in ("length", "sampling") if key in known}
+        """Return how the blocks were drawn, for readers; scores are identified by the blocks themselves."""
+        settings = recorded(self.blocks).get("settings", {}) if self.blocks else {}
+        return {key: settings[key] for key in ("length", "sampling") if key in settings}
 
     def scoring_settings(self, name: str, criterion: "Criterion") -> dict[str, object]:
         """Return the settings that scores by a criterion depend on."""
@@ -70,15 +70,15 @@ class Scoring(Strict):
 
 
 class ScoredMethods(Scoring):
-    """Flags of `hfprune score` alone: the methods, and of which blocks the scores of each are made."""
+    """Flags of `hfprune score` alone: the methods, and the blocks that each of them reads."""
 
     plan: PlanFile | None = Field(
         default=None,
-        description="plan of the step before: scores what it has left, and what it has removed as -inf",
+        description="plan of the previous step: scores the units that it keeps; those that it removed get -inf",
     )
     criterion: list[str] = Field(
         default=[],
-        description="one or more of those that `hfprune methods` lists; they share passes",
+        description="one or more criteria that `hfprune methods` lists; they share passes",
     )
     options: dict[str, Any] = Field(
         default={}, description="options of the criterion as JSON; for several criteria, by name"
@@ -91,13 +91,13 @@ class ScoredMethods(Scoring):
     )
     sizes: dict[PositiveInt, PositiveInt] = Field(
         default={},
-        description="in place of all blocks: {size: number of disjoint samples} as JSON, scored in one pass; "
+        description="instead of all blocks: {size: number of disjoint samples} as JSON, scored in one pass; "
         "--out then names the size and the sample, as {sequences} and {draw}, and sample k is draw seed + k",
     )
     resamples: Resamples = 0
 
     def scored(self) -> dict[str, ByCriterion]:
-        """Return the methods, or those that the flags name."""
+        """Return the methods of `methods`, or else one per criterion."""
         if self.methods:
             return self.methods
         names = list(dict.fromkeys(self.criterion))
@@ -108,8 +108,8 @@ class ScoredMethods(Scoring):
         """Return, by method, the name of its criterion and the criterion with its options.
 
         Raises:
-            HfpruneError: an unknown criterion or option, or a criterion that needs blocks and gets none, or that
-                cannot score in steps or by size.
+            HfpruneError: a criterion or option is unknown, or a criterion needs blocks and gets none, or cannot
+                score in steps or by size.
         """
         names = list(dict.fromkeys(self.criterion))
         if bool(names) == bool(self.methods):
@@ -132,29 +132,29 @@ class ScoredMethods(Scoring):
             criteria[method] = name, criterion
         return criteria
 
-    def each(self) -> list[tuple[str, int, int]]:
+    def scorings(self) -> list[tuple[str, int, int]]:
         """Return every method with each of its sizes (0: it reads all blocks, or none) and draws."""
         return [(method, *sample) for method in self.scored() for sample in self.samples(method)]
 
     def samples(self, method: str) -> list[tuple[int, int]]:
-        """Return the sizes of a method and their draws: `seed`, and those after it for more samples of a size."""
+        """Return the sizes of a method with their draws: `seed`, and the numbers after it for more samples."""
         criterion = self.scored()[method].criterion or method
-        known = criterion in CRITERIA.sources()
-        if not self.sizes or not known or CRITERIA.load(criterion).needs == "weights":
+        exists = criterion in CRITERIA.sources()
+        if not self.sizes or not exists or CRITERIA.load(criterion).needs == "weights":
             return [(0, self.seed)]
         return [(size, self.seed + number) for size, count in self.sizes.items() for number in range(count)]
 
     def sample(self, size: int, draw: int, blocks: int) -> range:
-        """Return which of so many blocks a draw is.
+        """Return the range of a draw's blocks among `blocks` blocks.
 
         Raises:
-            HfpruneError: there are fewer.
+            HfpruneError: there are too few blocks.
         """
         if not size:
             return range(min(self.sequences or blocks, blocks))
         first = (draw - self.seed) * size
         if not first:
-            return range(min(size, blocks))  # all of a text that is shorter
+            return range(min(size, blocks))  # all blocks of a shorter text
         if first + size > blocks:
             raise HfpruneError(
                 f"--sizes: draw {draw} of {size:,} sequences needs {first + size:,} blocks, but there are "
@@ -164,5 +164,5 @@ class ScoredMethods(Scoring):
 
     def resamples_of(self, size: int) -> int:
         """Return how often each draw is resampled, if its criterion can be."""
-        # What the plan before has removed depends on the draw too, so its resamples would have other plans before.
+        # The previous plan depends on the draw, too, so that resamples would have other previous plans.
         return 0 if self.plan else resamples_of(self.sizes.get(size, 1), self.resamples)

@@ -26,7 +26,7 @@ class WriteTables(Stage):
     )
 
     def run(self) -> None:
-        """Write the tables, and say which have no data."""
+        """Write the tables, and print which have no data."""
         from hfprune.report.table_files import write_tables
         from hfprune.results.reader import Results
 

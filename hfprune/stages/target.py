@@ -34,7 +34,7 @@ AdapterFolder = Annotated[
 
 
 class Change(Strict):
-    """What makes a pruned model of the dense one: a plan, perhaps with solved weights, or a checkpoint."""
+    """The files of a pruned model: a plan, perhaps with solved weights, or a checkpoint."""
 
     plan: PlanToApply = None
     checkpoint: Checkpoint = None
@@ -56,16 +56,17 @@ class Cut(Change):
 
     def cut_inputs(self) -> dict[str, Path]:
         """Return the plan or checkpoint, and the solved weights, by role, for provenance."""
-        found = {"plan": self.plan, "checkpoint": self.checkpoint}
-        found |= {"linear": self.linear / SOLVED} if self.linear else {}
-        return {role: path for role, path in found.items() if path}
+        inputs = {"plan": self.plan, "checkpoint": self.checkpoint}
+        if self.linear:
+            inputs["linear"] = self.linear / SOLVED
+        return {role: path for role, path in inputs.items() if path}
 
     def method(self) -> str:
         """Return the name of the method in a cell without `--cell`."""
         return "pruned" if self.cut_inputs() else DENSE
 
     def load(self, dtype: Dtype | None = None, device_map: DeviceMap | None = None) -> "PreTrainedModel":
-        """Load the checkpoint, or the dense model with the plan applied, and merge the adapter, where given.
+        """Load the checkpoint, or the dense model with the plan applied, and merge the adapter if given.
 
         Raises:
             HfpruneError: a file does not load, or does not fit the others.
@@ -80,7 +81,7 @@ class Cut(Change):
         return self.change(load_model(self.model, dtype, device_map=device_map))
 
     def change(self, model: "PreTrainedModel") -> "PreTrainedModel":
-        """Apply the plan to the dense model, in place, then the solved weights and the adapter, where given.
+        """Apply plan, solved weights and adapter, as far as given, to the dense model in place.
 
         Raises:
             HfpruneError: a file does not load, or does not fit the model.
@@ -121,9 +122,10 @@ class Pruned(Cut, Computing):
             )
 
     def named_cell(self, named: "Cell | None") -> "Cell":
-        """Return the cell that `--cell` names, or one of this model by hand."""
-        steps = ["linear"] * bool(self.linear) + ["lora"] * bool(self.adapter)
-        recovery = Recovery("+".join(steps)) if steps else Recovery.NONE
+        """Return the cell that `--cell` names, or a cell of this model by hand."""
+        steps = {"linear": self.linear, "lora": self.adapter}
+        recoveries = "+".join(step for step, folder in steps.items() if folder)
+        recovery = Recovery(recoveries) if recoveries else Recovery.NONE
         return cell_of(named, self.model, self.method(), recovery=recovery)
 
     def load(self, dtype: Dtype | None = None, device_map: DeviceMap | None = None) -> "PreTrainedModel":
@@ -138,7 +140,7 @@ class Pruned(Cut, Computing):
 
         if is_on_disk(model):
             raise HfpruneError(
-                "--adapter: merged weights are new ones, for all of which there must be memory: "
+                "--adapter: merged weights are new weights, which must all fit into memory: "
                 "leave out --adapter or --device-map disk"
             )
         return merge_adapter(model, self.adapter, {"model": self.model} | self.cut_inputs())
@@ -152,7 +154,7 @@ def cell_of(
     draw: int = 0,
     recovery: Recovery = Recovery.NONE,
 ) -> "Cell":
-    """Return the cell of a study that was named, or one of a run by hand."""
+    """Return the named cell of a study, or a cell of a run by hand."""
     return named or Cell(BY_HAND, model.name, method, UNCALIBRATED, 0, ratio, draw, recovery)
 
 

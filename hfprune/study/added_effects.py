@@ -1,4 +1,4 @@
-"""Effects that a study asks for beside those of every study, each sort in a file of its own."""
+"""Effects that a study asks for besides those of every study, each sort in its own file."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator
@@ -8,12 +8,12 @@ from hfprune.errors import require_known
 from hfprune.plugins.registry import Registry
 from hfprune.settings import Strict
 
-# What effects need beside measures: the loss of every held-out sequence as a recovery trained, a chain of methods,
-# and several texts to calibrate on.
+# What effects may need besides measures: losses of held-out sequences during training, a chain of methods, and
+# several texts to calibrate on.
 RECOVERY, CHAIN, CALIBRATIONS = "recovery", "chain", "calibrations"
-SAID = {
+DESCRIPTIONS = {
     RECOVERY: "a recovery that trains (lora), and its `held_out`",
-    CHAIN: "`chain`, a list of three methods or more, of which each changes one thing of the one before",
+    CHAIN: "`chain`, a list of three or more methods, each of which changes one setting of the one before",
     CALIBRATIONS: "more than one text under `calibrations`",
 }
 
@@ -26,32 +26,32 @@ class AddedEffects(Strict, ABC):
     """
 
     question: ClassVar[str]
-    """What its rows have as `question`; a literal."""
+    """Value of the column `question` in its rows; a literal."""
     form: ClassVar[str] = ""
-    """Format of their numbers in the findings; "": that of the outcome."""
+    """Format of its numbers in the findings; "" for that of the outcome."""
     needs: ClassVar[str] = ""
-    """What a study must have, or it is refused before its first job: a measure's name, or a key of `SAID`."""
+    """What a study must have to be accepted: the name of a measure, or a key of `DESCRIPTIONS`."""
 
     @abstractmethod
     def rows(self, evidence: Any) -> Iterator[Any]:
-        """Yield each as an `EffectRow` (`hfprune.results.effect_rows`) of a study's `Evidence`."""
+        """Yield every effect in a study's `Evidence` as an `EffectRow` (`hfprune.results.effect_rows`)."""
 
 
 ADDED = Registry("hfprune.effects.added", AddedEffects, ("question",), word="effects")  # type: ignore[type-abstract]
 
 
 def check_needs(names: Collection[str], present: Collection[str]) -> None:
-    """Fail if effects are unknown, or lack what they need among what a study has: measures, and keys of `SAID`.
+    """Fail if effects are unknown or need what a study lacks; `present` are measures and keys of `DESCRIPTIONS`.
 
     Raises:
-        ValueError: says which effects, and what they need.
+        ValueError: names the effects and what they need.
     """
     added = ADDED.outlines()
     require_known("effects", names, added)
     for name in names:
         needs = added[name].constants.get("needs")
         if needs and needs not in present:
-            raise ValueError(f"effects: {name} needs {SAID.get(needs, f'the measure {needs}')}")
+            raise ValueError(f"effects: {name} needs {DESCRIPTIONS.get(needs, f'the measure {needs}')}")
 
 
 def keep_losses(names: Iterable[str]) -> bool:

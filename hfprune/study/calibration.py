@@ -1,4 +1,4 @@
-"""The calibrations of a study: texts by name, and how many of their sequences scores read."""
+"""The calibrations of a study: named texts, and how many of their sequences scores read."""
 
 from typing import Annotated, ClassVar, NamedTuple
 
@@ -47,11 +47,11 @@ class Calibration(Text):
     continued_after: ContinuedAfter = None
     sizes: Sizes = Field(
         default={},
-        description="numbers of sequences: every method is scored on each in place of all, with disjoint "
-        "samples of it as draws; or {size: the most samples}. One pass serves all",
+        description="numbers of sequences: every method is scored on each size instead of on all sequences, with "
+        "disjoint samples of it as draws; or {size: most samples}. One pass serves all sizes",
     )
     label: str | None = Field(
-        default=None, description="its name in tables and figures; null: its name in the study"
+        default=None, description="name in tables and figures; null: the name in the study"
     )
 
     @property

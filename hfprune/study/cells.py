@@ -1,4 +1,4 @@
-"""The cells of a study, and what is taken of each."""
+"""The cells of a study, and the measures of each."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -15,8 +15,8 @@ from hfprune.study.study import Study
 def cells(name: str, study: Study) -> Iterator[Cell]:
     """Yield every cell of a study.
 
-    The dense model, which no calibration changes, comes once per model. The dense model with an adapter, the
-    control of the pruned ones, comes once per draw. The recovery section decides which pruned cells get adapters.
+    The dense model, which no calibration changes, has one cell per model. The dense model with an adapter, the
+    control of recovered models, has one per draw. The recovery section decides which pruned cells get adapters.
     """
     for model in study.models:
         dense = Cell(name, model, DENSE, UNCALIBRATED, 0, 0.0, study.draws[0], Recovery.NONE)
@@ -42,9 +42,9 @@ def _recovers(study: Study, method: str, ratio: float, recovery: Recovery) -> bo
 
 
 def scorings(name: str, study: Study) -> Iterator[Cell]:
-    """Yield a cell without a ratio for the scoring of each model by each criterion and draw, each a process.
+    """Yield a cell without a ratio for every scoring of a model by a criterion and draw, one process each.
 
-    One for each calibration: how many of its sequences scores read does not change what one of them costs.
+    There is one per calibration, since the number of sequences does not change the cost of a sequence.
     """
     for model in study.models:
         for method, draw in product(study.methods_of(model), study.draws):
@@ -55,9 +55,9 @@ def scorings(name: str, study: Study) -> Iterator[Cell]:
 
 
 def compared_within(study: Study, calibrated: Calibrated, cell: Cell) -> bool:
-    """Tell whether a cell is compared with those of a calibration that read so many sequences of it.
+    """Tell whether a cell is compared with cells of this calibration and number of sequences.
 
-    The dense model always is; a method that reads none, with those that read the most.
+    The dense model always is; a method that reads no sequences is compared with those that read the most.
     """
     if cell.method == DENSE:
         return True
@@ -78,9 +78,9 @@ def is_of_weights(study: Study, method: str, recovery: Recovery) -> bool:
 
 
 def solution(study: Study, cell: Cell) -> Recovery:
-    """Return the solution that a cell's model takes after its plan: `linear`, `bias` or `none`.
+    """Return what is solved for a cell's model after its plan: `linear`, `bias` or `none`.
 
-    A solution that is a recovery replaces the bias that a method asks for.
+    A linear recovery replaces the bias of a method.
     """
     if cell.recovery.reconstructs:
         return Recovery.LINEAR
@@ -89,7 +89,7 @@ def solution(study: Study, cell: Cell) -> Recovery:
 
 
 def measures_of(study: Study, measures: dict[str, Measure], cell: Cell) -> list[str]:
-    """Return those of the study's measures that are taken of a cell, which `cells` or `scorings` yields."""
+    """Return the names of the study's measures for a cell that `cells` or `scorings` yields."""
     is_dense = cell.method == DENSE and cell.recovery is Recovery.NONE
 
     def fits(measure: Measure) -> bool:
@@ -109,31 +109,31 @@ def measures_of(study: Study, measures: dict[str, Measure], cell: Cell) -> list[
 
 
 def together(name: str, study: Study, measures: dict[str, Measure]) -> dict[tuple[str, ...], list[Cell]]:
-    """Return the measures that one job takes of a cell, and the cells where it takes these.
+    """Return the measures that one job takes of a cell → the cells with these measures.
 
-    All that is measured of a cell is one job, but for measures that run alone on the machine.
+    All measures of a cell are one job, except those that run alone on the machine.
     """
-    found: dict[tuple[str, ...], list[Cell]] = {}
+    by_measures: dict[tuple[str, ...], list[Cell]] = {}
     for cell in cells(name, study):
         wanted = sorted(measures_of(study, measures, cell))
-        alone = [each for each in wanted if measures[each].exclusive]
-        for names in [[each for each in wanted if each not in alone], *([each] for each in alone)]:
-            if names:
-                found.setdefault(tuple(names), []).append(cell)
-    return found
+        shared = tuple(measure for measure in wanted if not measures[measure].exclusive)
+        alone = [(measure,) for measure in wanted if measures[measure].exclusive]
+        for names in filter(None, [shared, *alone]):
+            by_measures.setdefault(names, []).append(cell)
+    return by_measures
 
 
 def batches(cells: Iterable[Cell], study: Study, size: int) -> Iterator[list[Cell]]:
-    """Yield the cells that one process measures, one after another: at most `size`, of one model.
+    """Yield the cells that one process measures in turn: at most `size`, of one model.
 
-    They need the same: all are recovered or none, and all are of one baseline or of criteria, so that a baseline
-    or a recovery that fails keeps no other cell waiting.
+    Cells of a process have the same recovery, and all belong to one baseline or to criteria, so that a failing
+    baseline or recovery holds up no other cell.
     """
-    alike: dict[tuple[str, Recovery, Recovery, str | None], list[Cell]] = {}
+    by_needs: dict[tuple[str, Recovery, Recovery, str | None], list[Cell]] = {}
     for cell in cells:
         method = study.methods.get(cell.method)
         needs = cell.recovery, solution(study, cell), method.baseline if method else None
-        alike.setdefault((cell.model, *needs), []).append(cell)
-    for found in alike.values():
-        for start in range(0, len(found), size):
-            yield found[start : start + size]
+        by_needs.setdefault((cell.model, *needs), []).append(cell)
+    for group in by_needs.values():
+        for start in range(0, len(group), size):
+            yield group[start : start + size]

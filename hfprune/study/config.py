@@ -1,4 +1,4 @@
-"""`config/config.yaml`: which study a run makes, and for which device."""
+"""`config/config.yaml`: the study of a run, and its device."""
 
 from pydantic import Field, PositiveInt
 
@@ -11,15 +11,15 @@ class Config(Strict):
     study: str = Field(
         default="auto",
         description="a file in config/studies (without .yaml), or auto: the largest of the paper's studies that "
-        "the visible device can run in a day, else demo",
+        "the visible device can run in a day, or else demo",
     )
     device: str = Field(
         default="auto",
-        description="the device by which memory and time of jobs are predicted, as `hfprune cost --device` names "
-        "it; auto: the one that is visible",
+        description="device for which memory and time of jobs are predicted, a name of `hfprune cost --device`; "
+        "auto: the visible one",
     )
     cells_per_job: PositiveInt = Field(
         default=1,
-        description="the most cells of one model that one process measures, one after another: 1 where many jobs "
-        "run at once, more on a single GPU, where each start costs its time",
+        description="most cells of one model that one process measures in turn: 1 if many jobs run at once, more "
+        "on a single GPU, where every start takes time",
     )

@@ -1,4 +1,4 @@
-"""Entries of a study: its lists, and a model with what the study does to it."""
+"""Entries of a study: its lists, and its models with their own settings."""
 
 from typing import Annotated, Any, Self
 
@@ -39,7 +39,7 @@ class Chosen(Strict):
 
     methods: Names | None = Field(default=None, min_length=1, description="only these methods; null: all")
     without: Names = Field(
-        default=[], description="all methods but these, so that a method that is added later is taken"
+        default=[], description="all methods but these, so that methods added later are included"
     )
 
     @model_validator(mode="after")
@@ -54,7 +54,7 @@ class Chosen(Strict):
 
 
 class ChosenCells(Chosen):
-    """Which of the study's cells a part of it takes; the dense model always is among them."""
+    """Which of the study's cells a part of it takes; the dense model is always among them."""
 
     methods: Names | None = Field(
         default=None, description="only these methods; []: the dense model alone; null: all"
@@ -71,7 +71,7 @@ class ChosenCells(Chosen):
 
 
 class StudyModel(Chosen):
-    """A model of a study: its source, and in what it departs from the study's lists."""
+    """A model of a study: its source, and its deviations from the study's lists."""
 
     source: str | None = Field(
         default=None,
@@ -82,12 +82,12 @@ class StudyModel(Chosen):
         default=None, min_length=1, description="replaces the study's recoveries"
     )
     sizes: Sizes | None = Field(
-        default=None, description="of those of the calibrations, with other numbers of samples"
+        default=None, description="subset of the calibrations' sizes, with other numbers of samples"
     )
 
 
 class LoraRecovery(Lora, ChosenCells):
-    """How pruned models recover, on which text, and which cells; the dense model always does, as the control."""
+    """How pruned models recover, on which text, and which cells; the dense model always recovers, as control."""
 
     instructions: Name
     batch_tokens: PositiveInt | None = Field(

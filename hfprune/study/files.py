@@ -1,4 +1,4 @@
-"""A study, where its files lie, and which of its methods are scored together."""
+"""A study, the paths of its files, and the methods that are scored together."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -20,25 +20,25 @@ from hfprune.study.method import Bits, Method
 from hfprune.study.references import load_study
 from hfprune.study.study import Study
 
-Made = Literal["plan", "checkpoint"]
+BaselineOutput = Literal["plan", "checkpoint"]
 
 
 class Cut(TypedDict, total=False):
-    """What was made of a model before a recovery, by its name in the settings of a stage."""
+    """The files of a model's pruning before a recovery, by their names in the settings of a stage."""
 
     plan: Path
     checkpoint: Path
 
 
 class Changes(Cut, total=False):
-    """All that makes a cell's model of the dense one, by its name in the settings of a stage."""
+    """All files that turn the dense model into a cell's model, by their names in the settings of a stage."""
 
     linear: Path | None
     adapter: Path | None
 
 
 class MeasuredChanges(Changes, total=False):
-    """Also what no other stage takes, by its name in the settings of a measurement."""
+    """As `Changes`, with the settings that only measurements take."""
 
     instead: Path | None
     quantised: Bits | None
@@ -46,21 +46,21 @@ class MeasuredChanges(Changes, total=False):
 
 @dataclass(frozen=True)
 class Files:
-    """A study and the places of its files, which need not be there."""
+    """A study and the paths of its files, which need not exist."""
 
     name: str
     study: Study
     catalogue: Catalogue
-    baselines: Mapping[str, Made]
+    baselines: Mapping[str, BaselineOutput]
     """What the rule of each baseline writes."""
     cells_per_job: int = 1
-    """The most cells of a model that one job measures."""
+    """Most cells of a model that one job measures."""
     results: Path = Path()
     """Folder of the study's results; by default below `results`."""
     resources: Path = Path("resources")
     """Folder of the fetched assets."""
     elsewhere: Mapping[str, Path] = field(default_factory=dict)
-    """Folders of assets that lie outside, by `kind/name`."""
+    """`kind/name` → folder, for assets outside `resources`."""
 
     @cached_property
     def criteria(self) -> dict[str, Criterion]:
@@ -86,22 +86,22 @@ class Files:
         return self.file(f"{pattern}.json", cell, **at)
 
     def asset(self, kind: str, name: str) -> Path:
-        """Return the folder of an asset: outside if `elsewhere` has it, else below `resources`."""
+        """Return the folder of an asset: that in `elsewhere`, or else the one below `resources`."""
         return self.elsewhere.get(f"{kind}/{name}", self.resources / kind / name)
 
     def blocks(self, cell: Cell) -> Path | None:
-        """Return the calibration blocks of a cell's method; criteria that read weights only have none."""
+        """Return the calibration blocks of a cell's method; None for criteria that read weights only."""
         if self.criteria[cell.method].needs == "weights":
             return None
         return self.drawn(cell)
 
     def drawn(self, cell: Cell) -> Path:
-        """Return the calibration blocks that a cell's sample is of."""
+        """Return the calibration blocks to which a cell's sample belongs."""
         draw = self.study.blocks_draw(cell.draw)
         return self.tensors(paths.BLOCKS, model=cell.model, calibration=cell.calibration, draw=draw)
 
     def changed(self, cell: Cell) -> Cut:
-        """Return what was made of the model before a recovery, by its name in the settings of a stage."""
+        """Return the files of a cell's pruning before a recovery."""
         if cell.method == DENSE:
             return {}
         method = self.study.methods[cell.method]
@@ -112,50 +112,50 @@ class Files:
         return {"plan": self.tensors(paths.PLAN, cell)}
 
     def adopted(self, cells: Iterable[Cell]) -> list[Path]:
-        """Return the proofs that what baselines have made fits."""
+        """Return the records that outputs of baselines have been checked."""
         methods = self.study.methods
         baselines = [cell for cell in cells if cell.method != DENSE and methods[cell.method].baseline]
         return [self.record(paths.PLAN, cell) for cell in baselines]
 
     def solved(self, cell: Cell) -> Path | None:
-        """Return the folder of what was solved for a cell, if its method or recovery asks for it."""
+        """Return the folder of the weights solved for a cell, if its method or recovery asks for any."""
         solution = study_cells.solution(self.study, cell)
         if solution is Recovery.NONE:
             return None
         return self.file(paths.RECOVERY, replace(cell, recovery=solution))
 
     def changes(self, cell: Cell) -> Changes:
-        """Return all that makes a cell's model of the dense one, by its name in the settings of a stage."""
+        """Return all files that turn the dense model into a cell's model."""
         adapter = self.file(paths.RECOVERY, cell) if cell.recovery.trains else None
         return {**self.changed(cell), "linear": self.solved(cell), "adapter": adapter}
 
     def measured(self, cell: Cell) -> MeasuredChanges:
-        """Return all that makes the measured model: another one, or the cell's changes; quantised at last."""
+        """Return all that makes the measured model: another model or the cell's changes, and the bits."""
         method = self.study.methods.get(cell.method, Method())
-        whole = method.model not in (None, DENSE) and self.asset("models", method.model or "")
-        return {**self.changes(cell), "instead": whole or None, "quantised": method.quantised}
+        instead = None
+        if method.model and method.model != DENSE:
+            instead = self.asset("models", method.model)
+        return {**self.changes(cell), "instead": instead, "quantised": method.quantised}
 
     def pruned(self) -> list[Cell]:
-        """Return the pruned cells, each once, without its recovery."""
+        """Return the distinct pruned cells without their recoveries."""
         cells = study_cells.cells(self.name, self.study)
-        return [
-            *dict.fromkeys(replace(cell, recovery=Recovery.NONE) for cell in cells if cell.method != DENSE)
-        ]
+        pruned = (replace(cell, recovery=Recovery.NONE) for cell in cells if cell.method != DENSE)
+        return list(dict.fromkeys(pruned))
 
 
 def load_files(path: Path, catalogue: Catalogue) -> Files:
-    """Return the study of a file, as if every baseline wrote a plan: only the workflow's rules know better."""
+    """Return the study of a file, as if every baseline wrote a plan, since only the workflow's rules know."""
     study, catalogue = load_study(path, catalogue)
     baselines = [method.baseline for method in study.methods.values() if method.baseline]
     return Files(path.stem, study, catalogue, dict.fromkeys(baselines, "plan"))
 
 
 def criteria_of(study: Study) -> dict[str, Criterion]:
-    """Return the criterion of every method that is no baseline, with its options, by the method's name.
+    """Return the criterion of every scored method, with its options, by the method's name.
 
     Raises:
-        HfpruneError: an unknown criterion or option, or a method that cannot score in the steps or by the sizes
-            that it is given.
+        HfpruneError: a criterion or option is unknown, or a criterion cannot score in steps or by sizes as asked.
     """
     criteria = {}
     for name, method in study.methods.items():
@@ -178,9 +178,9 @@ def criteria_of(study: Study) -> dict[str, Criterion]:
 
 
 def method_settings(files: Files, method: str) -> str:
-    """Return all that decides about a method's scores, as JSON.
+    """Return all settings that determine a method's scores, as JSON.
 
-    The workflow keeps it in a file: behind an ancient input, Snakemake notices changed files only.
+    The workflow keeps them in a file, since behind an ancient input Snakemake notices changed files only.
     """
     study, criterion = files.study, files.criteria[method]
     about: dict[str, object] = {
@@ -193,8 +193,8 @@ def method_settings(files: Files, method: str) -> str:
         "resamples": study.resamples,
     }
     if study.resamples and study.reads(method):
-        # The sizes that are not resampled. All else of a calibration is in its blocks and in the names of files:
-        # another calibration or size leaves the scores that are there as they are.
+        # The sizes that are not resampled. All other settings of a calibration are in its blocks and in file
+        # names, so that another calibration or size leaves existing scores as they are.
         about["not_resampled"] = [
             [model, *calibrated]
             for model in study.models
@@ -206,9 +206,9 @@ def method_settings(files: Files, method: str) -> str:
 
 
 def sweeps(study: Study, criteria: Mapping[str, Criterion]) -> list[tuple[list[str], list[str]]]:
-    """Return methods that are scored together, since they read blocks in the same way, with their models.
+    """Return groups of methods that are scored together, since they read blocks in the same way, and their models.
 
-    A model is among those of its own methods. One pass serves all sizes of a calibration.
+    One pass serves all sizes of a calibration.
     """
     models_of: dict[tuple[str, ...], list[str]] = {}
     for model in study.models:

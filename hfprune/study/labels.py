@@ -12,7 +12,7 @@ from hfprune.settings.units import UnitShares
 from hfprune.study.method import Method
 from hfprune.study.study import Study
 
-# Of criteria, and of methods that the paper names. Any other name is made from that in the study.
+# Names of criteria and of the paper's methods; all other names are made from those in the study.
 NAMES = {
     DENSE: "Dense",
     "cross_entropy": "Cross-entropy",
@@ -31,7 +31,7 @@ UNITS = {"key_value_groups": "attn", "neurons": "MLP", "layers": "layers"}
 
 
 class Label(NamedTuple):
-    """A method's name for readers, and its colour as `#RRGGBB`; an empty colour is for the figures to choose."""
+    """A method's name for readers, and its colour as `#RRGGBB`; the figures choose an empty colour."""
 
     label: str
     colour: str = ""
@@ -40,20 +40,20 @@ class Label(NamedTuple):
 def labels(study: Study) -> dict[str, Label]:
     """Return the label of each method: the study's own, or else its criterion and the settings that differ.
 
-    No two are the same: where settings do not tell methods apart, their names follow in brackets.
+    Labels are distinct: if settings do not distinguish methods, their names follow in brackets.
     """
-    found = {name: _label(name, method) for name, method in study.methods.items()}
-    count = Counter(found.values())
+    texts = {name: _label(name, method) for name, method in study.methods.items()}
+    count = Counter(texts.values())
     return {
         name: Label(label if count[label] == 1 else f"{label} ({name})", study.methods[name].colour or "")
-        for name, label in found.items()
+        for name, label in texts.items()
     }
 
 
 def calibration_label(study: Study, calibration: str, sequences: int) -> str:
-    """Return what tells a calibration from the others of a study, as `C4, 64 sequences`; "" for nothing.
+    """Return what distinguishes a calibration in a study, such as `C4, 64 sequences`; "" if nothing does.
 
-    Its text, where the study has several, and how many sequences are read, where it has sizes.
+    The text is given if the study has several, and the number of sequences if the calibration has sizes.
     """
     if calibration not in study.calibrations:
         return ""
@@ -65,13 +65,15 @@ def calibration_label(study: Study, calibration: str, sequences: int) -> str:
 
 
 def readable(name: str) -> str:
-    """Return the label of a method or criterion of which only the name is known: `Entropy, 8` of `entropy_8`."""
+    """Return a label from the name of a method or criterion alone: `Entropy, 8` for `entropy_8`."""
     if name in NAMES:
         return NAMES[name]
-    known = sorted({*CRITERIA.sources(), *NAMES}, key=len, reverse=True)
-    base = next((word for word in known if name.startswith(f"{word}_")), "")
-    rest = name.removeprefix(f"{base}_").replace("_", " ") if base else name.replace("_", " ")
-    return f"{readable(base)}, {rest}" if base else rest[:1].upper() + rest[1:]
+    for base in sorted({*CRITERIA.sources(), *NAMES}, key=len, reverse=True):
+        if name.startswith(f"{base}_"):
+            rest = name.removeprefix(f"{base}_").replace("_", " ")
+            return f"{readable(base)}, {rest}"
+    words = name.replace("_", " ")
+    return words[:1].upper() + words[1:]
 
 
 def _label(name: str, method: Method) -> str:

@@ -12,24 +12,24 @@ from hfprune.settings.units import UnitShares
 
 
 def _fit_for_print(label: str) -> str:
-    """Refuse what Markdown, LaTeX or matplotlib would read as a sign of their own."""
+    """Refuse characters that Markdown, LaTeX or matplotlib would interpret."""
     if not label.strip() or not label.isprintable() or set(label) & set("|*$\\"):
         raise ValueError(f"{label!r} is no label: give words without |, *, $, \\ and line ends")
     return label.strip()
 
 
 def hexadecimal(colour: str) -> str:
-    """Return a colour that is spelt `#RRGGBB`.
+    """Return `colour`, which must be `#RRGGBB`.
 
     Raises:
-        ValueError: it is spelt otherwise.
+        ValueError: it is not.
     """
     if not re.fullmatch("#[0-9A-Fa-f]{6}", colour):
         raise ValueError(f"{colour!r} is no colour: give one as '#0072B2', in quotes")
     return colour
 
 
-# A flag gives a word.
+# A flag gives text.
 Bits = Annotated[Literal[8, 4], BeforeValidator(lambda bits: int(bits) if bits in ("8", "4") else bits)]
 Units = Annotated[
     UnitShares,
@@ -59,22 +59,22 @@ class Method(ByCriterion):
     allocation: Allocation = Allocation()
     bias: bool = Field(
         default=False,
-        description="put the mean of what the plan takes from a layer into its bias, as FLAP does",
+        description="add the mean output that the plan removes from a layer to its bias, as FLAP does",
     )
     steps: PositiveInt = Field(
         default=1,
-        description="prune in so many equal parts, and score what is left before each of them; 1: at once",
+        description="number of equal parts in which to prune, with new scores before each; 1: at once",
     )
     ratios: Annotated[list[Ratio] | None, Listed] = Field(
-        default=None, min_length=1, description="the ratios that it is for; null: all of the study's"
+        default=None, min_length=1, description="ratios of this method; null: all of the study's"
     )
     baseline: Name | None = Field(
         default=None,
-        description="in place of a criterion: the name of a rule file in workflow/rules/baselines",
+        description="instead of a criterion: the name of a rule file in workflow/rules/baselines",
     )
     model: Name | None = Field(
         default=None,
-        description="in place of a criterion: a whole model, `dense` or another of the catalogue with the same "
+        description="instead of a criterion: a whole model, `dense` or another of the catalogue with the same "
         "tokenizer, such as the next smaller one",
     )
     quantised: Bits | None = Field(
@@ -83,10 +83,10 @@ class Method(ByCriterion):
     )
     label: Annotated[str, AfterValidator(_fit_for_print)] | None = Field(
         default=None,
-        description="its name in tables and figures; null: its criterion and the settings that differ",
+        description="name in tables and figures; null: the criterion and the settings that differ",
     )
     colour: Annotated[str, AfterValidator(hexadecimal)] | None = Field(
-        default=None, description="its colour in figures, as '#0072B2'; null: the suite chooses"
+        default=None, description="colour in figures, such as '#0072B2'; null: chosen automatically"
     )
 
     @model_validator(mode="after")
@@ -102,7 +102,7 @@ class Method(ByCriterion):
 
     @property
     def unscored(self) -> bool:
-        """Whether a baseline or another model is in the place of a criterion."""
+        """Whether a baseline or another model replaces a criterion."""
         return bool(self.baseline or self.model)
 
     @model_validator(mode="after")

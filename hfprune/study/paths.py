@@ -18,13 +18,13 @@ METHOD = "methods/{method}"
 _SCORED = "{model}/{method}/{calibration}/{sequences}"
 SCORES = f"scores/{_SCORED}/draw{{draw}}"
 PLAN = f"plans/{_SCORED}/{{ratio}}/draw{{draw}}"
-# The scores and plan of one step of a method with several; the first scores and the last plan are those above.
+# Scores and plan of one of several steps; the first step's scores and the last step's plan are those above.
 STEP_SCORES = f"steps/{_SCORED}/{{ratio}}/draw{{draw}}/scores{{step}}"
 STEP_PLAN = f"steps/{_SCORED}/{{ratio}}/draw{{draw}}/plan{{step}}"
 RECOVERY = f"recoveries/{_SCORED}/{{ratio}}/draw{{draw}}/{{recovery}}"
 # Instruction pairs as sequences, for all recoveries of a model.
 PAIRS = "pairs/{model}/draw{draw}"
-# Beside scores and plans: those of resampled calibrations.
+# Suffix of the scores and plans of resampled calibrations, beside the others.
 RESAMPLED = ".resampled.safetensors"
 # The output folder of an external baseline that writes no plan.
 CHECKPOINT = f"checkpoints/{_SCORED}/{{ratio}}/draw{{draw}}"
@@ -39,7 +39,7 @@ TIDY = (
 )
 # The files that `effects` adds to those of `collect`.
 EFFECTS, CLAIMS, DRAWS, ANSWERS = ANALYSED = ("effects.csv", "claims.csv", "draws.csv", "answers.csv")
-# What `check` says of them.
+# The report of `check`.
 CHECK = "check.md"
 # The folder of the paper's tables.
 TABLES = "tables"
@@ -47,17 +47,17 @@ TABLES = "tables"
 
 def fill(pattern: str, cell: Cell, **more: Any) -> str:
     """Fill a pattern's wildcards from a cell; a ratio is written without trailing zeros."""
-    known = asdict(cell) | {"ratio": spelt_ratio(cell.ratio)}
-    return pattern.format(**known | more)
+    fields = asdict(cell) | {"ratio": spelt_ratio(cell.ratio)}
+    return pattern.format(**fields | more)
 
 
 def results_of(cell: Cell) -> str:
-    """Return the folder of a cell's results, below results/<study>; one without a ratio has those of scoring."""
+    """Return the folder of a cell's results below results/<study>; a cell without a ratio is a scoring."""
     return fill(SCORING if cell.ratio is None else CELL, cell)
 
 
 def study_file(named: str) -> Path:
-    """Return the file of a study, which is named by itself or by its place in `config/studies`.
+    """Return the file of a study, given by its path or by its name in `config/studies`.
 
     Raises:
         HfpruneError: there is no such study, or its name has characters besides letters, digits, . _ and -.
@@ -68,7 +68,7 @@ def study_file(named: str) -> Path:
             f"{path}: {path.stem!r} cannot be the name of a folder of results; rename the file"
         )
     if not path.exists():
-        known = sorted(study.stem for study in shipped(Path("config/studies")).glob("*.yaml"))
-        hint = nearest(path.stem, known, otherwise=f" (config/studies has: {', '.join(known)})")
+        studies = sorted(study.stem for study in shipped(Path("config/studies")).glob("*.yaml"))
+        hint = nearest(path.stem, studies, otherwise=f" (config/studies has: {', '.join(studies)})")
         raise HfpruneError(f"no study {path.stem!r} in {path.parent}{hint}")
     return path

@@ -1,4 +1,4 @@
-"""The method that each method of a study is compared with, and the settings in which the two differ."""
+"""The reference with which a study's methods are compared, and the settings in which a method differs."""
 
 from hfprune.criteria import CRITERIA
 from hfprune.study.study import Study

@@ -1,4 +1,4 @@
-"""A study with its catalogue: the assets that it needs, and a check that they are there."""
+"""A study with its catalogue: the assets that it needs, and a check that the catalogue has them."""
 
 import sys
 from itertools import product
@@ -39,7 +39,7 @@ def study_assets(study: Study) -> list[str]:
 
 
 def locked(study: Study, catalogue: Catalogue) -> str:
-    """Return a sentence on the locked documents that a study reads, or "" for none."""
+    """Return a sentence about the locked documents that a study reads, or ""."""
     names = [asset.removeprefix("corpora/") for asset in study_assets(study) if asset.startswith("corpora/")]
     texts = [(name, text) for name in names for text in catalogue.corpora[name].texts()]
     read = [f"{name} ({text.locked})" for name, text in texts if text.locked]
@@ -47,9 +47,9 @@ def locked(study: Study, catalogue: Catalogue) -> str:
 
 
 def downloads(study: Study, catalogue: Catalogue, resources: Path) -> tuple[float, int]:
-    """Return the bytes of a study's downloads, and the number of assets whose size nobody has written down.
+    """Return the bytes of a study's downloads, and the number of assets of unknown size.
 
-    Fetched assets and downloaded wheels count as nothing; a hub's model counts by its parameters in 16 bits.
+    Fetched assets and downloaded wheels count as zero; a model of the hub counts by its parameters in 16 bits.
     """
     sizes: dict[str, float] = {}
     unknown, there = 0, pypi.downloads_folder()
@@ -75,15 +75,16 @@ def downloads(study: Study, catalogue: Catalogue, resources: Path) -> tuple[floa
 
 
 def load_study(path: Path, catalogue: Catalogue) -> tuple[Study, Catalogue]:
-    """Read a study, and return it with the catalogue, its own models, spelt as on the command line, and its tasks.
+    """Read a study, and return it with the catalogue, to which its own models and tasks of lm-eval are added.
 
     Raises:
-        HfpruneError: a mistake in the study, or a name that the catalogue lacks, or has for another model.
+        HfpruneError: the study has a mistake, names an asset that the catalogue lacks, or names its own model as
+            the catalogue names another.
     """
     study = load(Study, path)
     own = {name: model.source for name, model in study.models.items() if model.source}
-    if known := own.keys() & catalogue.models.keys():
-        raise HfpruneError(f"{path}: models: {min(known)!r} is in the catalogue; choose another name")
+    if duplicates := own.keys() & catalogue.models.keys():
+        raise HfpruneError(f"{path}: models: {min(duplicates)!r} is in the catalogue; choose another name")
     models = validate(Catalogue, {"models": own}, f"{path}: models").models
     read = [
         asset.split("/", 1)
@@ -92,7 +93,7 @@ def load_study(path: Path, catalogue: Catalogue) -> tuple[Study, Catalogue]:
     ]
     # What the catalogue lacks, lm-eval itself may have.
     lacking = [name for kind, name in read if kind == "tasks" and name not in catalogue.tasks]
-    stock = {name: found for name in lacking if (found := entry("tasks", name))}
+    stock = {name: spelt for name in lacking if (spelt := entry("tasks", name))}
     tasks = validate(Catalogue, {"tasks": stock}, str(path)).tasks
     catalogue = catalogue.model_copy(
         update={"models": catalogue.models | models, "tasks": catalogue.tasks | tasks}
@@ -102,9 +103,9 @@ def load_study(path: Path, catalogue: Catalogue) -> tuple[Study, Catalogue]:
 
 
 def check_references(study: Study, catalogue: Catalogue, where: str) -> None:
-    """Fail if the study names an asset that the catalogue lacks, or a measure that cannot do what it asks.
+    """Fail if the study names an asset that the catalogue lacks, or uses a measure in a way that is not allowed.
 
-    A measure cannot read the documents of the calibration, nor be corrected together without outcomes of items.
+    A measure must not read documents of the calibration, and needs outcomes of items to be corrected together.
 
     Raises:
         HfpruneError: names the missing asset and the nearest known one, or the measure.
@@ -112,12 +113,12 @@ def check_references(study: Study, catalogue: Catalogue, where: str) -> None:
     measures = study.make_measures(where)
     for asset in study_assets(study):
         kind, _, name = asset.partition("/")
-        known = getattr(catalogue, kind, {})
-        if name not in known:
+        entries = getattr(catalogue, kind, {})
+        if name not in entries:
             spelt = kind in FORMS and entry(kind, name) is not None
             remedy = f"name it there, as `{kind}: {{mine: {name}}}`" if spelt else "see there"
             raise HfpruneError(
-                f"{where}: unknown {kind} {name!r}{nearest(name, [*known])} (config/assets.yaml; {remedy})"
+                f"{where}: unknown {kind} {name!r}{nearest(name, [*entries])} (config/assets.yaml; {remedy})"
             )
     for name in (name for family in study.corrected_together for name in family):
         if not measures[name].metrics()[0].items:
@@ -155,7 +156,7 @@ def _check_on_disk(study: Study, where: str) -> None:
     for name, method in study.methods.items():
         if method.quantised:
             raise HfpruneError(
-                f"{where}: methods.{name}.quantised: rounded weights are new ones, for which there must be "
+                f"{where}: methods.{name}.quantised: rounded weights are new weights, which must fit into "
                 "memory; remove it, or device_map: disk"
             )
         needs = "" if method.unscored else CRITERIA.load(method.criterion or name).needs

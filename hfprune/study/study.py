@@ -28,7 +28,7 @@ from hfprune.study.method import Method
 
 
 class StudyMeasure(NamedMeasure, ChosenCells):
-    """A measure with its settings, and the cells that it is taken of."""
+    """A measure with its settings, and the cells that it measures."""
 
 
 class Study(Placement):
@@ -42,52 +42,52 @@ class Study(Placement):
     description: str = ""
     calibrations: dict[Name, Calibration] = Field(
         min_length=1,
-        description="texts to calibrate on, by name; every method is scored on each, and compared within each",
+        description="texts to calibrate on, by name; methods are scored on each text, and compared within it",
     )
     resamples: Resamples = 0
-    models: dict[Name, StudyModel] = Field(min_length=1, description="also a plain list of names")
+    models: dict[Name, StudyModel] = Field(min_length=1, description="models by name, or a list of names")
     methods: dict[Name, Method] = Field(min_length=1)
     ratios: Ratios = Field(min_length=1, description="fractions of all parameters removed")
     draws: Annotated[list[NonNegativeInt], Listed, Distinct] = Field(
-        default=[0], min_length=1, description="numbers of the calibration samples, which are seeds"
+        default=[0], min_length=1, description="numbers of the calibration samples, which seed them"
     )
     recoveries: Recoveries = Field(default=[Recovery.NONE], min_length=1)
     recovery: LoraRecovery | None = Field(
         default=None, description="how lora recovers; needed if `recoveries` lists lora"
     )
     linear: Linear = Field(default=Linear(), description="how linear recovers")
-    dtype: Dtype = Field(default="bfloat16", description="precision of all its models")
+    dtype: Dtype = Field(default="bfloat16", description="precision of all models")
     measures: dict[Name, StudyMeasure] = Field(
         description="settings by measure; `measure: NAME` under another name takes the same measure again"
     )
     primary: Name | None = Field(
         default=None,
-        description="the measure whose first metric is the primary outcome, chosen before results are seen; every "
-        "other outcome is secondary",
+        description="measure whose first metric is the primary outcome, chosen before results are seen; all other "
+        "outcomes are secondary",
     )
     corrected_together: list[Annotated[list[Name], Field(min_length=2)]] = Field(
         default=[],
-        description="lists of measures whose first metrics are one family for Holm's correction, as a sentence "
-        "needs that speaks of several outcomes; each other outcome is a family of its own",
+        description="lists of measures whose first metrics are one family for Holm's correction, as needed for "
+        "statements about several outcomes; every other outcome is a family of its own",
     )
     chain: Annotated[list[Name], Distinct] = Field(
         default=[],
-        description="methods, of which each changes one thing of the one before, for the effects `steps`",
+        description="methods, each of which changes one setting of the one before, for the effects `steps`",
     )
     effects: Annotated[list[Name], Listed, Distinct] = Field(
         default=[],
-        description="effects beside those of every study. losses: the log perplexity that a plan adds, per that "
-        "of entropy; pairs: every two methods; steps: each method of `chain` less the one before; "
-        "training: held-out losses of pruned models less the dense one's, by the steps of the training; "
+        description="effects besides those of every study. losses: the log perplexity that a plan adds, relative "
+        "to entropy's; pairs: every two methods; steps: each method of `chain` minus the one before; "
+        "training: held-out losses of pruned models minus the dense one's, by training step; "
         "by_document: slopes of effects over the dense model's entropy on each document; calibrations: each "
-        "method on a text less itself, and less the reference, on the first; terms: differences of effects "
-        "between calibrations, readings and models",
+        "method on a text minus itself, and minus the reference, on the first text; terms: differences of "
+        "effects between calibrations, readings and models",
     )
     constant: float = Field(
         default=0.9,
         gt=0,
         le=1,
-        description="share of a task's questions beyond which one answer is constant",
+        description="share of a task's questions above which an answer counts as constant",
     )
 
     @field_validator("models", "methods", mode="before")
@@ -113,7 +113,7 @@ class Study(Placement):
         if UNCALIBRATED in self.calibrations:
             raise ValueError(f"{UNCALIBRATED!r} is the dense model's calibration; choose another name")
         for name, entry in self.measures.items():
-            # The tidy table has the numbers of scoring, planning and recovery under these names.
+            # The tidy table lists scoring, planning and recovery under these names.
             if name in ("size", "recovery") or (name == "cost" and (entry.measure or name) != "cost"):
                 raise ValueError(f"measures: the suite itself uses the name {name!r}; choose another")
         return self
@@ -128,22 +128,22 @@ class Study(Placement):
                 if {*methods} - {*self.methods} and (misspelt := self._misspelt()):
                     raise ValueError(misspelt)
                 require_known(f"{section}.{key}", methods, self.methods)
-        known = sorted({ratio for model in self.models for ratio in self.ratios_of(model)})
+        valid = sorted({ratio for model in self.models for ratio in self.ratios_of(model)})
         ratios = {section: chosen.ratios for section, chosen in of_cells.items()}
         ratios |= {f"methods.{name}": method.ratios for name, method in self.methods.items()}
         for section, asked in ratios.items():
             for ratio in asked or []:
-                if ratio not in known:
-                    raise ValueError(f"{section}.ratios: {ratio:g} is not among the study's ratios {known}")
+                if ratio not in valid:
+                    raise ValueError(f"{section}.ratios: {ratio:g} is not among the study's ratios {valid}")
         return self
 
     def _misspelt(self) -> str:
-        """Return a sentence on a method whose criterion is unknown, or "" for none."""
-        known = [*CRITERIA.sources()]
+        """Return a sentence about a method whose criterion is unknown, or ""."""
+        criteria = [*CRITERIA.sources()]
         for name, method in self.methods.items():
             criterion = method.criterion or name
-            if not method.unscored and criterion not in known:
-                return f"methods.{name}: unknown criterion {criterion!r}{nearest(criterion, known)}"
+            if not method.unscored and criterion not in criteria:
+                return f"methods.{name}: unknown criterion {criterion!r}{nearest(criterion, criteria)}"
         return ""
 
     @model_validator(mode="after")
@@ -166,15 +166,15 @@ class Study(Placement):
         trains = self.recovery and self.recovery.held_out and any(map(self.trains, self.models))
         has = {RECOVERY: trains, CHAIN: len(self.chain) > 2, CALIBRATIONS: len(self.calibrations) > 1}
         measured = {entry.measure or name for name, entry in self.measures.items()}
-        check_needs(self.effects, measured | {name for name, there in has.items() if there})
+        check_needs(self.effects, measured | {name for name, present in has.items() if present})
         return self
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> "Study":
-        known = {size for calibration in self.calibrations.values() for size in calibration.sizes}
+        sizes = {size for calibration in self.calibrations.values() for size in calibration.sizes}
         for name, model in self.models.items():
             for size in model.sizes or {}:
-                if size not in known:
+                if size not in sizes:
                     raise ValueError(f"models.{name}.sizes: {size} is not among the calibrations' sizes")
         for model_name, (name, calibration) in product(self.models, self.calibrations.items()):
             for size, most in self.sizes_of(model_name, name).items():
@@ -185,7 +185,7 @@ class Study(Placement):
                     )
             if self.resamples and calibration.sequences < FOLDS:
                 raise ValueError(
-                    f"resamples needs at least {FOLDS} sequences, one a fold, not the "
+                    f"resamples needs at least {FOLDS} sequences, one per fold, not the "
                     f"{calibration.sequences} of calibrations.{name}"
                 )
         return self
@@ -225,7 +225,7 @@ class Study(Placement):
         return self
 
     def sizes_of(self, model: str, calibration: str) -> dict[int, int]:
-        """Return the sizes of a calibration for a model, with the number of their samples; none if read whole."""
+        """Return size → number of samples for a calibration and model; empty if it is read as a whole."""
         read = self.calibrations[calibration]
         sizes = read.sizes
         if (own := self.models[model].sizes) is not None:
@@ -233,16 +233,17 @@ class Study(Placement):
         return {size: most or read.sequences // size for size, most in sizes.items()}
 
     def reads(self, method: str) -> bool:
-        """Tell whether scores by a method read a calibration; an unknown criterion is refused elsewhere."""
+        """Tell whether a method's scores read a calibration; unknown criteria are refused elsewhere."""
         settings = self.methods[method]
         criterion = settings.criterion or method
-        known = not settings.unscored and criterion in CRITERIA.sources()
-        return known and CRITERIA.load(criterion).needs != "weights"
+        if settings.unscored or criterion not in CRITERIA.sources():
+            return False
+        return CRITERIA.load(criterion).needs != "weights"
 
     def calibrated(self, model: str, method: str | None = None) -> list[Calibrated]:
-        """Return every calibration with each number of its sequences that scores of a model read.
+        """Return every calibration with every number of sequences that scores of a model read.
 
-        Those by a method that reads none are made once per calibration, since a recovery may read it.
+        A method that reads none is scored once per calibration, which a recovery may read.
         """
         calibrated = []
         for name, read in self.calibrations.items():
@@ -253,33 +254,33 @@ class Study(Placement):
         return calibrated
 
     def largest(self, model: str, calibration: str) -> Calibrated:
-        """Return a calibration with the most of its sequences that scores of a model read."""
+        """Return a calibration with the largest number of sequences that scores of a model read."""
         sizes = [*self.sizes_of(model, calibration)] or [self.calibrations[calibration].sequences]
         return Calibrated(calibration, max(sizes))
 
     def samples_of(self, model: str, calibrated: Calibrated) -> int:
-        """Return how many samples one draw of blocks gives: one, but for a size."""
+        """Return the number of samples in one draw of blocks: one, unless the calibration has sizes."""
         return self.sizes_of(model, calibrated.calibration).get(calibrated.sequences, 1)
 
     def draws_of(self, model: str, calibrated: Calibrated) -> list[int]:
-        """Return the numbers of the samples: each of `draws`, and after it those of more samples of a size."""
+        """Return the numbers of the samples: each of `draws`, followed by further samples of a size."""
         samples = self.samples_of(model, calibrated)
         return [first + number for first in self.draws for number in range(samples)]
 
     def blocks_draw(self, draw: int) -> int:
-        """Return the draw whose blocks a sample is of."""
+        """Return the draw to whose blocks a sample belongs."""
         return max(first for first in self.draws if first <= draw)
 
     def resamples_of(self, model: str, calibrated: Calibrated) -> int:
-        """Return how often a sample is resampled: not at all where its size has enough of them."""
+        """Return how often a sample is resampled: never if its size has enough samples."""
         return resamples_of(self.samples_of(model, calibrated), self.resamples)
 
     def ratios_of(self, model: str) -> list[float]:
-        """Return the ratios of a model: its own, else the study's."""
+        """Return the ratios of a model: its own, or else the study's."""
         return self.models[model].ratios or self.ratios
 
     def recoveries_of(self, model: str) -> list[Recovery]:
-        """Return the recoveries of a model: its own, else the study's."""
+        """Return the recoveries of a model: its own, or else the study's."""
         return self.models[model].recoveries or self.recoveries
 
     def trains(self, model: str) -> bool:
@@ -287,13 +288,13 @@ class Study(Placement):
         return any(recovery.trains for recovery in self.recoveries_of(model))
 
     def methods_of(self, model: str) -> list[str]:
-        """Return the methods that a model takes."""
+        """Return the names of a model's methods."""
         return [name for name in self.methods if self.models[model].takes(name)]
 
     def make_measures(self, where: str = "study") -> dict[str, Measure]:
         """Return every measure of the study, with its settings, by its name in the study.
 
         Raises:
-            HfpruneError: an unknown measure or setting, with the nearest valid one; names `where` and the key.
+            HfpruneError: a measure or setting is unknown; names `where`, the key and the nearest valid one.
         """
         return {name: entry.make(name, f"{where}: measures.{name}") for name, entry in self.measures.items()}

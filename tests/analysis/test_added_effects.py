@@ -88,7 +88,7 @@ def test_the_documented_test_joins_the_effects_and_their_table(signs: None, tmp_
     [
         ("losse", "effects: unknown 'losse'; did you mean 'losses'?"),
         ("by_document", "needs the measure output_entropy"),
-        ("steps", "steps needs `chain`, a list of three methods or more"),
+        ("steps", "steps needs `chain`, a list of three or more methods"),
         ("calibrations", "needs more than one text under `calibrations`"),
     ],
 )

@@ -258,7 +258,7 @@ def test_outside_a_checkout_and_for_a_study_that_git_lacks(
     change(made / "results.csv", "value != ''", study="mine")
     assert "holds no results/mine; give --against" in failure("check", "--results", made)
     monkeypatch.chdir(tmp_path)
-    assert "is in no checkout of git" in failure("check", "--results", made) and not capsys.readouterr().out
+    assert "is in no git checkout" in failure("check", "--results", made) and not capsys.readouterr().out
     run("check", "--results", made, "--out", tmp_path / "check.md")
-    assert "is in no checkout of git" in (tmp_path / "check.md").read_text()
+    assert "is in no git checkout" in (tmp_path / "check.md").read_text()
     run("check", "--results", results_of("dose"), "--against", results_of("dose"))

@@ -121,7 +121,7 @@ def test_new_weights_need_a_folder_and_an_adapter_needs_memory(
     work: Path, tmp_path: Path, monkeypatch
 ) -> None:
     export = f"export --model mine --plan plan.safetensors --device-map disk --out {tmp_path}/out"
-    assert "--adapter: merged weights are new ones" in failure(f"{export} --adapter adapter")
+    assert "--adapter: merged weights are new weights" in failure(f"{export} --adapter adapter")
     monkeypatch.setenv("TMPDIR", str(tmp_path / "missing"))
     assert "new weights do not fit there" in failure(export)
     assert not (tmp_path / "out").exists()

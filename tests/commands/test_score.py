@@ -156,7 +156,7 @@ def test_steps_go_on_from_the_plan_before_and_are_in_the_provenance(
         "--out",
         tmp_path / "x.safetensors",
     )
-    assert "mlp.0 would keep units that a step before has removed" in early
+    assert "mlp.0 would keep units that an earlier step removed" in early
 
     made, between = (recorded(steps / f"plan{step}.safetensors")["settings"] for step in (3, 2))
     assert (made["ratio"], made["scoring"]["steps"]) == (0.3, 3) and "part" not in made
@@ -170,5 +170,5 @@ def test_steps_go_on_from_the_plan_before_and_are_in_the_provenance(
 def test_a_step_has_no_resamples(work: Path, tmp_path: Path, capsys) -> None:
     """Another draw would have had another plan before; the last step's resamples alone would say too little."""
     run(RESAMPLES, tmp_path / "scores.safetensors", "--plan", "plan.safetensors")
-    assert "no resamples, since another draw would have another plan before" in capsys.readouterr().err
+    assert "no resamples: another draw would have another previous plan" in capsys.readouterr().err
     assert load_resampled(tmp_path / "scores.resampled.safetensors") == []

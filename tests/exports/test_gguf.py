@@ -117,5 +117,5 @@ def test_another_tokenizer_is_refused_before_weights_are_written(dense, tmp_path
     tokenizer.save_pretrained(source)
     model = cut(build("llama3"), WIDTHS["unequal"])
     monkeypatch.setattr(type(model), "save_pretrained", written_too_early)
-    with pytest.raises(hfprune.HfpruneError, match=r"^--gguf: it knows the tokenizers of LLaMA 3, "):
+    with pytest.raises(hfprune.HfpruneError, match=r"^--gguf: supports the tokenizers of LLaMA 3, "):
         export(model, source, tmp_path / "out", gguf=True)

@@ -88,7 +88,7 @@ def reading(*corpora: str) -> dict:
         ({"resamples": 1}, "resamples: one resample has no spread: give 0, or at least 2"),
         (
             texts(c4=C4, few=C4 | {"sequences": 3}) | {"resamples": 2},
-            "resamples needs at least 8 sequences, one a fold, not the 3 of calibrations.few",
+            "resamples needs at least 8 sequences, one per fold, not the 3 of calibrations.few",
         ),
         ({"methods": {"dense": None}}, "'dense' is the unpruned model"),
         ({"methods": {"a/b": None}}, "methods"),
