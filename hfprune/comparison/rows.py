@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +34,7 @@ from hfprune.comparison.before_after import (
 from hfprune.effects.questions import GAIN, TO_DENSE
 from hfprune.measurement import MEASURES, Metric
 from hfprune.results.declarations import Declaration, Declarations
+from hfprune.results.effect import Effect
 from hfprune.results.effect_rows import ITEMS_ALONE, EffectRow, corrected, row_of
 from hfprune.statistics.estimates import Estimate, estimate
 from hfprune.statistics.outcomes import NotComparableError, Outcomes, contrast
@@ -144,8 +145,8 @@ def rows_of(
         repeated: shares of repeated 4-grams in texts by the dense (`before`) and the exported model (`after`), and
             the `document` that each goes on with; empty if not measured.
     """
-    taken = [step for step in sides if step != DENSE] or [exported]
     qualities = qualities_of(sides, exported)
+    taken = [*dict.fromkeys(row.method for row in qualities)] or [exported]
     # What no step after pruning changes, such as the size, is the same after each.
     once = [*_sizes(exported, parameters, weights), *speeds_of(sides, exported)]
     whole = [row._replace(method=step) for row in once for step in taken]
@@ -260,6 +261,22 @@ def speeds_of(sides: Sides, exported: str) -> Iterator[EffectRow]:
             before = after / (float(np.exp(logs.value)) if logs else side.values[speedup] ** power)
             label = declared.label.format(side.prompt_tokens)
             yield effect_row(declared, exported, (before, after), logs, n=side.n, label=label)
+
+
+def speedups(rows: Iterable[EffectRow], goals: Mapping[str, float]) -> dict[str, Effect]:
+    """Return how many times as fast as the dense model another is in `prefill` and `decoding`, as far as asked.
+
+    Args:
+        rows: those of `speeds_of` among others.
+        goals: by name; each becomes the effect's `neutral`.
+    """
+    effects = {row.metric: row.effect for row in rows if row.measure == SPEED}
+    of_name = {"prefill": effects.get(PREFILL.metric.name), "decoding": effects.get(DECODING.metric.name)}
+    return {
+        name: replace(effect.turned() if effect.better < 0 else effect, form="{:.2f}", neutral=goal)
+        for name, goal in goals.items()
+        if (effect := of_name[name])
+    }
 
 
 def weight_bytes(folder: Path) -> int:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from hfprune.assets.known_tasks import CROWS
@@ -95,6 +95,20 @@ def conclusions(
     elif others := [row.task for row in lost if class_of(row.measure) == CAPABILITY and row.task not in kept]:
         helps.append(f"--keep {','.join(others).replace(' ', '_')}, which limits the cut by these, too")
     return said + [f"What may help: {'; '.join(helps)}."] * bool(helps)
+
+
+def fast_enough(speeds: Mapping[str, Effect]) -> list[str]:
+    """Return a sentence on a model that is as fast as was asked for, by the `neutral` of each speed."""
+    if not speeds:
+        return []
+    goals = " and ".join(dict.fromkeys(f"{speed.neutral:g}" for speed in speeds.values()))
+    found = " and ".join(f"{name} is {speed} times" for name, speed in speeds.items())
+    closest = min(speeds, key=lambda name: speeds[name].low / speeds[name].neutral)
+    decided = f"; {closest}, the closer to what was asked, decided" * (len(speeds) > 1)
+    return [
+        f"Conclusion: fast enough for --speedup {goals}: {found} as fast as in the dense model, by 95 % intervals "
+        f"over turns with it{decided}."
+    ]
 
 
 def _fall(row: EffectRow) -> float:
