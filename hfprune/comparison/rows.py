@@ -263,19 +263,13 @@ def speeds_of(sides: Sides, exported: str) -> Iterator[EffectRow]:
             yield effect_row(declared, exported, (before, after), logs, n=side.n, label=label)
 
 
-def speedups(rows: Iterable[EffectRow], goals: Mapping[str, float]) -> dict[str, Effect]:
-    """Return how many times as fast as the dense model another is in `prefill` and `decoding`, as far as asked.
-
-    Args:
-        rows: those of `speeds_of` among others.
-        goals: by name; each becomes the effect's `neutral`.
-    """
-    effects = {row.metric: row.effect for row in rows if row.measure == SPEED}
-    of_name = {"prefill": effects.get(PREFILL.metric.name), "decoding": effects.get(DECODING.metric.name)}
+def speedups(rows: Iterable[EffectRow], goal: float) -> dict[str, Effect]:
+    """Return how many times as fast as the dense model another is, by rows of `speeds_of`; `goal` is `neutral`."""
+    names = {PREFILL.metric.name: "prefill", DECODING.metric.name: "decoding"}
+    effects = {names[row.metric]: row.effect for row in rows if row.measure == SPEED}
     return {
         name: replace(effect.turned() if effect.better < 0 else effect, form="{:.2f}", neutral=goal)
-        for name, goal in goals.items()
-        if (effect := of_name[name])
+        for name, effect in effects.items()
     }
 
 

@@ -2,11 +2,12 @@
 
 import math
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from hfprune.assets.known_tasks import CROWS
 from hfprune.comparison.before_after import ASKED, CAPABILITY, REPEATS, TASK, class_of
+from hfprune.comparison.rows import speedups
 from hfprune.results.effect import ALIKE, BETTER, PERCENT_FORM, WORSE, Effect
 from hfprune.results.effect_rows import EffectRow
 from hfprune.rounding import percent
@@ -97,18 +98,15 @@ def conclusions(
     return said + [f"What may help: {'; '.join(helps)}."] * bool(helps)
 
 
-def fast_enough(speeds: Mapping[str, Effect]) -> list[str]:
-    """Return a sentence on a model that is as fast as was asked for, by the `neutral` of each speed."""
-    if not speeds:
-        return []
-    goals = " and ".join(dict.fromkeys(f"{speed.neutral:g}" for speed in speeds.values()))
+def fast_enough(rows: Sequence[EffectRow], goal: float) -> str:
+    """Return the sentence on a model that was chosen as so many times as fast as the dense one."""
+    speeds = speedups(rows, goal)
     found = " and ".join(f"{name} is {speed} times" for name, speed in speeds.items())
-    closest = min(speeds, key=lambda name: speeds[name].low / speeds[name].neutral)
-    decided = f"; {closest}, the closer to what was asked, decided" * (len(speeds) > 1)
-    return [
-        f"Conclusion: fast enough for --speedup {goals}: {found} as fast as in the dense model, by 95 % intervals "
-        f"over turns with it{decided}."
-    ]
+    slower = min(speeds, key=lambda name: speeds[name].low)
+    return (
+        f"Conclusion: fast enough for --speedup {goal:g}: {found} as fast as in the dense model, by 95 % "
+        f"intervals over turns with it; {slower}, which gained less, decided."
+    )
 
 
 def _fall(row: EffectRow) -> float:

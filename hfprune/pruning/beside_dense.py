@@ -23,7 +23,7 @@ from hfprune.comparison.before_after import (
     read_sides,
     timed_on,
 )
-from hfprune.comparison.rows import rows_of, speedups, weight_bytes
+from hfprune.comparison.rows import rows_of, weight_bytes
 from hfprune.comparison.steps import LIMIT
 from hfprune.comparison.usability import conclusions, fast_enough
 from hfprune.errors import HfpruneError, missing, nearest
@@ -238,7 +238,7 @@ def outcome(
             keep=asked.keep,
             calibrated_on=text.name if "calibrate" in jobs else "",
         ),
-        *fast_enough(speedups(comparison.rows, asked.speedup or {})),
+        *([fast_enough(comparison.rows, asked.speedup)] if asked.speedup else ()),
         *warnings,
     ]
     recovered = [file for job in jobs.values() for file in job.outputs() if file.name == RECOVERED]

@@ -166,7 +166,7 @@ def _at_its_ratio(
     jobs = swept_jobs(files)
     foretold.add(files, jobs)
     # All cuts take about as long, so that any will do, unless an earlier call has measured which.
-    limits = asked.max_loss, asked.speedup or {}
+    limits = asked.max_loss, asked.speedup
     there = all(file.exists() for job in jobs.values() if job.stage == "measure" for file in job.outputs())
     known = choice(cuts(jobs, *limits)) if there else None
     at_one = asked.model_copy(update={"ratio": known.ratio if known else files.study.ratios[0]})

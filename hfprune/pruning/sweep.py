@@ -1,6 +1,6 @@
 """How much is cut: the losses and speeds of a model at several ratios, and the cut that meets the limits."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +15,6 @@ from hfprune.comparison.steps import LIMIT, limit_column, relative_rise
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
 from hfprune.page.pruned import Swept
-from hfprune.pruning.amounts import SPEEDS
 from hfprune.pruning.beside_dense import CROPS, TURNS
 from hfprune.pruning.folder import SWEPT
 from hfprune.report.charts import Chart
@@ -42,24 +41,14 @@ class Tried(NamedTuple):
     files: tuple[Path, ...] = ()
     """The results of the dense and of this model."""
 
-    @property
-    def is_within(self) -> bool:
-        """Whether the interval of every loss ends below its limit."""
-        return all(loss.high < loss.neutral for loss in self.losses.values())
 
-    @property
-    def is_fast(self) -> bool:
-        """Whether the interval of every speed-up begins above what was asked for."""
-        return all(speed.low > speed.neutral for speed in self.speeds.values())
-
-
-def cuts(jobs: Mapping[str, Stage], most: float | None, goals: Mapping[str, float]) -> list[Tried]:
+def cuts(jobs: Mapping[str, Stage], most: float | None, goal: float | None) -> list[Tried]:
     """Return what the jobs of a sweep have found, the smallest cut first.
 
     Args:
         jobs: measure losses, speeds or both.
         most: the limit of every loss.
-        goals: speed-ups by name.
+        goal: the speed-up that is asked for.
 
     Raises:
         HfpruneError: too few documents for an interval.
@@ -80,7 +69,6 @@ def cuts(jobs: Mapping[str, Stage], most: float | None, goals: Mapping[str, floa
         rises, documents = dict[str, Effect](), dict[str, int]()
         every = (*dense.values(), *files.values())
         timed = files.pop((SPEED, ""), None)
-        sides = read_sides({timed: results[timed]}) if timed else {}
         for (measure, task), file in sorted(files.items(), key=lambda item: item[0][0] != LIMIT):
             name = PERPLEXITY if measure == LIMIT else spelt(task).replace("_", " ")
             items = [pd.read_parquet(path.with_suffix(".parquet")) for path in (file, dense[measure, task])]
@@ -88,7 +76,8 @@ def cuts(jobs: Mapping[str, Stage], most: float | None, goals: Mapping[str, floa
             if not rise.known:
                 raise HfpruneError(f"--max-loss: too few documents of {name} for an interval; give --ratio")
             rises[name] = rise
-        speeds = speedups(speeds_of(sides, ""), goals)
+        sides = read_sides({timed: results[timed]} if timed else {})
+        speeds = speedups(speeds_of(sides, ""), goal or 0)
         tried.append(Tried(ratio, sizes[ratio], rises, speeds, documents, every))
     return tried
 
@@ -101,20 +90,18 @@ def choice(tried: Sequence[Tried]) -> Tried | None:
     at most 2.5 % of draws of the documents or turns, however many are tried, and the intervals that chose the cut
     may judge it. Nor do several limits take a correction, since all must be met (an intersection-union test).
     """
-    within, fast = _within(tried), _fast(tried)
+    within, fast = _meeting(tried)
     both = [cut for cut in within if cut in fast]
     if not both:
         return None
     return both[0] if both[0].speeds else both[-1]
 
 
-def _within(tried: Sequence[Tried]) -> list[Tried]:
-    return [*takewhile(lambda cut: cut.is_within, tried)]
-
-
-def _fast(tried: Sequence[Tried]) -> list[Tried]:
-    """Return the cuts that are fast enough, the largest first."""
-    return [*takewhile(lambda cut: cut.is_fast, reversed(tried))]
+def _meeting(tried: Sequence[Tried]) -> tuple[list[Tried], list[Tried]]:
+    """Return the cuts within the limits of loss, the smallest first, and the fast ones, the largest first."""
+    within = takewhile(lambda cut: all(x.high < x.neutral for x in cut.losses.values()), tried)
+    fast = takewhile(lambda cut: all(x.low > x.neutral for x in cut.speeds.values()), reversed(tried))
+    return [*within], [*fast]
 
 
 def shown(tried: Sequence[Tried], out: Path) -> tuple[Tried, Swept]:
@@ -135,8 +122,7 @@ def shown(tried: Sequence[Tried], out: Path) -> tuple[Tried, Swept]:
         ]
         for cut in tried
     ]
-    said = " ".join([*_of_losses(least), *_of_speeds(least)])
-    said += f" The {'smallest' if least.speeds else 'largest'} such cut is exported."
+    said = _measured(least) + f"The {'smallest' if least.speeds else 'largest'} such cut is exported."
     print(
         tabulate(rows, headers, disable_numparse=True, colalign=["right"] * len(headers[:-1])),
         f"\n{said}\n",
@@ -148,41 +134,37 @@ def shown(tried: Sequence[Tried], out: Path) -> tuple[Tried, Swept]:
     return best, Swept(headers, rows, said, (out / SWEPT).read_bytes())
 
 
-def _of_losses(cut: Tried) -> Iterator[str]:
-    """Yield what a loss is, and which cuts are within the limit."""
-    kept = [name for name in cut.losses if name != PERPLEXITY]
+def _measured(cut: Tried) -> str:
+    """Return what was measured of all cuts, and which of them are within the limits."""
+    kept, said = [name for name in cut.losses if name != PERPLEXITY], ""
     questions = ", ".join(f"{cut.documents[name]} of {name}" for name in kept)
     answers = (
         f", and of the bits per byte of right answers as a share of the dense model's ({questions})"
         * bool(kept)
     )
     if cut.losses:
-        yield (
+        said += (
             "Loss is the rise of perplexity against the dense model, on the same "
             f"{cut.documents[PERPLEXITY]} crops of {CROPS['length']} tokens, each from another document of "
             f"{CROPS['corpus']}{answers}, before any training, but with reconstruction where the recipe has it. "
             "A cut is within the limit if it and every smaller one have the high end of "
-            f"{'every' if kept else 'its'} 95 % interval of loss below "
-            f"{percent(cut.losses[PERPLEXITY].neutral)}."
+            f"{'every' if kept else 'its'} 95 % interval below {percent(cut.losses[PERPLEXITY].neutral)}. "
         )
-
-
-def _of_speeds(cut: Tried) -> Iterator[str]:
-    """Yield how speed was measured, and which cuts are fast enough."""
-    goals = " and ".join(f"{speed.neutral:g} ({name})" for name, speed in cut.speeds.items())
-    if goals:
-        yield (
+    if cut.speeds:
+        said += (
             f"Each cut took {TURNS['repeats']} turns with the dense model: the prefill of "
             f"{TURNS['prompt_tokens']} tokens, and the decoding of {TURNS['new_tokens']} for --batch texts at a "
-            "time. A cut is fast enough if it and every larger one have the low end of every 95 % interval of "
-            f"speed above {goals}."
+            "time. A cut is fast enough if it and every larger one have the low end of both 95 % intervals above "
+            f"{cut.speeds['decoding'].neutral:g}. "
         )
+    return said
 
 
 def _refusal(tried: Sequence[Tried]) -> str:
     """Return the line on each limit that no cut meets, or on the two that no cut meets both."""
-    least, within, fast, lines = tried[0], _within(tried), _fast(tried), list[str]()
+    (within, fast), lines = _meeting(tried), list[str]()
     if not within:
+        least = tried[0]
         lost = ", ".join(f"{name} {loss}" for name, loss in least.losses.items() if loss.high >= loss.neutral)
         lines.append(
             f"--max-loss: no cut has an interval that ends below {percent(least.losses[PERPLEXITY].neutral)}, so "
@@ -196,7 +178,7 @@ def _refusal(tried: Sequence[Tried]) -> str:
                 f"exported: the largest speed-up measured is {best.speeds[name]}, at --ratio {best.ratio:g}"
             )
     return "; ".join(lines) or (
-        f"--max-loss and --speedup: no cut meets both, so nothing is exported: --max-loss fails above --ratio "
+        "--max-loss and --speedup: no cut meets both, so nothing is exported: --max-loss fails above --ratio "
         f"{within[-1].ratio:g}, --speedup below --ratio {fast[-1].ratio:g}"
     )
 
@@ -208,7 +190,7 @@ def _draw(tried: Sequence[Tried], best: Tried | None, path: Path) -> None:
         "best": Look("Exported", "#D55E00", "D"),
     }
     charts = []
-    for name in [name for name in (PERPLEXITY, *SPEEDS) if name in tried[0].losses | tried[0].speeds]:
+    for name in [PERPLEXITY] * bool(tried[0].losses) + [*tried[0].speeds]:
         drawn = [((cut.losses | cut.speeds)[name], cut) for cut in tried]
         rows = pd.DataFrame(
             [

@@ -230,7 +230,7 @@ REFUSED = {
     "--size 450MB$",
     "": "^how much to remove is missing: give --ratio 0.2 or another number, or a limit, as --max-loss 20%",
     "--ratio 0.1 --max-loss 20%": "^--ratio and --max-loss: these exclude each other; keep one",
-    "--ratio nan": "^--ratio: must be a share above 0 and below 1, as 20% or 0.2, not 'nan'$",
+    "--ratio nan": "^--ratio: must be a share such as 20% or 0.2, not 'nan'$",
     "--max-loss 5% --text wikipedia-sample": "calibrate on another text",
     "--max-loss 5% --keep cod": r"^--keep: unknown capability 'cod'; did you mean 'code'\?$",
 }
