@@ -1,13 +1,13 @@
 """Prune a model of your own: write a checkpoint, and a report of what was lost.
 
 OUT/model is the pruned model with its card, OUT/report.html the comparison with the dense model, OUT/work
-the intermediate files and, with --max-loss, OUT/loss.svg loss against size. The same command resumes after a
-kill; with other settings, it makes only what is missing.
+the intermediate files and, with --max-loss or --speedup, OUT/sweep.svg loss and speed against size. The same
+command resumes after a kill; with other settings, it makes only what is missing.
 """
 
 from typing import ClassVar
 
-from hfprune.pruning.config import Pruning
+from hfprune.pruning.config import LIMITS, Pruning
 from hfprune.stages import Command
 
 
@@ -19,17 +19,18 @@ class Prune(Command, Pruning):
     )
     usage: ClassVar = (
         "hfprune prune --model MODEL --out OUT [flags]\n"
-        "                     (--ratio RATIO | --max-loss MAX_LOSS | --params PARAMS | --size SIZE)"
+        "                     (--ratio RATIO | --max-loss MAX_LOSS | --speedup SPEEDUP |\n"
+        "                      --params PARAMS | --size SIZE)"
     )
     # The flags by their headings in the help.
     groups: ClassVar = {
         "what to prune": ("model", "units"),
-        "how much (one of the four is required)": ("ratio", "max_loss", "params", "size", "keep"),
+        "how much (one of these is required)": ("ratio", *LIMITS, "keep"),
         "how": (
             *("recipe", "criterion", "options", "allocation", "align", "plain", "linear", "recover"),
             *("keep_recovery", "text", "mix", "sequences", "length", "dtype", "device_map", "seed"),
         ),
-        "what to measure": ("compare", "quick", "eval_text", "tasks", "beside"),
+        "what to measure": ("compare", "quick", "eval_text", "tasks", "beside", "batch"),
         "output and places": ("out", "resources", "catalogue"),
     }
     resumes = True

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +34,7 @@ from hfprune.comparison.before_after import (
 from hfprune.effects.questions import GAIN, TO_DENSE
 from hfprune.measurement import MEASURES, Metric
 from hfprune.results.declarations import Declaration, Declarations
+from hfprune.results.effect import Effect
 from hfprune.results.effect_rows import ITEMS_ALONE, EffectRow, corrected, row_of
 from hfprune.statistics.estimates import Estimate, estimate
 from hfprune.statistics.outcomes import NotComparableError, Outcomes, contrast
@@ -147,8 +148,8 @@ def rows_of(
         repeated: shares of repeated 4-grams in texts by the dense (`before`) and the exported model (`after`), and
             the `document` that each text continues; empty if not measured.
     """
-    steps = [step for step in sides if step != DENSE] or [exported]
     qualities = qualities_of(sides, exported)
+    steps = [*dict.fromkeys(row.method for row in qualities)] or [exported]
     # Numbers that no step after pruning changes, such as the size, are the same after each step.
     once = [*_sizes(exported, parameters, weights), *speeds_of(sides, exported)]
     whole = [row._replace(method=step) for row in once for step in steps]
@@ -264,6 +265,16 @@ def speeds_of(sides: Sides, exported: str) -> Iterator[EffectRow]:
             before = after / (float(np.exp(logs.value)) if logs else side.values[speedup] ** power)
             label = declared.label.format(side.prompt_tokens)
             yield effect_row(declared, exported, (before, after), logs, n=side.n, label=label)
+
+
+def speedups(rows: Iterable[EffectRow], goal: float) -> dict[str, Effect]:
+    """Return how many times as fast as the dense model another is, by rows of `speeds_of`; `goal` is `neutral`."""
+    names = {PREFILL.metric.name: "prefill", DECODING.metric.name: "decoding"}
+    effects = {names[row.metric]: row.effect for row in rows if row.measure == SPEED}
+    return {
+        name: replace(effect.turned() if effect.better < 0 else effect, form="{:.2f}", neutral=goal)
+        for name, effect in effects.items()
+    }
 
 
 def weight_bytes(folder: Path) -> int:

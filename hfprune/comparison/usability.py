@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from hfprune.assets.known_tasks import CROWS
 from hfprune.comparison.before_after import ASKED, CAPABILITY, REPEATS, TASK, class_of
+from hfprune.comparison.rows import speedups
 from hfprune.results.effect import ALIKE, BETTER, PERCENT_FORM, WORSE, Effect
 from hfprune.results.effect_rows import EffectRow
 from hfprune.rounding import percent
@@ -96,6 +97,17 @@ def conclusions(
     elif others := [row.task for row in lost if class_of(row.measure) == CAPABILITY and row.task not in kept]:
         helps.append(f"--keep {','.join(others).replace(' ', '_')}, which limits the cut by these, too")
     return [*sentences, f"What may help: {'; '.join(helps)}."] if helps else sentences
+
+
+def fast_enough(rows: Sequence[EffectRow], goal: float) -> str:
+    """Return the sentence on a model that was chosen as so many times as fast as the dense one."""
+    speeds = speedups(rows, goal)
+    found = " and ".join(f"{name} is {speed} times" for name, speed in speeds.items())
+    slower = min(speeds, key=lambda name: speeds[name].low)
+    return (
+        f"Conclusion: fast enough for --speedup {goal:g}: {found} as fast as in the dense model, by 95 % "
+        f"intervals over turns with it; {slower}, which gained less, decided."
+    )
 
 
 def _fall(row: EffectRow) -> float:

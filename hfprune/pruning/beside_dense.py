@@ -15,6 +15,7 @@ from hfprune.cells import read_result
 from hfprune.comparison.before_after import (
     ASKED,
     OWN,
+    SPEED,
     STORAGE,
     BeforeAfter,
     Sample,
@@ -24,7 +25,7 @@ from hfprune.comparison.before_after import (
 )
 from hfprune.comparison.rows import rows_of, weight_bytes
 from hfprune.comparison.steps import LIMIT
-from hfprune.comparison.usability import conclusions
+from hfprune.comparison.usability import conclusions, fast_enough
 from hfprune.errors import HfpruneError, missing, nearest
 from hfprune.exports.export_folder import PROVENANCE
 from hfprune.files import read_json
@@ -67,7 +68,7 @@ KEPT, KEPT_DOCUMENTS = f"{ASKED}gold_bpb", 48
 # Questions of each task of a capability, and the most tokens of one.
 DOCUMENTS, MOST_TOKENS = 8, 2048
 # An interval needs eight repeats or more.
-TURNS: Declared = {"prompt_tokens": 128, "batch": 1, "new_tokens": 16, "repeats": 12}
+TURNS: Declared = {"prompt_tokens": 128, "new_tokens": 16, "repeats": 12}
 
 
 def lacking() -> str:
@@ -109,22 +110,22 @@ def _of_texts() -> list[str]:
 
 
 def limited(asked: Pruning, folders: dict[str, Path]) -> dict[str, Declared]:
-    """Return the measures by which limits are judged: perplexity, and the capabilities that are to be kept.
+    """Return the measures by which limits are judged: speed, perplexity and capabilities that are to be kept.
 
     Raises:
         HfpruneError: no document of such a capability fits the model's context.
     """
-    if not asked.max_loss:
-        return {}
+    measures = {SPEED: TURNS | {"batch": asked.batch}} if asked.speedup else {}
+    measures |= {LIMIT: CROPS} if asked.max_loss else {}
     if not asked.keep:
-        return {LIMIT: CROPS}
+        return measures
     model = folders["models"]
     tokenizer, most = load_tokenizer(model), _most_tokens(model)
     groups = {name: SHORT[name] for name in asked.keep}
     if long := {name: source for name in groups if (source := _too_long(asked, name, tokenizer, most))}:
         group, source = next(iter(long.items()))
         raise HfpruneError(f"--keep: {group}: {source} has no document within {most} tokens; keep others")
-    return {LIMIT: CROPS, KEPT: _right_answers(groups, KEPT_DOCUMENTS, tokenizer) | {"measure": "gold_bpb"}}
+    return measures | {KEPT: _right_answers(groups, KEPT_DOCUMENTS, tokenizer) | {"measure": "gold_bpb"}}
 
 
 def fitting(asked: Pruning, folders: dict[str, Path]) -> dict[str, Declared]:
@@ -136,7 +137,7 @@ def fitting(asked: Pruning, folders: dict[str, Path]) -> dict[str, Declared]:
         return {}
     of_texts = _of_texts()
     measures = {name: HELDOUT for name in of_texts} | limited(asked, folders)
-    measures |= {} if asked.quick else {"latency": TURNS}
+    measures |= {} if asked.quick else {SPEED: TURNS | {"batch": asked.batch}}
     measures |= {STORAGE: {}} if asked.beside else {}
     for asset, folder in folders.items():
         if asset.startswith("corpora/"):
@@ -237,6 +238,7 @@ def outcome(
             keep=asked.keep,
             calibrated_on=text.name if "calibrate" in jobs else "",
         ),
+        *([fast_enough(comparison.rows, asked.speedup)] if asked.speedup else ()),
         *warnings,
     ]
     recovered = [file for job in jobs.values() for file in job.outputs() if file.name == RECOVERED]

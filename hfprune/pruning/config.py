@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from math import gcd, isnan
+from math import gcd, isnan, nan
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,39 +27,35 @@ KINDS = {
     "technical": "technical-sample",
     "wikipedia": "wikipedia-calibration",
 }
-LIMITS = ("max_loss", "params", "size")
+LIMITS = ("max_loss", "speedup", "params", "size")
 _NO_AMOUNT = "how much to remove is missing: give --ratio 0.2 or another number, or a limit, as"
-Auto = BeforeValidator(lambda ratio: None if ratio == "auto" else ratio)
+Auto = BeforeValidator(lambda ratio: None if ratio in (None, "auto") else _share(ratio))
 # A number, and a unit of bytes or of thousands.
 _AMOUNT = re.compile(r"(\d*\.?\d+) *([a-zA-Z]*)")
 _BYTES = re.compile(r"([kmgt]i?)?b?", re.IGNORECASE)
 _THOUSANDS = re.compile(r"[kmbgt]?", re.IGNORECASE)
 
 
-def _share(given: Any) -> Any:
-    """Return the share that a ratio removes, as 20% or 0.2."""
+def _share(given: Any) -> float:
+    """Return a share that is written as 20% or 0.2."""
     word = str(given)
     try:
         share = float(word.removesuffix("%")) / (100 if word.endswith("%") else 1)
     except ValueError:
-        return given  # pydantic says that it is no number
+        share = nan
     if isnan(share):
-        raise ValueError(f"must be a share above 0 and below 1, as 20% or 0.2, not {word!r}")
-    return share if word.endswith("%") else given
+        raise ValueError(f"must be a share such as 20% or 0.2, not {word!r}")
+    return share
 
 
 def _loss(given: Any) -> float:
-    """Return the share that a limit of loss allows, as 20% or 0.2."""
-    word = str(given)
-    try:
-        share = float(word.removesuffix("%")) / (100 if word.endswith("%") else 1)
-    except ValueError:
-        raise ValueError(f"must be a share such as 20% or 0.2, not {word!r}") from None
+    """Return the share that a limit of loss allows."""
+    share = _share(given)
     if not share > 0:
-        raise ValueError(f"must be above 0, as 20% or 0.2, not {word!r}")
+        raise ValueError(f"must be above 0, as 20% or 0.2, not {str(given)!r}")
     if share > 1:
         raise ValueError(
-            f"{word} means {100 * share:,.0f} %, more than the 100 % allowed; 20 % is 20% or 0.2"
+            f"{given} means {100 * share:,.0f} %, more than the 100 % allowed; 20 % is 20% or 0.2"
         )
     return share
 
@@ -120,14 +116,21 @@ class Pruning(Placement):
     """All that `hfprune prune` takes: a model, how far and how to prune it, and what to compare."""
 
     model: str = Field(description=f"the model: a name in config/assets.yaml, {FORMS['models'].ways()}")
-    ratio: Annotated[Removed | None, Auto, BeforeValidator(_share)] = Field(
+    ratio: Annotated[Removed | None, Auto] = Field(
         default=None,
-        description="share of all parameters to remove, such as 20% or 0.2; auto: as one of the next three says",
+        description="share of all parameters to remove, such as 20% or 0.2; auto: as the next flags say",
     )
     max_loss: Annotated[float, BeforeValidator(_loss)] | None = Field(
         default=None,
         description="the largest of several cuts whose rise of perplexity on held-out text, before any training, "
         "has a 95% interval that ends below this, such as 20%",
+    )
+    speedup: float | None = Field(
+        default=None,
+        gt=1,
+        allow_inf_nan=False,
+        description="the smallest of several cuts that is measured to be more than so many times as fast as the "
+        "dense model, such as 1.2, in prefill and in decoding; with --max-loss, one that meets both",
     )
     params: Count | None = Field(
         default=None, description="the largest model with at most this many parameters, such as 110M"
@@ -200,6 +203,7 @@ class Pruning(Placement):
         description="compare with rivals too: quantised (the dense model in 8 and 4 bits, the pruned one in 8), "
         "smaller (the next smaller model of its series in the catalogue), or smaller=MODEL",
     )
+    batch: PositiveInt = Field(default=1, description="texts decoded at a time where speed is measured")
     keep_recovery: bool = Field(
         default=False,
         description="export the last step even if it raised perplexity or cost a capability",
@@ -243,13 +247,13 @@ class Pruning(Placement):
     def _one_limit(self) -> "Pruning":
         given = [name for name in ("ratio", *LIMITS) if getattr(self, name) is not None]
         flags = [f"--{name.replace('_', '-')}" for name in given]
-        if len(flags) > 1:
+        if len(flags) > 1 and given != ["max_loss", "speedup"]:
             raise ValueError(f"{' and '.join(flags)}: these exclude each other; keep one")
         if not flags:
             auto = (
                 "--ratio auto: the limit is missing: add" if "ratio" in self.model_fields_set else _NO_AMOUNT
             )
-            raise ValueError(f"{auto} --max-loss 20%, --params 110M or --size 450MB")
+            raise ValueError(f"{auto} --max-loss 20%, --speedup 1.2, --params 110M or --size 450MB")
         if self.keep and not self.max_loss:
             raise ValueError("--keep: how much these may lose is missing: add --max-loss 20%")
         if self.text and self.mix:
@@ -261,21 +265,25 @@ class Pruning(Placement):
             raise ValueError(
                 "--eval-text, --tasks and --beside are for the comparison, which --no-compare leaves out"
             )
+        if self.batch > 1 and not self.speedup and (self.quick or not self.compare):
+            raise ValueError("--batch is for speed, which --quick and --no-compare leave out")
         if self.recover and self.device_map:
             raise ValueError("--recover trains on one device; remove it, or --device-map")
-        more = self.tasks or self.keep or self.beside or (self.compare and not self.quick)
+        more = self.tasks or self.keep or self.beside or self.speedup or (self.compare and not self.quick)
         if self.device_map == "disk" and more:
             raise ValueError(
                 "--device-map disk: all but text would read the model thousands of times: "
-                "give --quick (text only) or --no-compare, and none of --tasks, --keep and --beside"
+                "give --quick (text only) or --no-compare, and none of --tasks, --keep, --beside and --speedup"
             )
         return self
 
     def again(self) -> str:
         """Return the command that makes the model again elsewhere: files and folders by their names alone."""
-        here = {"out", "quick", "tasks", "beside", "keep", "resources", "catalogue", "device_map", *LIMITS}
+        here = {"out", "quick", "tasks", "beside", "batch", "keep", "resources", "catalogue", "device_map"}
         words = ["hfprune", "prune"]
-        for name, value in self.model_dump(mode="json", exclude=here, exclude_defaults=True).items():
+        for name, value in self.model_dump(
+            mode="json", exclude={*here, *LIMITS}, exclude_defaults=True
+        ).items():
             flag = name.replace("_", "-")
             if isinstance(value, bool):
                 words.append(f"--{flag}" if value else f"--no-{flag}")

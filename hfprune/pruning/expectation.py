@@ -37,7 +37,8 @@ def expected(asked: Pruning, parameters: int) -> str:
     """
     name = Path(asked.model).name
     known = known_losses().get(name)
-    if not known or known["parameters"] != parameters or not _by_default(asked):
+    limited = asked.ratio or asked.max_loss
+    if not limited or not known or known["parameters"] != parameters or not _by_default(asked):
         return ""
     loss = known["loss"]
     said = _at(asked.ratio, loss) if asked.ratio else _within(asked.max_loss or 0, loss)

@@ -13,12 +13,12 @@ import hfprune
 from hfprune.errors import HfpruneError, explained
 from hfprune.files import atomic_directory, require_only, require_writable, write_json
 
-# The checkpoint, the page, the figure of loss against size, and all that they were made from.
-MODEL, REPORT, SWEPT, WORK = "model", "report.html", "loss.svg", "work"
+# The checkpoint, the page, the figure of loss and speed against size, and all that they were made from.
+MODEL, REPORT, SWEPT, WORK = "model", "report.html", "sweep.svg", "work"
 SETTINGS = "settings.json"
 # What a killed run may leave in `work`, and beside it: see `hfprune.files`.
 _UNFINISHED = re.compile(r"\.[\w.-]+\.[a-z0-9_]{8}(\.\w+)?")
-_OURS = re.compile(r"\.(model|report|work|loss)\.[a-z0-9_]{8}(\.\w+)?")
+_OURS = re.compile(r"\.(model|report|work|sweep)\.[a-z0-9_]{8}(\.\w+)?")
 
 
 @contextmanager

@@ -29,7 +29,6 @@ from hfprune.pruning.recipe import PruningRecipe
 from hfprune.pruning.rivals import rival_jobs
 from hfprune.pruning.sample import Sample
 from hfprune.settings import NAME, Dtype, load, validate
-from hfprune.settings.allocation import Allocation
 from hfprune.settings.recovery import fewest_sequences
 from hfprune.stages import Stage
 from hfprune.stages.export import Export
@@ -92,10 +91,6 @@ def ratio_within(asked: Pruning, recipe: PruningRecipe, source: Path) -> float:
     # A file of safetensors says up to 200 bytes about a tensor.
     most = asked.params or ((asked.size or 0) - 200 * len(model.state_dict())) / wide
     flag = "--params" if asked.params else f"--size, at {wide} bytes a parameter"
-    if asked.size and asked.plain and recipe.allocation != Allocation():
-        raise HfpruneError(
-            "--size: --plain pads layers of unequal widths on disk; give --params, or no --plain"
-        )
     if most >= total:
         raise HfpruneError(f"{flag}: the model has {total:,} parameters, so nothing has to be removed")
     # Units of all layers go together, and their number is the nearest one: the next lies half of them further. In
@@ -141,7 +136,8 @@ def one_cell(
 ) -> Files:
     """Return the study of a call, with all its files in the folder `work`, from its assets' folders by kind.
 
-    That of a call without a ratio is a sweep, before any training.
+    That of a call without a ratio is a sweep, before any training: losses are those after reconstruction, times
+    those after pruning, whose shapes it leaves.
     """
     others = {asset: at for asset, at in folders.items() if "/" in asset}
     folders = {kind: at for kind, at in folders.items() if kind not in others}
@@ -152,12 +148,13 @@ def one_cell(
     steps = ["linear"] * recipe.linear + ["lora"] * bool(asked.recover and asked.ratio)
     # Each step on those before it, so that each is measured.
     recoveries = ["none", *("+".join(steps[: count + 1]) for count in range(len(steps)))]
+    swept = ["none"] * bool(asked.speedup) + recoveries[-1:] * bool(asked.max_loss)
     study = {
         "models": [names["models"]],
         "methods": {recipe.criterion: method | {"allocation": recipe.allocation}},
         "ratios": [asked.ratio] if asked.ratio else _ratios(asked, recipe, folders["models"]),
         "draws": [asked.seed],
-        "recoveries": recoveries if asked.ratio else recoveries[-1:],
+        "recoveries": recoveries if asked.ratio else [*dict.fromkeys(swept)],
         "recovery": LORA | {"instructions": names["instructions"]} if asked.recover else None,
         "dtype": asked.dtype if asked.dtype != "auto" else _dtype(asked, folders["models"]),
         "device_map": asked.device_map,
@@ -252,13 +249,18 @@ def _to_the_same(asked: Pruning, recovery: Recovery) -> Pruning:
 
 
 def swept_jobs(files: Files) -> dict[str, Stage]:
-    """Return the jobs of a sweep by their titles; all losses are one, the dense model's first."""
+    """Return the jobs of a sweep by their titles; all losses are one, the dense model's first, and all times."""
     jobs: dict[str, Stage] = {}
+    last = files.study.recoveries[-1]
     for job in _listed(files):
         title = f"plan {job.ratio:g}" if isinstance(job, MakePlan) else job.stage
-        earlier = jobs.get(title)
-        if isinstance(job, MeasureCells) and isinstance(earlier, MeasureCells):
-            job = MeasureCells(**dict(job) | {"cells": [*earlier.cells, *job.cells]})
+        if isinstance(job, MeasureCells):
+            (cell,) = job.named_cells()
+            if not job.timed and cell.method != DENSE and cell.recovery != last:
+                continue
+            title += " speed" * job.timed
+            if isinstance(earlier := jobs.get(title), MeasureCells):
+                job = MeasureCells(**dict(job) | {"cells": [*earlier.cells, *job.cells]})
         jobs[title] = job
     return jobs
 

@@ -51,5 +51,10 @@ def chosen(asked: Pruning) -> PruningRecipe:
     aligned = validate(Allocation, recipe.allocation.model_dump() | align, "--align")
     if reason := aligned.unfit(asked.units):
         raise HfpruneError(reason)
+    if asked.plain and (asked.size or asked.speedup) and aligned != Allocation():
+        raise HfpruneError(
+            f"--{'size' if asked.size else 'speedup'}: --plain pads layers of unequal widths, so that the export "
+            "is as large and as slow as if all were the widest; give --params, or no --plain"
+        )
     make_criterion(recipe.criterion, recipe.options, "--criterion/--options", [*asked.units])
     return recipe._replace(allocation=aligned)

@@ -49,13 +49,14 @@ def prune(
 
     Args:
         model: a name of the catalogue, a folder, a `.gguf` file or a hub id.
-        ratio: fraction of all parameters to remove; auto: by `max_loss` (0.2: 20 %), `params` or `size`.
+        ratio: fraction of all parameters to remove; auto: by `max_loss` (0.2: 20 %), `speedup` (1.2), `params` or
+            `size`.
         out: folder that gets `model` (a checkpoint with its card), `report.html` and `work`.
         options: the other flags of the command, such as `criterion="magnitude"`, `text="my.jsonl"`, `seed=1`.
 
     Returns:
         The rows of the comparison: perplexity, distance, bits per byte by capability, sizes and speeds; without
-        `compare`, the sizes, and the limit of `max_loss` alone.
+        `compare`, the sizes, and what `max_loss` and `speedup` judge by.
 
     Raises:
         HfpruneError: a mistake in the arguments, a model that cannot be pruned, a text that is too short, a folder
@@ -155,23 +156,24 @@ def _at_its_ratio(
     if line := expected(asked, count_parameters(load_skeleton(model))):
         print(line, file=sys.stderr)
     print(loaded_by(asked.plain, recipe.allocation), file=sys.stderr)
-    if not asked.max_loss:
+    if asked.ratio:
         return asked, None
 
-    from hfprune.pruning.sweep import choice, losses, shown
+    from hfprune.pruning.sweep import choice, cuts, shown
 
     least = fewest_blocks(asked, recipe, model)
     files = one_cell(asked, recipe, folders, limited(asked, folders), least)
     jobs = swept_jobs(files)
     foretold.add(files, jobs)
     # All cuts take about as long, so that any will do, unless an earlier call has measured which.
-    there = all(file.exists() for file in jobs["measure"].outputs())
-    known = choice(losses(jobs, asked.max_loss), asked.max_loss) if there else None
+    limits = asked.max_loss, asked.speedup
+    there = all(file.exists() for job in jobs.values() if job.stage == "measure" for file in job.outputs())
+    known = choice(cuts(jobs, *limits)) if there else None
     at_one = asked.model_copy(update={"ratio": known.ratio if known else files.study.ratios[0]})
     later = one_cell(at_one, recipe, folders, measures, least)
     foretold.add(later, jobs_of(later, at_one, later.study.recoveries[-1]), {"plan", *jobs})
     seconds = _take_all(files, jobs, [*jobs], least, asked, foretold)
-    best, table = shown(losses(jobs, asked.max_loss), asked.max_loss, asked.out)
+    best, table = shown(cuts(jobs, *limits), asked.out)
     return asked.model_copy(update={"ratio": best.ratio}), Sweep(table, best.files, seconds)
 
 

@@ -1,4 +1,4 @@
-"""How much may be cut: the losses of a model at several ratios, and the largest cut within a limit."""
+"""How much is cut: the losses and speeds of a model at several ratios, and the cut that meets the limits."""
 
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
@@ -9,12 +9,13 @@ import pandas as pd
 from tabulate import tabulate
 
 from hfprune.cells import DENSE, read_result
-from hfprune.comparison.before_after import spelt
+from hfprune.comparison.before_after import SPEED, read_sides, spelt
+from hfprune.comparison.rows import speeds_of, speedups
 from hfprune.comparison.steps import LIMIT, limit_column, relative_rise
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
 from hfprune.page.pruned import Swept
-from hfprune.pruning.beside_dense import CROPS
+from hfprune.pruning.beside_dense import CROPS, TURNS
 from hfprune.pruning.folder import SWEPT
 from hfprune.report.charts import Chart
 from hfprune.report.drawing.panels import sheet, theme
@@ -27,34 +28,38 @@ PERPLEXITY = "perplexity"
 
 
 class Tried(NamedTuple):
-    """A cut and its losses: rises against the dense model, as shares of its numbers (0.2: by 20 %)."""
+    """A cut, and what was measured of it beside the dense model; `neutral` of an effect is the limit."""
 
     ratio: float
     parameters: int
     losses: dict[str, Effect]
-    """Of perplexity on held-out text, and of the bits per byte of each capability that is to be kept, by name; the
-    95 % intervals are in pairs over documents, and `neutral` is the limit."""
+    """Rises, as shares of the dense model's numbers (0.2: by 20 %), of perplexity on held-out text, and of the
+    bits per byte of each capability that is to be kept, by name; 95 % intervals are in pairs over documents."""
+    speeds: dict[str, Effect]
+    """How many times as fast it is, by name; 95 % intervals are over turns with the dense model."""
     documents: dict[str, int]
     files: tuple[Path, ...] = ()
     """The results of the dense and of this model."""
 
-    def is_within(self, most: float) -> bool:
-        """Tell whether every interval ends below the limit."""
-        return all(loss.high < most for loss in self.losses.values())
 
+def cuts(jobs: Mapping[str, Stage], most: float | None, goal: float | None) -> list[Tried]:
+    """Return what the jobs of a sweep have found, the smallest cut first.
 
-def losses(jobs: Mapping[str, Stage], most: float) -> list[Tried]:
-    """Return what the jobs of a sweep have found beside the limit `most`, the smallest cut first.
+    Args:
+        jobs: measure losses, speeds or both.
+        most: the limit of every loss.
+        goal: the speed-up that is asked for.
 
     Raises:
         HfpruneError: too few documents for an interval.
     """
-    results = {file: read_result(file) for file in jobs["measure"].outputs() if file.suffix == ".json"}
+    written = [file for job in jobs.values() if job.stage == "measure" for file in job.outputs()]
+    results = {file: read_result(file) for file in written if file.suffix == ".json"}
     by_ratio: dict[float, dict[tuple[str, str], Path]] = {}
     for file, result in results.items():
         ratio = 0.0 if result.cell.method == DENSE else result.cell.ratio or 0.0
         by_ratio.setdefault(ratio, {})[result.measure, result.task] = file
-    dense = by_ratio.pop(0.0)
+    dense = by_ratio.pop(0.0, {})
     sizes: dict[float, int] = {}
     for plan in (read_result(job.outputs()[1]) for job in jobs.values() if job.stage == "plan"):
         values = {value.metric: value.value for value in plan.values}
@@ -62,86 +67,143 @@ def losses(jobs: Mapping[str, Stage], most: float) -> list[Tried]:
     tried = []
     for ratio, files in sorted(by_ratio.items()):
         rises, documents = dict[str, Effect](), dict[str, int]()
+        every = (*dense.values(), *files.values())
+        timed = files.pop((SPEED, ""), None)
         for (measure, task), file in sorted(files.items(), key=lambda item: item[0][0] != LIMIT):
             name = PERPLEXITY if measure == LIMIT else spelt(task).replace("_", " ")
             items = [pd.read_parquet(path.with_suffix(".parquet")) for path in (file, dense[measure, task])]
-            rise, documents[name] = relative_rise(items[0], items[1], limit_column(measure), most)
+            rise, documents[name] = relative_rise(items[0], items[1], limit_column(measure), most or 0)
             if not rise.has_interval:
                 raise HfpruneError(f"--max-loss: too few documents of {name} for an interval; give --ratio")
             rises[name] = rise
-        tried.append(Tried(ratio, sizes[ratio], rises, documents, (*dense.values(), *files.values())))
+        sides = read_sides({timed: results[timed]} if timed else {})
+        speeds = speedups(speeds_of(sides, ""), goal or 0)
+        tried.append(Tried(ratio, sizes[ratio], rises, speeds, documents, every))
     return tried
 
 
-def choice(tried: Sequence[Tried], most: float) -> Tried | None:
-    """Return the largest cut up to which all have the high ends of their intervals below the limit, or None.
+def choice(tried: Sequence[Tried]) -> Tried | None:
+    """Return the largest cut that is within the limits, or, where speed was asked for, the smallest; or None.
 
-    `tried` begins with the smallest. Since a cut counts only if all smaller ones do (a fixed sequence of tests),
-    one that loses more than the limit is chosen in at most 2.5 % of draws of the documents, however many are
-    tried, and the intervals that chose the cut may judge it. Nor do several losses take a correction, since all of
-    them must be within (an intersection-union test).
+    `tried` begins with the smallest. A cut counts as within a limit of loss only if all smaller ones are, and as
+    fast only if all larger ones are (fixed sequences of tests). So one that loses more, or is slower, is chosen in
+    at most 2.5 % of draws of the documents or turns, however many are tried, and the intervals that chose the cut
+    may judge it. Nor do several limits take a correction, since all must be met (an intersection-union test).
     """
-    return [None, *takewhile(lambda cut: cut.is_within(most), tried)][-1]
+    within, fast = _meeting(tried)
+    both = [cut for cut in within if cut in fast]
+    if not both:
+        return None
+    return both[0] if both[0].speeds else both[-1]
 
 
-def shown(tried: Sequence[Tried], most: float, out: Path) -> tuple[Tried, Swept]:
+def _meeting(tried: Sequence[Tried]) -> tuple[list[Tried], list[Tried]]:
+    """Return the cuts within the limits of loss, the smallest first, and the fast ones, the largest first."""
+    within = takewhile(lambda cut: all(x.high < x.neutral for x in cut.losses.values()), tried)
+    fast = takewhile(lambda cut: all(x.low > x.neutral for x in cut.speeds.values()), reversed(tried))
+    return [*within], [*fast]
+
+
+def shown(tried: Sequence[Tried], out: Path) -> tuple[Tried, Swept]:
     """Print what was tried, draw it into the folder `out`, and return the cut to export, and all for the page.
 
     Raises:
-        HfpruneError: no cut is within the limit; gives the losses of the smallest.
+        HfpruneError: no cut is within the limits; gives what comes nearest.
     """
-    best, limit, least = choice(tried, most), percent(most), tried[0]
-    names = [*least.losses]
-    kept = [name for name in names if name != PERPLEXITY]
-    headers = ["removed", "parameters", *(f"{name} (95 % interval)" for name in names), ""]
+    best, least = choice(tried), tried[0]
+    headers = ["removed", "parameters", *(f"{name} (95 % interval)" for name in least.losses)]
+    headers += [*(f"{name}, times as fast (95 % interval)" for name in least.speeds), ""]
     rows = [
         [
             percent(cut.ratio),
             f"{cut.parameters:,}",
-            *map(str, cut.losses.values()),
+            *map(str, (cut.losses | cut.speeds).values()),
             "exported" * (cut == best),
         ]
         for cut in tried
     ]
-    questions = ", ".join(f"{least.documents[name]} of {name}" for name in kept)
-    answers = (
-        f", and of the bits per byte of right answers as a share of the dense model's ({questions})"
-        * bool(kept)
-    )
-    said = (
-        f"Loss is the rise of perplexity against the dense model, on the same {least.documents[PERPLEXITY]} crops "
-        f"of {CROPS['length']} tokens, each from another document of {CROPS['corpus']}{answers}, before any "
-        "training, but with reconstruction where the recipe has it. The largest cut is exported up to which each "
-        f"has the high end of {'every' if kept else 'its'} 95 % interval below {limit}."
-    )
+    said = _measured(least) + f"The {'smallest' if least.speeds else 'largest'} such cut is exported."
     print(
         tabulate(rows, headers, disable_numparse=True, colalign=["right"] * len(headers[:-1])),
         f"\n{said}\n",
         sep="\n",
     )
-    _draw(tried, best, most, out / SWEPT)
+    _draw(tried, best, out / SWEPT)
     if not best:
-        lost = ", ".join(f"{name} {loss}" for name, loss in least.losses.items() if loss.high >= most)
-        raise HfpruneError(
-            f"--max-loss: no cut has an interval that ends below {limit}, so nothing is exported: the smallest, "
-            f"{rows[0][0]} of the parameters, loses {lost}"
-        )
+        raise HfpruneError(_refusal(tried))
     return best, Swept(headers, rows, said, (out / SWEPT).read_bytes())
 
 
-def _draw(tried: Sequence[Tried], best: Tried | None, most: float, path: Path) -> None:
+def _measured(cut: Tried) -> str:
+    """Return what was measured of all cuts, and which of them are within the limits."""
+    kept, said = [name for name in cut.losses if name != PERPLEXITY], ""
+    questions = ", ".join(f"{cut.documents[name]} of {name}" for name in kept)
+    answers = (
+        f", and of the bits per byte of right answers as a share of the dense model's ({questions})"
+        * bool(kept)
+    )
+    if cut.losses:
+        said += (
+            "Loss is the rise of perplexity against the dense model, on the same "
+            f"{cut.documents[PERPLEXITY]} crops of {CROPS['length']} tokens, each from another document of "
+            f"{CROPS['corpus']}{answers}, before any training, but with reconstruction where the recipe has it. "
+            "A cut is within the limit if it and every smaller one have the high end of "
+            f"{'every' if kept else 'its'} 95 % interval below {percent(cut.losses[PERPLEXITY].neutral)}. "
+        )
+    if cut.speeds:
+        said += (
+            f"Each cut took {TURNS['repeats']} turns with the dense model: the prefill of "
+            f"{TURNS['prompt_tokens']} tokens, and the decoding of {TURNS['new_tokens']} for --batch texts at a "
+            "time. A cut is fast enough if it and every larger one have the low end of both 95 % intervals above "
+            f"{cut.speeds['decoding'].neutral:g}. "
+        )
+    return said
+
+
+def _refusal(tried: Sequence[Tried]) -> str:
+    """Return the line on each limit that no cut meets, or on the two that no cut meets both."""
+    (within, fast), lines = _meeting(tried), list[str]()
+    if not within:
+        least = tried[0]
+        lost = ", ".join(f"{name} {loss}" for name, loss in least.losses.items() if loss.high >= loss.neutral)
+        lines.append(
+            f"--max-loss: no cut has an interval that ends below {percent(least.losses[PERPLEXITY].neutral)}, so "
+            f"nothing is exported: the smallest, {percent(least.ratio)} of the parameters, loses {lost}"
+        )
+    for name, speed in tried[-1].speeds.items():
+        if not speed.low > speed.neutral:
+            best = max(tried, key=lambda cut: cut.speeds[name].value)
+            lines.append(
+                f"--speedup: no cut is shown to be {speed.neutral:g} times as fast in {name}, so nothing is "
+                f"exported: the largest speed-up measured is {best.speeds[name]}, at --ratio {best.ratio:g}"
+            )
+    return "; ".join(lines) or (
+        "--max-loss and --speedup: no cut meets both, so nothing is exported: --max-loss fails above --ratio "
+        f"{within[-1].ratio:g}, --speedup below --ratio {fast[-1].ratio:g}"
+    )
+
+
+def _draw(tried: Sequence[Tried], best: Tried | None, path: Path) -> None:
     looks = {
-        DENSE: Look(f"--max-loss {percent(most)}", "#000000", "D"),
+        DENSE: Look("The limit", "#000000", "D"),
         "tried": Look("Tried, with 95 % intervals", "#0072B2", "o"),
         "best": Look("Exported", "#D55E00", "D"),
     }
-    drawn = [(cut.parameters, cut.losses[PERPLEXITY]) for cut in tried]
-    rows = pd.DataFrame([(count, loss.value, loss.low, loss.high) for count, loss in drawn])
-    rows = rows.set_axis(["parameters", "value", "low", "high"], axis=1)
-    rows = rows.assign(place=rows["parameters"] / 1e6, group="tried")
-    exported = rows[[cut == best for cut in tried]].assign(group="best")
-    rows = pd.concat([rows, exported, pd.DataFrame([{"group": DENSE, "value": most}])])
-    rows[["value", "low", "high"]] += 1
-    chart = Chart(rows, looks, "Perplexity over the dense model's", "Parameters (million)", log=True)
+    charts = []
+    for name in [PERPLEXITY] * bool(tried[0].losses) + [*tried[0].speeds]:
+        drawn = [((cut.losses | cut.speeds)[name], cut) for cut in tried]
+        rows = pd.DataFrame(
+            [
+                (cut.parameters / 1e6, group, effect.value, effect.low, effect.high)
+                for effect, cut in drawn
+                for group in ("tried", *["best"] * (cut == best))
+            ],
+            columns=["place", "group", "value", "low", "high"],
+        )
+        rows = pd.concat([rows, pd.DataFrame([{"group": DENSE, "value": drawn[0][0].neutral}])])
+        rows[["value", "low", "high"]] += name == PERPLEXITY
+        label = "Perplexity over the dense model's" if name == PERPLEXITY else f"Speed-up of {name}"
+        charts.append(Chart(rows, looks, label, "Parameters (million)", log=True))
     with theme(), atomic_file(path) as file:
-        sheet([("", [chart])], width=4.6, height=2.4).savefig(file, metadata={"Date": None})
+        width = 4.6 if len(charts) == 1 else None
+        sheet([("", charts)], width=width, height=2.4).savefig(file, metadata={"Date": None})

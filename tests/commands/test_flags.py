@@ -137,7 +137,7 @@ def test_the_help_of_prune_is_in_groups_that_name_every_flag_once(capsys, monkey
         run("prune", "--help")
     text = capsys.readouterr().out
     places = [text.index(f"\n{title}:\n") for title in Prune.groups]
-    assert places == sorted(places) and "how much (one of the four is required):\n  --ratio RATIO" in text
+    assert places == sorted(places) and "how much (one of these is required):\n  --ratio RATIO" in text
     for flag in ("--model MODEL", "--out OUT"):
         assert re.search(rf"  {flag} [^-]*\(required\)", " ".join(text.split("\n\n", 2)[2].split("\n"))), flag
     assert "(neurons)" in text and "null}" not in text

@@ -22,7 +22,7 @@ from hfprune.models.load import load_model
 from hfprune.models.units import count_parameters, gated_mlps
 from hfprune.pruning.config import Pruning
 from hfprune.pruning.one_cell import RATIOS
-from hfprune.pruning.sweep import Tried, choice, losses, shown
+from hfprune.pruning.sweep import Tried, choice, cuts, shown
 from hfprune.results.effect import Effect
 
 CHOICES = [
@@ -37,10 +37,10 @@ CHOICES = [
 @pytest.mark.parametrize(("highs", "ratio"), CHOICES)
 def test_the_largest_cut_with_its_high_end_below(highs: tuple[float, ...], ratio: float | None) -> None:
     tried = [
-        Tried(n / 10, 9, {"perplexity": Effect(high - 0.1, high - 0.2, high)}, {})
+        Tried(n / 10, 9, {"perplexity": Effect(high - 0.1, high - 0.2, high, neutral=0.2)}, {}, {})
         for n, high in enumerate(highs, 1)
     ]
-    best = choice(tried, 0.2)
+    best = choice(tried)
     assert (best and best.ratio) == ratio
 
 
@@ -73,7 +73,7 @@ def test_what_is_to_be_kept_is_judged_by_its_interval_at_every_cut(tmp_path: Pat
         ratio: {"perplexity": np.full(16, ratio / 3) + 0.01 * wave, "code": rise + 0.05 * wave}
         for ratio, rise in ((0.1, 0.04), (0.2, 0.09), (0.3, 0.05))
     }
-    tried = losses(swept(tmp_path, changes), 0.2)
+    tried = cuts(swept(tmp_path, changes), 0.2, {})
     assert [(cut.ratio, cut.parameters) for cut in tried] == [(0.1, 900), (0.2, 800), (0.3, 700)]
     dense = (0.5 + 0.2 * np.cos(np.arange(16))).mean()
     for cut in tried:
@@ -85,17 +85,18 @@ def test_what_is_to_be_kept_is_judged_by_its_interval_at_every_cut(tmp_path: Pat
         assert cut.documents == {"perplexity": 16, "code": 16}
     assert tried[1].losses["code"].value < 0.2 < tried[1].losses["code"].high, "not by the value alone"
     assert tried[2].losses["code"].high < 0.2, "within, but beyond one that is not"
-    best, table = shown(tried, 0.2, tmp_path)
+    best, table = shown(tried, tmp_path)
     assert best.ratio == 0.1 and {path.parent.name for path in best.files} == {"0.0", "0.1"}
     assert table.headers[2:4] == ["perplexity (95 % interval)", "code (95 % interval)"]
     assert [row[-1] for row in table.rows] == ["exported", "", ""]
     assert "as a share of the dense model's (16 of code)" in capsys.readouterr().out
     alone = [cut._replace(losses={"perplexity": cut.losses["perplexity"]}) for cut in tried]
-    assert choice(alone, 0.2) == alone[2]
+    assert choice(alone) == alone[2]
+    tried = cuts(swept(tmp_path, changes), 0.05, {})
     with pytest.raises(
         HfpruneError, match=r"nothing is exported: the smallest, 10 % .*, loses code \+8"
     ) as error:
-        shown(tried, 0.05, tmp_path)
+        shown(tried, tmp_path)
     assert "perplexity +" not in str(error.value), "which is within"
 
 
@@ -134,7 +135,7 @@ def test_a_sweep_exports_what_it_chose_and_goes_on_after_a_kill(
     assert taken(capsys.readouterr().err) == ["budget", "calibrate", "score", *plans]
     assert "so nothing is exported" in failure(f"{call} --max-loss 0.000001% --out {out}")
     assert taken(capsys.readouterr().err) == ["linear", "measure"]
-    assert {path.name for path in out.iterdir()} == {"loss.svg", "work"}
+    assert {path.name for path in out.iterdir()} == {"sweep.svg", "work"}
     run(f"{call} --ratio auto --max-loss 20% --out {out}")
     printed = capsys.readouterr()
     assert taken(printed.err) == ["export"]
@@ -171,7 +172,7 @@ def test_what_an_earlier_call_measured_is_not_foretold(
 ) -> None:
     call = f"{call.replace('--ratio 0.15', '--no-linear --quick')} --out {tmp_path}/out"
     # The model has learnt nothing, so that its losses choose no cut within.
-    monkeypatch.setattr("hfprune.pruning.sweep.choice", lambda tried, most: tried[3 if most == 0.2 else 5])
+    monkeypatch.setattr("hfprune.pruning.sweep.choice", lambda tried: tried[3 if limit == "20%" else 5])
     for limit in ("20%", "30%"):
         run(f"{call} --max-loss {limit}")
         assert "if the machine stays as fast" in capsys.readouterr().err
@@ -224,11 +225,12 @@ REFUSED = {
     "--params 5": r"^--params: 5 parameters are too little: .* the model has about \d\d,\d{3} parameters, ",
     "--size 90MB": r"^--size, at 4 bytes a parameter: the model has [\d,]+ parameters",
     "--params 1B": r"^--params: the model has [\d,]+ parameters, so nothing has to be removed",
-    "--size 100kB --allocation global --plain": "pads layers of unequal widths on disk; give --params",
-    "--ratio auto": "^--ratio auto: the limit is missing: add --max-loss 20%, --params 110M or --size 450MB$",
+    "--size 100kB --allocation global --plain": "^--size: --plain pads layers of unequal widths.*; give --params",
+    "--ratio auto": "^--ratio auto: the limit is missing: add --max-loss 20%, --speedup 1.2, --params 110M or "
+    "--size 450MB$",
     "": "^how much to remove is missing: give --ratio 0.2 or another number, or a limit, as --max-loss 20%",
     "--ratio 0.1 --max-loss 20%": "^--ratio and --max-loss: these exclude each other; keep one",
-    "--ratio nan": "^--ratio: must be a share above 0 and below 1, as 20% or 0.2, not 'nan'$",
+    "--ratio nan": "^--ratio: must be a share such as 20% or 0.2, not 'nan'$",
     "--max-loss 5% --text wikipedia-sample": "calibrate on another text",
     "--max-loss 5% --keep cod": r"^--keep: unknown capability 'cod'; did you mean 'code'\?$",
 }
