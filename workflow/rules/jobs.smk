@@ -57,10 +57,10 @@ def scores_of(job):
     """Return the files of a job's scores, without suffix; a pass over samples of the calibration makes many draws."""
     named = f"{RESULTS}/{paths.SCORES}"
     if not job.sizes:
-        return tuple(named.replace("{method}", method) for method, *_ in job.each())
+        return tuple(named.replace("{method}", method) for method, *_ in job.scorings())
     return tuple(
         named.replace("{method}", method).replace("{sequences}", str(size)).replace("{draw}", str(draw))
-        for method, size, draw in job.each()
+        for method, size, draw in job.scorings()
     )
 
 
