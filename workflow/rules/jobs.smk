@@ -124,7 +124,7 @@ class Jobs:
             # On a cluster, the measurements of a cell are made one after another, and fit into the longest job.
             turns = most_turns(jobs().values()) if LONGEST and job.stage == "measure" else 1
             longest = LONGEST // turns if turns > 1 else None
-            return costs().of(job).limits(min(attempt, MOST), longest)[name]
+            return costs().cost_of(job).limits(min(attempt, MOST), longest)[name]
 
         return of
 
