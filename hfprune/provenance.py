@@ -67,8 +67,22 @@ def save_tensors(
     """Write tensors atomically as safetensors, with their provenance (see `recorded`) and `more` as metadata."""
     from safetensors.torch import save_file
 
+    about = ({} if run is None else {"provenance": json.dumps(run)}) | more
     with atomic_file(path) as temporary:
-        save_file(tensors, temporary, ({} if run is None else {"provenance": json.dumps(run)}) | more)
+        save_file(tensors, temporary, about)
+        if len(about) > 1:
+            _sort_metadata(temporary)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Sort the metadata of a safetensors file by key, since `save_file` writes several keys in random order."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        file.seek(8)
+        file.write(text.ljust(length))
 
 
 def metadata(path: Path) -> dict[str, str]:

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from hfprune.files import sha256
-from hfprune.provenance import fingerprint, is_recorded, origin, save_tensors, stable
+from hfprune.provenance import fingerprint, is_recorded, metadata, origin, save_tensors, stable
 
 
 @pytest.fixture
@@ -37,6 +38,17 @@ def test_other_blocks_change_the_hash_of_scores(tmp_path, inputs) -> None:
     assert scores_hash(tmp_path, inputs) != before
     inputs["blocks"].write_text("third")
     assert not is_recorded(tmp_path / "scores.safetensors", inputs, {"version": 1})
+
+
+def test_several_keys_of_metadata_give_the_same_bytes_at_every_save(tmp_path) -> None:
+    path, about = tmp_path / "linear.safetensors", {name: f'"ä" {name}' for name in "abcdefgh"}
+    hashes = set()
+    for _ in range(5):
+        save_tensors(path, {"a": torch.ones(3), "b": torch.zeros(2, dtype=torch.bfloat16)}, None, **about)
+        hashes.add(sha256(path))
+    assert len(hashes) == 1
+    assert metadata(path) == about
+    assert load_file(path)["a"].tolist() == [1, 1, 1]
 
 
 @pytest.mark.parametrize("role", ["criterion", "blocks"])
