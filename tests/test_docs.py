@@ -15,14 +15,17 @@ from typing import Any, get_args, get_origin
 import pytest
 import yaml
 from command_line import run
+from committed import results_of
 from pydantic import BaseModel
 from smoke import ROOT
 
 from findings.__main__ import listed
+from findings.cited import effect_rows
 from hfprune.commands import flags
 from hfprune.cost.choice import Config
 from hfprune.measurement import MEASURES
 from hfprune.models.supported import architectures
+from hfprune.results.effect_rows import EffectRow, read_effects
 from hfprune.study.study import Study
 
 PAGES = [
@@ -60,6 +63,32 @@ def test_intervals_of_the_readme_are_those_of_the_findings() -> None:
     )
     findings = (ROOT / "docs/findings.md").read_text()
     assert len(found) == 7 and all(interval in findings for interval in found)
+
+
+def test_the_costs_of_the_default_recipe_in_the_readme_are_those_of_the_study() -> None:
+    readme = (ROOT / "README.md").read_text()
+    rows = read_effects(results_of("recipe") / "effects.csv")
+    rows = rows.query("question == 'dense' and method == 'fisher_global' and ratio == 0.2")
+    models = ["smollm2-135m-instruct-q4", "qwen2.5-coder-0.5b-instruct-q4"]
+    for line, calibration, task in (
+        ("perplexity on Wikipedia", "mix", ""),
+        ("bits per byte, code", "mix", "code"),
+        ("bits per byte, code, calibrated on C4", "c4", "code"),
+    ):
+        metric = "bpb" if task else "perplexity"
+        table = rows.query(f"calibration == '{calibration}' and task == '{task}' and metric == '{metric}'")
+        table = table[table["measure"].isin(["perplexity", "gold_bpb"])]
+        effects = {row.model: row for row in effect_rows(table)}
+        texts = [_rise(effects[model]) for model in models]
+        assert f"| {line} | {' | '.join(texts)} |" in readme
+
+
+def _rise(row: EffectRow) -> str:
+    """Return bits per byte as they are, and a quotient as a change in percent."""
+    if row.metric == "bpb":
+        return str(row.effect)
+    value, low, high = (f"{100 * (end - 1):+.0f}" for end in (row.value, row.low, row.high))
+    return f"{value} % ({low} to {high})"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -1,9 +1,8 @@
 """What to expect: how models of the catalogue did, pruned by the default recipe; and what their sizes are of."""
 
 from functools import cache
-from itertools import takewhile
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import yaml
 
@@ -13,19 +12,28 @@ from hfprune.rounding import percent
 from hfprune.settings.allocation import Allocation
 
 
-class Known(TypedDict):
-    """What was measured of a model."""
+class Measured(TypedDict):
+    """What the study `recipe` found on a model: numbers have the ends of their 95 % interval beside them."""
 
     parameters: int
-    loss: dict[float, list[float]]
-    """By ratio the rise of perplexity, with the ends of its 95 % interval."""
+    ratio: float
+    perplexity: dict[str, list[float]]
+    """By text, the rise relative to the dense model's perplexity."""
+    capability: dict[str, list[float]]
+    """By the capability that lost most, the bits per byte of right answers that pruning added."""
 
 
 @cache
-def known_losses() -> dict[str, Known]:
+def measured_losses() -> dict[str, Measured]:
     """Return what was measured, by model."""
-    known: dict[str, Known] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text())["models"]
-    return known
+    losses: dict[str, Measured] = _file()["models"]
+    return losses
+
+
+@cache
+def _file() -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text())
+    return content
 
 
 def expected(asked: Pruning, parameters: int) -> str:
@@ -36,38 +44,31 @@ def expected(asked: Pruning, parameters: int) -> str:
         parameters: of the dense model; another model of the same name has another number.
     """
     name = Path(asked.model).name
-    known = known_losses().get(name)
+    measured = measured_losses().get(name)
     limited = asked.ratio or asked.max_loss
-    if not limited or not known or known["parameters"] != parameters or not _by_default(asked):
+    if not limited or not measured or measured["parameters"] != parameters or not _by_default(asked):
         return ""
-    loss = known["loss"]
-    said = _at(asked.ratio, loss) if asked.ratio else _within(asked.max_loss or 0, loss)
+    rises = " and ".join(f"by {_percent(rise)} on {text}" for text, rise in measured["perplexity"].items())
+    ((capability, added),) = measured["capability"].items()
+    bits = "{:+.2f} ({:+.2f} to {:+.2f})".format(*added)
     text = asked.text or "a mix of yours"
     return (
-        f"what to expect of {name}: in the study recipe-confirm, by the default recipe, calibrated on Wikipedia "
-        f"and read on other pages of it in bfloat16, {said}; this call calibrates on {text}, which gives other "
-        "numbers"
+        f"what to expect of {name}: in the study recipe, removing {percent(measured['ratio'])} of the parameters "
+        f"by the default recipe, calibrated on {_file()['calibrated_on']}, raised perplexity {rises}; of all "
+        f"capabilities, {capability} lost most, {bits} bits per byte of right answers. This call calibrates on "
+        f"{text}"
     )
+
+
+def _percent(rise: list[float]) -> str:
+    value, low, high = (100 * end for end in rise)
+    return f"{value:.0f} % ({low:.0f} to {high:.0f})"
 
 
 def _by_default(asked: Pruning) -> bool:
     """Tell whether a call prunes as the study did: by the default recipe."""
     named = {"recipe", "criterion", "options", "units", "allocation", "linear", "plain", "align"}
     return not asked.model_dump(include=named, exclude_defaults=True)
-
-
-def _at(ratio: float, loss: dict[float, list[float]]) -> str:
-    near = min(loss, key=lambda tried: abs(tried - ratio))
-    value, low, high = (100 * end for end in loss[near])
-    rise = f"{value:.0f} % ({low:.0f} to {high:.0f})"
-    return f"removing {percent(near)} of the parameters raised perplexity by {rise}"
-
-
-def _within(most: float, loss: dict[float, list[float]]) -> str:
-    """Return how much may be removed by the rule of `hfprune.pruning.sweep.choice`."""
-    small = [*takewhile(lambda ratio: loss[ratio][2] < most, loss)]
-    removed = percent(small[-1]) if small else f"less than {percent(min(loss))}"
-    return f"{removed} of the parameters could be removed for a rise of perplexity within {percent(most)}"
 
 
 def loaded_by(plain: bool, allocation: Allocation) -> str:

@@ -357,9 +357,9 @@ def test_a_turned_effect_is_relative_to_the_method(findings: Findings) -> None:
 
 def test_a_turned_ratio_is_relative_to_the_method_too(findings: Findings) -> None:
     """The method's own perplexity is the same beside entropy's and beside the dense model's."""
-    words = "smollm2 perplexity_ratio"
-    (turned,) = findings.select(f"candidates-confirm {words} entropy linear against fisher")
-    (dense,) = findings.select(f"candidates-confirm dense {words} fisher linear")
+    words = "smollm2 c4 perplexity_ratio"
+    (turned,) = findings.select(f"recipe {words} entropy against fisher")
+    (dense,) = findings.select(f"recipe dense {words} fisher")
     own = dense.row.base * dense.effect.value
     assert turned.row.base == pytest.approx(own, rel=1e-4) and turned.row.base != dense.row.base
 
