@@ -86,7 +86,7 @@ def test_the_costs_of_the_default_recipe_in_the_readme_are_those_of_the_study() 
 def _rise(row: EffectRow) -> str:
     """Return bits per byte as they are, and a quotient as a change in percent."""
     if row.metric == "bpb":
-        return str(row.effect)
+        return str(row.effect).removesuffix("*")
     value, low, high = (f"{100 * (end - 1):+.0f}" for end in (row.value, row.low, row.high))
     return f"{value} % ({low} to {high})"
 
