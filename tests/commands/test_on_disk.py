@@ -113,7 +113,7 @@ def test_what_does_not_go_from_disk_is_refused_before_a_model_is_loaded(
     assert "it has no safetensors, or damaged ones" in line
     prune = f"prune --model mine --out {tmp_path}/out --ratio 0.2 --device-map disk"
     assert "give --quick (text only) or --no-compare" in failure(prune)
-    assert "none of --tasks, --keep and --beside" in failure(f"{prune} --quick --tasks arc_easy")
+    assert "none of --tasks, --keep, --beside and --speedup" in failure(f"{prune} --quick --tasks arc_easy")
     assert "--recover trains on one device" in failure(f"{prune} --quick --recover")
 
 
