@@ -44,17 +44,21 @@ def repo_files(source: HubSource, repo_type: RepoType, patterns: Sequence[str]) 
 
 
 def identical_file(repo: str, file: str, digest: str) -> Path | None:
-    """Return a file of a repository of models if the hub states this SHA-256 for it, else None.
+    """Return a file of a repository of models, from the client's cache or the hub, or None without this SHA-256.
 
     The hub has three seconds to answer, once: the caller has another source of the same bytes.
     """
-    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
 
     with suppress(Exception):  # as in `repo_files`
-        stated = get_hf_file_metadata(hf_hub_url(repo, file), timeout=3)
-        if stated.etag == digest:
-            path = Path(hf_hub_download(repo, file, revision=stated.commit_hash))
-            return path if sha256(path) == digest else None
+        path = try_to_load_from_cache(repo, file)
+        if (
+            not isinstance(path, str)
+            and get_hf_file_metadata(hf_hub_url(repo, file), timeout=3).etag == digest
+        ):
+            path = hf_hub_download(repo, file)
+        if isinstance(path, str) and sha256(Path(path)) == digest:
+            return Path(path)
     return None
 
 

@@ -173,7 +173,7 @@ def _at_its_ratio(
     later = one_cell(at_one, recipe, folders, measures, least)
     foretold.add(later, jobs_of(later, at_one, later.study.recoveries[-1]), {"plan", *jobs})
     seconds = _take_all(files, jobs, [*jobs], least, asked, foretold)
-    best, table = shown(cuts(jobs, *limits), asked.out)
+    best, table = shown(cuts(jobs, *limits), asked.out, asked.batch)
     return asked.model_copy(update={"ratio": best.ratio}), Sweep(table, best.files, seconds)
 
 

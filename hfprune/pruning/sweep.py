@@ -104,8 +104,13 @@ def _meeting(tried: Sequence[Tried]) -> tuple[list[Tried], list[Tried]]:
     return [*within], [*fast]
 
 
-def shown(tried: Sequence[Tried], out: Path) -> tuple[Tried, Swept]:
+def shown(tried: Sequence[Tried], out: Path, batch: int = 1) -> tuple[Tried, Swept]:
     """Print what was tried, draw it into the folder `out`, and return the cut to export, and all for the page.
+
+    Args:
+        tried: all cuts, the smallest first.
+        out: the folder of the figure.
+        batch: texts that were decoded at a time.
 
     Raises:
         HfpruneError: no cut is within the limits; gives what comes nearest.
@@ -122,7 +127,7 @@ def shown(tried: Sequence[Tried], out: Path) -> tuple[Tried, Swept]:
         ]
         for cut in tried
     ]
-    said = _measured(least) + f"The {'smallest' if least.speeds else 'largest'} such cut is exported."
+    said = _measured(least, batch) + f"The {'smallest' if least.speeds else 'largest'} such cut is exported."
     print(
         tabulate(rows, headers, disable_numparse=True, colalign=["right"] * len(headers[:-1])),
         f"\n{said}\n",
@@ -134,7 +139,7 @@ def shown(tried: Sequence[Tried], out: Path) -> tuple[Tried, Swept]:
     return best, Swept(headers, rows, said, (out / SWEPT).read_bytes())
 
 
-def _measured(cut: Tried) -> str:
+def _measured(cut: Tried, batch: int) -> str:
     """Return what was measured of all cuts, and which of them are within the limits."""
     kept, said = [name for name in cut.losses if name != PERPLEXITY], ""
     questions = ", ".join(f"{cut.documents[name]} of {name}" for name in kept)
@@ -153,9 +158,9 @@ def _measured(cut: Tried) -> str:
     if cut.speeds:
         said += (
             f"Each cut took {TURNS['repeats']} turns with the dense model: the prefill of "
-            f"{TURNS['prompt_tokens']} tokens, and the decoding of {TURNS['new_tokens']} for --batch texts at a "
-            "time. A cut is fast enough if it and every larger one have the low end of both 95 % intervals above "
-            f"{cut.speeds['decoding'].neutral:g}. "
+            f"{TURNS['prompt_tokens']} tokens, and the decoding of {TURNS['new_tokens']} tokens, {batch} "
+            f"{'texts' if batch > 1 else 'text'} at a time. A cut is fast enough if it and every larger one "
+            f"have the low end of both 95 % intervals above {cut.speeds['decoding'].neutral:g}. "
         )
     return said
 
@@ -172,7 +177,14 @@ def _refusal(tried: Sequence[Tried]) -> str:
         )
     for name, speed in tried[-1].speeds.items():
         if not speed.low > speed.neutral:
-            best = max(tried, key=lambda cut: cut.speeds[name].value)
+            best, largest = max(tried, key=lambda cut: cut.speeds[name].value), tried[-1]
+            if best.speeds[name].low > speed.neutral:
+                lines.append(
+                    f"--speedup: --ratio {best.ratio:g} is {best.speeds[name]} times as fast in {name}, but the "
+                    f"larger cut {largest.ratio:g} only {speed}, so nothing is exported; give --ratio "
+                    f"{best.ratio:g} to export that cut"
+                )
+                continue
             lines.append(
                 f"--speedup: no cut is shown to be {speed.neutral:g} times as fast in {name}, so nothing is "
                 f"exported: the largest speed-up measured is {best.speeds[name]}, at --ratio {best.ratio:g}"

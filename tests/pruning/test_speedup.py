@@ -62,6 +62,11 @@ def test_a_refusal_names_the_limit_that_fails(tmp_path: Path) -> None:
         (tried((1.1, 1.15, 1.12), (0.3, 0.4, 0.5)), f"^{lost}.*; --speedup: {slow}"),
         (tried((1.1, 1.3, 1.4), (0.3, 0.4, 0.5)), f"^{lost}"),
         (
+            tried((1.1, 1.3, 1.15)),
+            r"^--speedup: --ratio 0\.2 is 1\.31 .* times as fast in decoding, but the larger cut 0\.3 only "
+            r"1\.16 .*; give --ratio 0\.2 to export that cut$",
+        ),
+        (
             tried((1.1, 1.1, 1.4), (0.1, 0.3, 0.5)),
             r"^--max-loss and --speedup: no cut meets both, .*: --max-loss fails above --ratio 0\.1, --speedup "
             r"below --ratio 0\.3$",
