@@ -213,6 +213,11 @@ def stems(name: str, measure: Measure) -> list[str]:
     return [f"{name}/{task}" for task in measure.by_task()] if measure.per_task else [name]
 
 
+def waiting_folder(folder: Path, name: str) -> Path:
+    """Return where finished results of a measure of a cell wait for the others of their job."""
+    return folder / f".{name}.state"
+
+
 class NamedMeasure(Strict):
     """A measure of a study: its name there, which measure it is, and its settings."""
 

@@ -44,21 +44,29 @@ def repo_files(source: HubSource, repo_type: RepoType, patterns: Sequence[str]) 
 
 
 def identical_file(repo: str, file: str, digest: str) -> Path | None:
-    """Return a file of a repository of models, from the client's cache or the hub, or None without this SHA-256.
+    """Return a file of a repository of models from the client's cache or the hub; None without this SHA-256."""
+    from huggingface_hub import hf_hub_download
 
-    The hub has three seconds to answer, once: the caller has another source of the same bytes.
-    """
-    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
-
+    size = identical_bytes(repo, file, digest)
     with suppress(Exception):  # as in `repo_files`
-        path = try_to_load_from_cache(repo, file)
-        if (
-            not isinstance(path, str)
-            and get_hf_file_metadata(hf_hub_url(repo, file), timeout=3).etag == digest
-        ):
-            path = hf_hub_download(repo, file)
-        if isinstance(path, str) and sha256(Path(path)) == digest:
-            return Path(path)
+        if size is not None:
+            path = Path(hf_hub_download(repo, file, local_files_only=size == 0))
+            return path if sha256(path) == digest else None
+    return None
+
+
+def identical_bytes(repo: str, file: str, digest: str) -> int | None:
+    """Return the bytes that `identical_file` would download, 0 if the cache has the file, None if it would fail.
+
+    The hub has three seconds to answer: the caller has another source of the same bytes.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+
+    with suppress(Exception):
+        if isinstance(try_to_load_from_cache(repo, file), str):
+            return 0
+        offered = get_hf_file_metadata(hf_hub_url(repo, file), timeout=3)
+        return offered.size if offered.etag == digest else None
     return None
 
 

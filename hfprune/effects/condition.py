@@ -23,6 +23,16 @@ VERDICTS = (
 # What an interval shows by itself → the verdict where Holm's correction removes that.
 LEANING = {REPRODUCED: LEANING_TOWARDS, CONTRADICTED: LEANING_AGAINST}
 BY_ARITHMETIC = {REPRODUCED: TRUE, CONTRADICTED: FALSE}
+# Two headings of tables of claims, for readers.
+THRESHOLD = (
+    "Threshold: the effect beyond which a claim holds. For a difference it is 0. For a quotient, as of times or "
+    "memory, it is 1 or the published factor or, where the paper rounds a factor, the one nearest to 1 that rounds "
+    "to it, as 2.5 for about 3 times."
+)
+DETECTABLE = (
+    "Minimum detectable effect: the smallest distance from the threshold that the study shows in 80 % of "
+    "repetitions; for a quotient, the factor by which it is above or below the threshold."
+)
 
 
 class Condition(NamedTuple):

@@ -15,7 +15,7 @@ from hfprune.cells import BY_HAND, Cell, write_result
 from hfprune.devices.batches import READ_AT_ONCE
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.measured_model import Subject
-from hfprune.measurement import Measure, Outcome, stems
+from hfprune.measurement import Measure, Outcome, stems, waiting_folder
 from hfprune.plugins.registry import source_file
 from hfprune.provenance import is_current, provenance
 from hfprune.runs import Stopwatch
@@ -135,7 +135,7 @@ def _measurements(
     name: str, measure: Measure, cell: CellToMeasure, settings: Mapping[str, object]
 ) -> Iterator[_Measurement]:
     """Yield a measure's tasks on a cell, with all that their results depend on."""
-    state = cell.out / f".{name}.state"
+    state = waiting_folder(cell.out, name)
     if not measure.exclusive:  # only times depend on the layers' devices
         settings = {key: value for key, value in settings.items() if key != "device_map"}
     for stem, (task, part) in zip(stems(name, measure), measure.by_task().items(), strict=True):

@@ -8,6 +8,7 @@ import pandas as pd
 from markupsafe import Markup, escape
 
 import hfprune
+from hfprune.effects.condition import DETECTABLE, THRESHOLD
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
 from hfprune.page import all_cells, claim_lines, headline, ran
@@ -64,6 +65,7 @@ def write_page(folders: Sequence[Path], paper: Path, out: Path) -> None:
         cards=[card for study in studies for card in headline.cards(study)],
         claims=claim_lines.lines(studies),
         signs=claim_lines.SIGNS,
+        legend=(THRESHOLD, DETECTABLE),
         figures={study.name: figures_of(study) for study in studies},
         methods=all_cells.read_all(studies),
         tables={study.name: [*tables_of(study)] for study in studies},

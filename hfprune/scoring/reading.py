@@ -114,15 +114,9 @@ class Sweep:
     ) -> None:
         """Call `read` on the blocks in order, in batches [batch, length], and save the state regularly."""
         check_blocks(self.model, self.blocks)
-        scorers = recorder.scorers
-        path = self.state / f"{name}.safetensors" if self.state else None
-        # With another set of criteria, the statistics of one must not be restored as another's.
-        about = [
-            (scorer.criterion, scorer.criterion.version, [*scorer.units], scorer.reads())
-            for scorer in scorers
-        ]
-        identity = f"{self.identity} {about}"
-        done, total = restore_state(path, identity, scorers) if path else 0, len(self.blocks)
+        scorers, total = recorder.scorers, len(self.blocks)
+        path, identity = self._saved(name, scorers)
+        done, _ = restore_state(path, identity, scorers)
         stops = marks(total)
         blocks = self.blocks.to(self.model.device)
         saved = time.monotonic()
@@ -146,6 +140,15 @@ class Sweep:
                     save_state(path, identity, done, scorers)
                     saved = time.monotonic()
 
+    def _saved(self, name: str, scorers: Sequence[Scorer]) -> tuple[Path | None, str]:
+        """Return the file of a pass's state and the identity of the pass."""
+        # With another set of criteria, the statistics of one must not be restored as another's.
+        about = [
+            (scorer.criterion, scorer.criterion.version, [*scorer.units], scorer.reads())
+            for scorer in scorers
+        ]
+        return self.state and self.state / f"{name}.safetensors", f"{self.identity} {about}"
+
     def _end(self, start: int) -> int:
         """Return the end of the batch that begins at `start`: at a mark at the latest, for curves' sake."""
         total, length = self.blocks.shape
@@ -155,11 +158,15 @@ class Sweep:
     def _read_by_layer(self, recorder: ActivationRecorder) -> None:
         """Let each layer read all batches before the next layer does, so that each weight is read from disk once.
 
-        In memory are the states between layers. A curve has its last mark alone, and no state is saved meanwhile.
+        In memory are the states between layers. A curve has its last mark alone.
         """
         check_blocks(self.model, self.blocks)
-        states: dict[int, Tensor] = {}
-        for layer in trange(len(self.model.model.layers), desc="activations", unit="layer"):
+        scorers, total = recorder.scorers, len(self.model.model.layers)
+        path, identity = self._saved("layers", scorers)
+        identity += f" {self.batch_tokens}"  # of the states
+        done, states = restore_state(path, identity, scorers)
+        saved = time.monotonic()
+        for layer in trange(done, total, initial=done, total=total, desc="activations", unit="layer"):
             with recorder.recording(layer):
                 first = 0
                 while first < len(self.blocks):
@@ -168,7 +175,12 @@ class Sweep:
                     batch = self.blocks[first:end]
                     _, states[first] = read_layers(self.model, batch, part, states.get(first), ())
                     first = end
-        for scorer in recorder.scorers:
+            if path and layer + 1 < total and time.monotonic() - saved > SAVE_SECONDS:
+                for scorer in scorers:
+                    scorer.check(partly=True)
+                save_state(path, identity, layer + 1, scorers, states)
+                saved = time.monotonic()
+        for scorer in scorers:
             scorer.flush(0)
             scorer.check()
 

@@ -67,7 +67,10 @@ class Sample:
         self.resampled_folds = resamples if criterion.resampled else ()
         self._scores: Scores = {}
         self._resampled: list[Scores] = [{} for _ in self.resampled_folds]
-        self._halves: dict[str, tuple[Tensor, Tensor]] = {}
+        self._even: Scores = {}
+        """The scores of one half of the sample at the places that all its sequences have reached."""
+        self._odd: Scores = {}
+        """Those of the other half."""
 
     def add(self, key: str, rows: Tensor, first: int, shares: dict[tuple[int, ...], Tensor]) -> None:
         """Add the shares of those of some consecutive sequences that belong to the sample.
@@ -103,7 +106,7 @@ class Sample:
 
     def _close(self, key: str) -> None:
         """Score a place that all sequences have reached, and drop its statistics."""
-        self._halves[key] = self._scores_of_halves(key)
+        self._even[key], self._odd[key] = self._scores_of_halves(key)
         self._scores[key] = self._scores_so_far(key)
         # None if a fold is empty: fewer folds tell less of another draw.
         if all(key in fold for fold in self.folds):
@@ -114,9 +117,9 @@ class Sample:
 
     def complete(self) -> None:
         """Add the last mark to the curve, once all places are closed."""
-        if self._halves and self._halves.keys() == self.units.keys():
-            self._add_mark(len(self.numbers), {key: self._halves[key] for key in self.units})
-            self._halves = {}
+        if self._even and self._even.keys() == self.units.keys():
+            halves = {key: (self._even.pop(key), self._odd.pop(key)) for key in self.units}
+            self._add_mark(len(self.numbers), halves)
 
     def mark(self, sequences: int) -> None:
         """Add to the curve how well the first `sequences` determine the plan.
@@ -150,6 +153,7 @@ class Sample:
         """Return all statistics and scores by name and key, to be saved or restored in place."""
         tensors = {f"fold{index}": fold for index, fold in enumerate(self.folds)}
         tensors |= {f"resampled{index}": scores for index, scores in enumerate(self._resampled)}
+        tensors |= {"even": self._even, "odd": self._odd}
         return tensors | {"official": self.official, "scores": self._scores}
 
     def _scores_so_far(self, key: str) -> Tensor:
@@ -187,7 +191,8 @@ class Scorer:
         self.criterion, self.units, self.samples = criterion, units, samples
         self.kinds = {item.kind for item in units.values()}
         self.form = WEIGHT_FORMS.get(getattr(criterion, "aggregation", ""))
-        self._layers: dict[int, Tensor] = {}
+        self.layers: dict[int, Tensor] = {}
+        """The shares [sequences, ...] of decoder layers, until `flush` adds those of all layers together."""
         self._totals: list[tuple[int, str, Tensor]] = []
 
     def add(self, key: str, rows: Tensor, first: int) -> None:
@@ -203,30 +208,33 @@ class Scorer:
 
     def add_layer(self, layer: int, rows: Tensor) -> None:
         """Keep the shares [sequences] of a decoder layer until `flush` adds those of all layers together."""
-        before = [self._layers[layer]] if layer in self._layers else []
-        self._layers[layer] = torch.cat([*before, rows])
+        before = [self.layers[layer]] if layer in self.layers else []
+        self.layers[layer] = torch.cat([*before, rows])
 
     def flush(self, first: int) -> None:
         """Add the shares of all decoder layers of the batch that begins at sequence `first`."""
-        if self._layers:
-            last = self._layers[max(self._layers)].device
-            rows = torch.stack([self._layers[layer].to(last) for layer in sorted(self._layers)], 1)
+        if self.layers:
+            last = self.layers[max(self.layers)].device
+            rows = torch.stack([self.layers[layer].to(last) for layer in sorted(self.layers)], 1)
             if isinstance(self.criterion, LayerCriterion):
                 rows = self.criterion.together(rows)
             self.add("layers", rows, first)
-            self._layers.clear()
+            self.layers.clear()
         for sample in self.samples:
             sample.complete()
 
-    def check(self) -> None:
+    def check(self, *, partly: bool = False) -> None:
         """Check all shares since the last check at once, since each transfer waits for the device.
+
+        Some layers may not have been read if `partly`.
 
         Raises:
             HfpruneError: a share is not finite (names criterion, key and batch), or units have no share, since
                 text alone does not run their layer.
         """
         totals, self._totals = self._totals, []
-        if silent := self.units.keys() - {key for _, key, _ in totals}:
+        reached = {key for _, key, _ in totals}.union(*(sample.parts()["scores"] for sample in self.samples))
+        if (silent := self.units.keys() - reached) and not partly:
             raise HfpruneError(
                 f"text does not run {min(silent)}, which therefore has no scores; try another model"
             )
@@ -258,5 +266,5 @@ def overlaps(pairs: Sequence[tuple[Tensor, Tensor]]) -> list[float]:
 
 def _on_host(numbers: Iterable[Tensor]) -> list[float]:
     """Return numbers that may lie on several devices, with a single transfer."""
-    first, *others = numbers
-    return torch.stack([first, *(x.to(first.device) for x in others)]).tolist()
+    given = [*numbers]
+    return torch.stack([x.to(given[0].device) for x in given]).tolist() if given else []

@@ -4,6 +4,7 @@ A job of the workflow has any number of measures and cells; they share one proce
 time. By hand, `hfprune measure MEASURE` takes one measure of one model.
 """
 
+from collections.abc import Container
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -15,7 +16,7 @@ from hfprune.criteria import Criterion, make_criterion
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.measured_model import Subject, ToScore
 from hfprune.files import require_writable
-from hfprune.measurement import Measure, NamedMeasure, stems
+from hfprune.measurement import Measure, NamedMeasure, stems, waiting_folder
 from hfprune.settings import Dtype, Name, Placement
 from hfprune.stages import AssetFlag, Stage
 from hfprune.stages.fields import CellName, Computing, DenseModel, ExistingPath, Resources
@@ -130,6 +131,21 @@ class MeasureCells(Stage, Computing, Placement):
         names = [stem for name, measure in self.built_measures.items() for stem in stems(name, measure)]
         ends = ("json", "parquet")
         return [cell.out / f"{stem}.{end}" for cell in self.cells for stem in names for end in ends]
+
+    def unfinished(self, made: Container[Path] = ()) -> "list[MeasureCells]":
+        """Return a job for each cell with the measures whose results neither exist nor are among those `made`."""
+
+        def lacks(cell: ToMeasure, name: str, stem: str) -> bool:
+            file, waiting = (x / f"{stem}.json" for x in (cell.out, waiting_folder(cell.out, name)))
+            return file not in made and not file.exists() and not waiting.exists()
+
+        parts, built = list[MeasureCells](), self.built_measures
+        for cell in self.cells:
+            names = [name for name in built if any(lacks(cell, name, stem) for stem in stems(name, built[name]))]
+            if names:
+                measures = {name: self.measures[name] for name in names}
+                parts.append(MeasureCells(**dict(self) | {"measures": measures, "cells": [cell]}))
+        return parts
 
     def check(self) -> None:
         """Fail if a measure cannot be taken of a cell or together with the others.

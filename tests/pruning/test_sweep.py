@@ -165,6 +165,9 @@ def test_a_sweep_exports_what_it_chose_and_goes_on_after_a_kill(
     run(f"{call} --ratio 0.3 --out {tmp_path}/plain")
     ours, theirs = (reload(folder / "model").state_dict() for folder in (out, tmp_path / "plain"))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours.keys() | theirs.keys())
+    run(f"{call} --ratio 0.3 --out {out}")
+    assert {path.name for path in out.iterdir()} == {"model", "report.html", "work"}
+    assert "data:image/svg+xml" not in (out / "report.html").read_text(), "a figure of the sweep"
 
 
 def test_what_an_earlier_call_measured_is_not_foretold(

@@ -13,11 +13,14 @@ from command_line import failure, run
 from committed import results_of
 from synthetic import PAPER, TEXTS, study_of_texts
 
+from hfprune.effects.condition import DETECTABLE, THRESHOLD
 from hfprune.page import render
 from hfprune.page.render import write_page
 from hfprune.page.study_results import read_study
 from hfprune.report.drawing.figure_files import write_figures
+from hfprune.report.table_files import make_table
 from hfprune.results.effect_rows import read_effects
+from hfprune.results.reader import Results
 
 STUDIES = METHODS, DRAWS = results_of("larger"), results_of("table7-gemma")
 
@@ -244,3 +247,14 @@ def test_a_claim_is_shown_with_the_condition_that_it_is_judged_by(claim: dict, b
     assert condition == f"the claim holds {expected[relation]}{ends[kind]}"
     line = both.words.split(rows["sentence"].iloc[0], 1)[1]
     assert line.split("Effect: ", 1)[1].split("; ", 1)[1].startswith(f"{condition}.")
+    if ratio and kind == "number":
+        times, less = re.search(r"about (\d+) times|(\d+) %", claim["sentence"]).groups()
+        stated = float(times or less) - 0.5
+        assert (threshold if times else 100 * (1 - threshold)) == pytest.approx(stated), "as the legend says"
+
+
+def test_thresholds_and_detectable_effects_of_quotients_are_explained(both: Elements) -> None:
+    assert f"every model and ratio. {THRESHOLD} {DETECTABLE}" in both.words
+    claims = make_table("claims", Results(results_of("scoring-cost"), PAPER))
+    assert THRESHOLD in claims.notes
+    assert DETECTABLE in " ".join(claims.more["faster-scoring"].notes)

@@ -1,5 +1,6 @@
 """The statistics of a pass: folds and halves, marks, what a killed run has read, and the official script's sum."""
 
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,12 +12,15 @@ from conftest import assert_same_scores, build_tiny
 
 from hfprune.calibration.folds import FOLDS
 from hfprune.criteria import ActivationCriterion, Criterion
+from hfprune.criteria.block_influence import BlockInfluence
 from hfprune.criteria.cross_entropy import CrossEntropy
 from hfprune.criteria.distillation import Distillation
 from hfprune.criteria.entropy import Entropy
 from hfprune.criteria.flap import Flap
 from hfprune.criteria.taylor import Taylor
-from hfprune.scoring import saved_state
+from hfprune.criteria.wanda import Wanda
+from hfprune.models.load import load_model
+from hfprune.scoring import reading, saved_state
 from hfprune.scoring.reading import marks
 from hfprune.scoring.samples import Sample, Scorer, overlaps
 from hfprune.scoring.score import Scored, score
@@ -133,6 +137,45 @@ def test_killed_sweep_goes_on_where_each_criterion_was_to_the_same_scores(
     assert read == starts
     for name, one in expected.items():
         assert_same_scores(found[name], one)
+
+
+@pytest.mark.parametrize(
+    ("criteria", "kinds"),
+    [
+        ({"flap": Flap()}, ["neurons", "key_value_groups"]),
+        ({"flap": Flap(), "wanda": Wanda()}, ["neurons"]),
+        ({"influence": BlockInfluence()}, ["layers"]),
+    ],
+    ids=["groups", "several statistics", "layers"],
+)
+def test_a_killed_scoring_from_disk_goes_on_at_its_layer(
+    blocks, criteria, kinds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_tiny("qwen3", num_hidden_layers=5).save_pretrained(tmp_path / "model")
+    model, settings = load_model(tmp_path / "model", device_map="disk"), {"batch_tokens": 36, "resamples": 2}
+    monkeypatch.setattr(reading, "SAVE_SECONDS", 0)
+    read_layers, read, deadly = reading.read_layers, [], 0
+
+    def die(model, tokens, layers, *rest) -> object:
+        read.append(layers.start)
+        if deadly and len(read) % deadly == 0:
+            raise KeyboardInterrupt
+        return read_layers(model, tokens, layers, *rest)
+
+    monkeypatch.setattr(reading, "read_layers", die)
+    expected = score(criteria, model, blocks, kinds, **settings)
+    batches = read.count(0)
+    deadly, found = batches + 3, None
+    read.clear()
+    while found is None:
+        with suppress(KeyboardInterrupt):
+            found = score(criteria, model, blocks, kinds, state=tmp_path / "state", identity="a", **settings)
+    # The third batch of a layer dies, and no finished layer is read again.
+    assert [read.count(layer) for layer in range(5)] == [batches, *[batches + 3] * 4]
+    for name, scored in expected.items():
+        assert_same_scores(found[name], scored)
+        for other, resampled in zip(found[name].resampled, scored.resampled, strict=True):
+            assert all(torch.equal(other[key], x) for key, x in resampled.items())
 
 
 def official_sum(rows: torch.Tensor) -> torch.Tensor:

@@ -5,7 +5,15 @@ from operator import add
 import pandas as pd
 
 from hfprune.calibration.folds import MIN_DRAWS
-from hfprune.effects.condition import ARITHMETIC, NOT_APPLICABLE, NOT_COMPARABLE, NOT_RUN, VERDICTS
+from hfprune.effects.condition import (
+    ARITHMETIC,
+    DETECTABLE,
+    NOT_APPLICABLE,
+    NOT_COMPARABLE,
+    NOT_RUN,
+    THRESHOLD,
+    VERDICTS,
+)
 from hfprune.report.cells import calibration_columns, counts, ratio_column, texts, words
 from hfprune.report.effects import effects_of
 from hfprune.report.publication import TablePublication
@@ -43,7 +51,8 @@ class ClaimsTable(TablePublication):
             "significantly above a guess or a constant answer. Not comparable: the sides were measured "
             "on different draws or items. Not applicable: a method could not cut the units that it "
             "names. True by arithmetic: follows from the parameter budget, and is no evidence. The "
-            "published effect affects a verdict only if the claim is about it."
+            "published effect affects a verdict only if the claim is about it.",
+            THRESHOLD,
         ]
         more = {claim: _comparisons(part) for claim, part in rows.groupby("claim", sort=False)}
         # Arithmetic is no evidence, and stands apart.
@@ -84,9 +93,7 @@ def _notes(rows: pd.DataFrame) -> list[str]:
         notes.append(
             "Interval: 95 %, paired, over calibration draws and items (Student's t, lengthened by Hall's "
             "transformation on the side of a long tail). The variance over draws comes from at least "
-            f"{MIN_DRAWS} samples, from resamples, or from both. Minimum detectable effect: the smallest distance "
-            "from the threshold that this study shows in 80 % of repetitions"
-            + (", as a factor." if {*rows["neutral"]} == {1} else ".")
+            f"{MIN_DRAWS} samples, from resamples, or from both. {DETECTABLE}"
         )
     anomalies = sorted({id_ for ids in words(rows["anomalies"]) for id_ in ids.split(", ") if id_})
     if anomalies:
