@@ -239,7 +239,7 @@ def main() -> None:
         flags = ("--model", arguments.model, "--length", length)
         task = f"entropy, {length} tokens"
         yield memory(task, __file__, *flags)
-        # Table 5's comparison; its times are the study `scoring-cost`.
+        # Table 5's comparison; its times are the study `cost`.
         yield memory(f"{task}, beside SDMPrune", __file__, *flags, sides=(SDMPRUNE, "ours"))
 
     def recoveries() -> Iterator[Row]:

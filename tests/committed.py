@@ -27,7 +27,7 @@ OFTEN = {
     "domains",
     "dose",
     "recipe-confirm",
-    "scoring-cost",
+    "cost",
     "recovery-long",
 }
 EACH_STUDY = [

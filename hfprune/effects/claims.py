@@ -36,6 +36,8 @@ class Judged(NamedTuple):
     notes: list[str]
     constant: Sequence[str] = ()
     """Sentences on accuracies that are not above that of a guess or a constant answer, and so test no claim."""
+    without_gpu: bool = False
+    """Whether a claim about the memory of a GPU was measured as that of a process, which tests it neither."""
 
 
 def by_items(claim: Claim, evidence: Evidence) -> bool:
@@ -110,7 +112,8 @@ def compare_numbers(paper: Paper, claim: Claim, evidence: Evidence, place: Place
     repeatable = evidence.declared.find(claim.measure, measured).metric.repeatable
     effect = quotient(left_data, right_data, repeatable)
     few = f"measured in fewer than {MIN_DRAWS} processes, so there is no interval"
-    return Judged(left, right, effect, [] if effect.has_interval else [few])
+    judged = Judged(left, right, effect, [] if effect.has_interval else [few])
+    return judged._replace(without_gpu=claim.on_gpus and not evidence.on_gpus(claim.measure))
 
 
 def base(evidence: Evidence, claim: Claim, judged: Judged) -> float:

@@ -26,8 +26,8 @@ BY_ARITHMETIC = {REPRODUCED: TRUE, CONTRADICTED: FALSE}
 # Two headings of tables of claims, for readers.
 THRESHOLD = (
     "Threshold: the effect beyond which a claim holds. For a difference it is 0. For a quotient, as of times or "
-    "memory, it is 1 or the published factor or, where the paper rounds a factor, the one nearest to 1 that rounds "
-    "to it, as 2.5 for about 3 times."
+    "memory, it is 1 or the published factor or, where the paper rounds a factor, the one nearest to 1 that "
+    "rounds to it, as 2.5 for about 3 times."
 )
 DETECTABLE = (
     "Minimum detectable effect: the smallest distance from the threshold that the study shows in 80 % of "

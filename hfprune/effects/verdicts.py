@@ -40,6 +40,7 @@ PAPERS_MODEL, OTHER_MODEL = "paper's model", "other model"
 ABOVE_CONSTANT = (
     "a model, or questions, that show all accuracies above those of a guess and a constant answer"
 )
+GPU_MEMORY = "a GPU, whose memory is that of the model, while a process's includes interpreter and libraries"
 
 
 class ClaimRow(NamedTuple):
@@ -225,6 +226,8 @@ def _verdict(claim: Claim, judged: Judged, threshold: float) -> dict[str, Any]:
         word = BY_ARITHMETIC.get(word, word)
     if judged.constant and effect.has_interval:
         word, lacking = NOT_TESTABLE, ABOVE_CONSTANT
+    if judged.without_gpu and effect.has_interval:
+        word, lacking = NOT_TESTABLE, GPU_MEMORY
     p = np.nan if claim.arithmetic else condition.p_value(effect)
     return {"p": p, "needs": lacking, "verdict": word}
 

@@ -82,6 +82,11 @@ class Claim(Strict):
         default=False,
         description="whether the outcome follows from the budget by arithmetic, and is no evidence",
     )
+    on_gpus: bool = Field(
+        default=False,
+        description="whether only a GPU's allocator tests it: a CPU's number is the resident memory of the whole "
+        "process, of which interpreter and libraries are much",
+    )
     above_constant: Literal["both", "right"] = Field(
         default="both",
         description="the sides whose accuracy must be significantly above that of a guess or a constant "

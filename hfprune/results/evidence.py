@@ -1,5 +1,6 @@
 """Outcomes per item, and bare numbers, of the cells of a study."""
 
+import json
 from collections.abc import Callable, Hashable
 from dataclasses import replace
 from functools import cache
@@ -115,6 +116,11 @@ class Evidence:
         same = [rows[name] == getattr(cell, name) for name in (*OF_LEVEL[:-1], "draw")]
         reason = next(iter(rows.loc[np.logical_and.reduce(same), "not_applicable"]), "")
         return f": {reason}" if reason else ""
+
+    def on_gpus(self, measure: str) -> bool:
+        """Tell whether every record of a measure comes from a machine with a GPU."""
+        of_measure = self.results.records[self.results.records["measure"] == measure]
+        return all(json.loads(hardware).get("cuda") for hardware in of_measure["hardware"])
 
     def tasks(self, measure: str) -> list[str]:
         """Return the tasks of a measure, or its corpus, as in the column `task`; none if the study lacks it."""

@@ -15,7 +15,11 @@ STATE_BYTES = 2**30
 
 
 def save_state(
-    path: Path, identity: str, done: int, scorers: Sequence[Scorer], between: Mapping[int, Tensor] | None = None
+    path: Path,
+    identity: str,
+    done: int,
+    scorers: Sequence[Scorer],
+    between: Mapping[int, Tensor] | None = None,
 ) -> None:
     """Save a pass that has read `done` sequences atomically, unless its state is larger than `STATE_BYTES`.
 

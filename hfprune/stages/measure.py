@@ -141,7 +141,9 @@ class MeasureCells(Stage, Computing, Placement):
 
         parts, built = list[MeasureCells](), self.built_measures
         for cell in self.cells:
-            names = [name for name in built if any(lacks(cell, name, stem) for stem in stems(name, built[name]))]
+            names = [
+                name for name in built if any(lacks(cell, name, stem) for stem in stems(name, built[name]))
+            ]
             if names:
                 measures = {name: self.measures[name] for name in names}
                 parts.append(MeasureCells(**dict(self) | {"measures": measures, "cells": [cell]}))

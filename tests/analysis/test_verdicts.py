@@ -18,12 +18,13 @@ from hfprune.effects.condition import (
     NOT_APPLICABLE,
     NOT_COMPARABLE,
     NOT_RUN,
+    NOT_TESTABLE,
     TRUE,
     VERDICTS,
     Condition,
     verdict,
 )
-from hfprune.effects.verdicts import evaluate
+from hfprune.effects.verdicts import GPU_MEMORY, evaluate
 from hfprune.paper.claims import Claim
 from hfprune.paper.relations import Paper
 from hfprune.report import style
@@ -42,6 +43,7 @@ CLAIM = {
 }
 JS = {"measure": "fidelity", "metric": "js_distance", "tables": [7], "relation": "lower"}
 TIME = {"measure": "cost", "metric": "seconds", "tables": [5], "ratios": [None], "effect": "ratio"}
+MEMORY = TIME | {"metric": "peak_memory_bytes", "relation": "lower", "threshold": 0.695, "on_gpus": True}
 LATENCY = {"measure": "latency", "metric": "prefill_seconds", "effect": "ratio", "tables": [4]}
 SPEED = LATENCY | {"relation": "lower", "right": {"methods": [DENSE]}}
 FLOPS = SPEED | {"metric": "flops"}
@@ -86,6 +88,13 @@ def answers(study: Study, ours=(70, 70), theirs=(50, 60), of=(100, 100), **cell)
 def times(study: Study, draws=(0,), **seconds: float) -> None:
     for (method, time), draw in product(seconds.items(), draws):
         study.result(method, None, "cost", "", Value("seconds", time, 0.001, 5), draw=draw)
+
+
+def memories(study: Study) -> None:
+    """Half the memory of a process without a GPU, in three processes."""
+    for method, draw in product(["entropy", "cross_entropy"], range(3)):
+        taken = Value("peak_memory_bytes", (1 if method == "entropy" else 2) * (1e9 + draw))
+        study.result(method, None, "cost", "", taken, draw=draw)
 
 
 def write(study: Study, method: str, place: str, outcomes, draws=None, **cell) -> list[Path]:
@@ -205,6 +214,8 @@ SCENARIOS = [
     (EQUALS, {"margin": 0.5}, "equivalent", 0.05, {"margin": 0.5}),
     (EQUALS, {"margin": 0.1}, "inconclusive", 0.05, {"needs": "4 times the items"}),
     (partial(times, entropy=2.0, cross_entropy=1.0), TIME, "one draw", 2, {"note": FEW}),
+    (memories, MEMORY, NOT_TESTABLE, 0.5, {"needs": GPU_MEMORY}),
+    (memories, MEMORY | {"on_gpus": False}, "reproduced", 0.5, {}),
     (one_process, SPEED, "one draw", 0.5, {"low": np.nan, "note": FEW}),
     (one_process, FLOPS | {"threshold": 0.805}, "reproduced", 0.8, {"low": 0.8, "high": 0.8}),
     (in_turns, IN_TURNS, "reproduced", MEAN, {"left": "dense 0 %, none", "high": HIGH}),

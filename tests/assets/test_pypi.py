@@ -196,7 +196,8 @@ def test_a_joined_file_from_the_hub_needs_room_in_its_cache_and_not_for_wheels(
         folder.mkdir()
     monkeypatch.setenv("HFPRUNE_DOWNLOADS", str(downloads))
     monkeypatch.setattr(
-        "hfprune.assets.prefetch.shutil.disk_usage", lambda path: SimpleNamespace(free=10**9 * (path not in full))
+        "hfprune.assets.prefetch.shutil.disk_usage",
+        lambda path: SimpleNamespace(free=10**9 * (path not in full)),
     )
     with serving({"text.bin": "".join(PIECES.values()).encode()}) as hub:
         be_the_hub(hub, cache, monkeypatch)

@@ -255,6 +255,6 @@ def test_a_claim_is_shown_with_the_condition_that_it_is_judged_by(claim: dict, b
 
 def test_thresholds_and_detectable_effects_of_quotients_are_explained(both: Elements) -> None:
     assert f"every model and ratio. {THRESHOLD} {DETECTABLE}" in both.words
-    claims = make_table("claims", Results(results_of("scoring-cost"), PAPER))
+    claims = make_table("claims", Results(results_of("cost"), PAPER))
     assert THRESHOLD in claims.notes
     assert DETECTABLE in " ".join(claims.more["faster-scoring"].notes)
