@@ -9,6 +9,7 @@ from typing import Self
 
 import pandas as pd
 
+from findings.markdown import linked, unpadded
 from findings.selections import remedy, values
 from hfprune.effects.verdicts import ClaimRow
 from hfprune.errors import HfpruneError, nearest
@@ -108,9 +109,20 @@ class Studies:
         return name[0].lower() + name[1:] if name.partition(",")[0] in WORDS else name
 
     def calibration(self, study: str, name: str) -> str:
-        """Return the name of a calibration text of a study for readers."""
-        label = self.results(study).study.calibrations[name].label or name
-        return label[0].upper() + label[1:]
+        """Return the name of a calibration of a study for readers: its own, or that of its text."""
+        read = self.results(study).study.calibrations[name]
+        return read.label or self.texts.get(read.corpus, name)
+
+    def text(self, study: str, measure: str) -> str:
+        """Return the name of the text that a measure of a study reads, for readers; "" for none."""
+        entry = self.results(study).study.measures.get(measure)
+        corpus = str(entry.settings.get("corpus", "")) if entry else ""
+        return self.texts.get(corpus, corpus)
+
+    def described(self, names: Sequence[str]) -> str:
+        """Return studies with their descriptions as a Markdown table."""
+        rows = [[linked(name, "study.yaml"), self.results(name).study.description] for name in names]
+        return unpadded(rows, ["study", "what it measured"])
 
     def cited(self, rows: pd.DataFrame, study: str, *, turned: bool) -> list[Cited]:
         """Return the effects of rows, in the order of the table, named by their differences.
@@ -131,9 +143,8 @@ class Studies:
             differ = [column for column in differ if column != "against"]
         if "measure" in differ:
             # One outcome on several texts, or several outcomes.
-            several = len({row.metric for row in rows}) > 1 or not {row.measure for row in rows} <= {
-                *self.texts
-            }
+            of_texts = all(self.text(study, row.measure) for row in rows)
+            several = len({row.metric for row in rows}) > 1 or not of_texts
             differ.remove("measure" if several else "outcome")
         return [", ".join(self._told(row, study, differ or ["model"])) for row in rows]
 
@@ -148,7 +159,7 @@ class Studies:
                 case "method" | "against":
                     yield self.label(study, getattr(row, column))
                 case "measure":
-                    yield self.texts[row.measure]
+                    yield self.text(study, row.measure)
                 case "outcome":
                     yield within_sentence(
                         self.results(study).declared.find(row.measure, row.metric).metric.label

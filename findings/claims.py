@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from findings.cited import Cited, Studies, effect_rows
-from findings.markdown import unpadded
+from findings.markdown import linked, unpadded
 from hfprune.effects.condition import ARITHMETIC, NOT_RUN, NOT_TESTABLE, corrected
 from hfprune.effects.verdicts import ClaimRow
 from hfprune.errors import HfpruneError
@@ -140,7 +140,7 @@ def table(decided: Decided, *, tested: bool) -> str:
             [_size(row) for row in rows],
             [_detectable(row) for row in rows],
             [row.verdict for row in rows],
-            [f"[{row.study}](../results/{row.study}/claims.csv)" for row in rows],
+            [linked(row.study, "claims.csv") for row in rows],
         ]
         empty = ["–"] * 5 + [NOT_RUN, "–"]
         lines.append([*head, *("<br>".join(cell) or none for cell, none in zip(cells, empty, strict=True))])

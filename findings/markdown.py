@@ -21,3 +21,8 @@ _UNPADDED = TableFormat(
 def unpadded(rows: Sequence[Sequence[str]], heads: Sequence[str]) -> str:
     """Return a table whose cells have no more blanks than they need."""
     return tabulate(rows, heads, _UNPADDED, stralign=None, disable_numparse=True)
+
+
+def linked(study: str, file: str) -> str:
+    """Return the name of a study as a link from the pages to a file of its results."""
+    return f"[{study}](../results/{study}/{file})"

@@ -205,6 +205,7 @@ class Findings:
             "claims": lambda: claims.table(self.decided, tested=True),
             "others": lambda: claims.table(self.decided, tested=False),
             "significant": lambda: significant.table(self.studies, self._cited_studies()),
+            "studies": lambda: self.studies.described(self._cited_studies()),
         }
         if name not in tables:
             raise HfpruneError(f"no table {name!r}{nearest(name, [*tables])}")

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 from findings.cited import Studies, effect_rows
 from findings.claims import named
-from findings.markdown import unpadded
-from hfprune.effects.questions import REFERENCE
+from findings.markdown import linked, unpadded
+from hfprune.effects.questions import PAIR, REFERENCE
 from hfprune.results.declarations import within_sentence
 from hfprune.results.effect_rows import EffectRow
 
 HEADINGS = ["study", "comparison", "outcome", "significant effects"]
 # Questions besides those of every study; comparisons with the dense model only say what pruning costs.
-ADDED = ["pair", "step", "slope", "by_document", "calibration", "term"]
+ADDED = [PAIR, "step", "slope", "by_document", "calibration", "term"]
 
 
 def table(studies: Studies, names: Sequence[str]) -> str:
@@ -29,7 +29,11 @@ def table(studies: Studies, names: Sequence[str]) -> str:
             if row.effect.sure and not repeated:
                 place = study, _sides(studies, study, row), _outcome(studies, study, row)
                 lines.setdefault(place, []).append(f"{_where(studies, study, row)}: {row.effect}")
-    return unpadded([[*place, "<br>".join(effects)] for place, effects in lines.items()], HEADINGS)
+    cells = [
+        [linked(study, "effects.csv"), sides, outcome, "<br>".join(effects)]
+        for (study, sides, outcome), effects in lines.items()
+    ]
+    return unpadded(cells, HEADINGS)
 
 
 def _place(row: EffectRow) -> tuple[object, ...]:
@@ -41,20 +45,20 @@ def _sides(studies: Studies, study: str, row: EffectRow) -> str:
     sides = ((row.method, row.recovery), (row.against, row.against_recovery))
     names = [f"{studies.label(study, method)}, {recovery}" for method, recovery in sides]
     compared = (" / " if row.effect.ratio else " − ").join(name.removesuffix(", none") for name in names)
-    return f"{row.question.replace('_', ' ')}: {compared}" if row.question in ADDED else compared
+    told = row.question in ADDED and row.question != PAIR  # whose methods say it
+    return f"{row.question.replace('_', ' ')}: {compared}" if told else compared
 
 
 def _outcome(studies: Studies, study: str, row: EffectRow) -> str:
-    results = studies.results(study)
-    label = within_sentence(results.declared.find(row.measure, row.metric).metric.label)
-    corpus = results.study.measures[row.measure].settings.get("corpus")
-    return f"{label} on `{corpus}`" if corpus else label
+    declared = studies.results(study).declared.find(row.measure, row.metric)
+    text = studies.text(study, row.measure)
+    return within_sentence(declared.metric.label) + (f" on {text}" if text else "")
 
 
 def _where(studies: Studies, study: str, row: EffectRow) -> str:
     calibrations = studies.results(study).study.calibrations
-    text = row.calibration if len(calibrations) > 1 else ""
+    texts = [row.calibration, row.against_calibration] if len(calibrations) > 1 else []
+    text = " against ".join(studies.calibration(study, name) for name in texts if name)
     has_sizes = any(calibration.sizes for calibration in calibrations.values())
     size = f"{row.sequences} sequences" if has_sizes else ""
-    against = f"less {row.against_calibration}" if row.against_calibration else ""
-    return ", ".join(filter(None, [named(row.model, row.ratio), text, against, size, row.task]))
+    return ", ".join(filter(None, [named(row.model, row.ratio), text, size, row.task]))

@@ -19,7 +19,7 @@ class Numbers(Strict):
     """`numbers.yaml`: the names of models on the page, and numbers of the text that have names."""
 
     models: dict[Name, str]
-    texts: dict[Name, str] = Field(description="names of texts, by the measures that read them")
+    texts: dict[Name, str] = Field(description="names of texts, by their names in config/assets.yaml")
     effects: dict[Name, Some] = Field(description="selections in words, whose rows follow each other")
     columns: dict[Name, str] = Field(description="forms of numbers that are no effects, by column")
 

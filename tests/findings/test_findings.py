@@ -371,7 +371,7 @@ def test_nothing_significant_falls_out() -> None:
     compares = {"reference", "claim", "pair", "step", "slope", "by_document", "calibration", "term"}
     count = 0
     for study in cited:
-        lines = [line for line in shown if line.startswith(f"| {study} | ")]
+        lines = [line for line in shown if line.startswith(f"| [{study}](../results/{study}/effects.csv) | ")]
         for row in rows_of(results_of(study) / "effects.csv"):
             if row["question"] in compares and row["holm"] and float(row["holm"]) < 0.05:
                 value, low, high = (float(row[name]) for name in ("value", "low", "high"))
@@ -380,6 +380,16 @@ def test_nothing_significant_falls_out() -> None:
                 assert any(all(map(near, triple, side)) for triple in triples for side in ends), row
                 count += 1
     assert count > 60
+
+
+def test_tables_have_names_of_texts_for_readers() -> None:
+    """And none of the catalogue's; names of studies are links."""
+    catalogue = yaml.safe_load((ROOT / "config/assets.yaml").read_text())
+    names = "|".join(name for name in catalogue["corpora"] if "-" in name)
+    lines = [line for page in PAGES.values() for line in page.splitlines() if line.startswith("| ")]
+    assert [line for line in lines if re.search(rf"\b({names})\b", line)] == []
+    rows = [line for line in PAGES["appendix.md"].splitlines() if re.match(r"\| \[", line)]
+    assert len(rows) > 100 and all(re.match(r"\| \[([\w-]+)\]\(\.\./results/\1/", line) for line in rows)
 
 
 @pytest.mark.parametrize(
