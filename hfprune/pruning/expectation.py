@@ -51,12 +51,13 @@ def expected(asked: Pruning, parameters: int) -> str:
     rises = " and ".join(f"by {_percent(rise)} on {text}" for text, rise in measured["perplexity"].items())
     ((capability, added),) = measured["capability"].items()
     bits = "{:+.2f} ({:+.2f} to {:+.2f})".format(*added)
-    text = asked.text or "a mix of yours"
+    text, studied = asked.text or "a mix of yours", _file()["calibrated_on"]
+    other = "" if text == studied else ", with which the losses may be far from these"
     return (
         f"what to expect of {name}: in the study recipe, removing {percent(measured['ratio'])} of the parameters "
-        f"by the default recipe, calibrated on {_file()['calibrated_on']}, raised perplexity {rises}; of all "
+        f"by the default recipe, calibrated on {studied}, raised perplexity {rises}; of all "
         f"capabilities, {capability} lost most, {bits} bits per byte of right answers. This call calibrates on "
-        f"{text}"
+        f"{text}{other}"
     )
 
 
