@@ -137,7 +137,7 @@ def table(decided: Decided, *, tested: bool) -> str:
             [row.name for row in rows],
             [decided.studies.calibration(row.study, row.row.calibration) for row in rows],
             [str(row.effect) for row in rows],
-            [_size(row) for row in rows],
+            [_size(decided.studies, row) for row in rows],
             [_detectable(row) for row in rows],
             [row.verdict for row in rows],
             [linked(row.study, "claims.csv") for row in rows],
@@ -155,10 +155,12 @@ def _by_arithmetic(cited: Cited) -> bool:
     return cited.claim is not None and cited.claim.basis == ARITHMETIC
 
 
-def _size(cited: Cited) -> str:
+def _size(studies: Studies, cited: Cited) -> str:
     row = cited.row
     if _by_arithmetic(cited):
         return "by arithmetic"
+    if not studies.results(cited.study).declared.find(row.measure, row.metric).metric.repeatable:
+        return f"{row.draws} processes"
     resamples = f" + {row.resamples} resamples" if row.draws == 1 and row.resamples > 1 else ""
     return f"{row.draws}{resamples} × {row.n}"
 

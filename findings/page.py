@@ -172,18 +172,18 @@ class Findings:
             for cited in self.decided.rows[claim.id]:
                 assert cited.claim is not None
                 kind, unit = "ratio" if claim.effect == "ratio" else cited.claim.label, cited.claim.unit
-                title = ", ".join(filter(None, [kind, unit]))
+                titles[kind] = ", ".join(filter(None, [kind, unit]))
                 if kind == "ratio":
-                    title = "Pruned over dense model"
-                titles[kind] = f"{title} (⊘ not testable)" if unit == "points" else title
+                    titles[kind] = "Quotient that the claim names"
                 name = f"{claim.short}: {cited.name}{MARKS.get(cited.verdict, '')}"
                 effects.setdefault(kind, {})[name] = replace(cited.effect, neutral=claim.neutral)
                 if ends := self.decided.published(claim.id):
                     ranges.setdefault(kind, {})[name] = (ends[0], ends[-1])
-        panels = [
-            Panel(title, effects[kind], ranges.get(kind, {}), [*filter(_untestable, effects[kind])])
-            for kind, title in titles.items()
-        ]
+        panels = []
+        for kind, title in titles.items():
+            untestable = [*filter(_untestable, effects[kind])]
+            shown = f"{title} (⊘ not testable)" if untestable else title
+            panels.append(Panel(shown, effects[kind], ranges.get(kind, {}), untestable))
         return "Our effect on each claim, with its interval, and the range of published effects", panels
 
     def _published(self) -> tuple[str, list[Panel]]:

@@ -37,7 +37,7 @@ class Judged(NamedTuple):
     constant: Sequence[str] = ()
     """Sentences on accuracies that are not above that of a guess or a constant answer, and so test no claim."""
     without_gpu: bool = False
-    """Whether a claim about the memory of a GPU was measured as that of a process, which tests it neither."""
+    """Whether the memory of a process was measured for a claim about a GPU's, and so does not test it."""
 
 
 def by_items(claim: Claim, evidence: Evidence) -> bool:

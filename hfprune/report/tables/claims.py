@@ -43,15 +43,15 @@ class ClaimsTable(TablePublication):
         ]
         notes = [
             "Reproduced: the whole 95 % interval of our effect is on the claimed side, also after Holm's "
-            "correction for all claims of the study on its first calibration, or on its others. Contradicted: the "
-            "same on the other side. Leaning "
-            "towards, against: the interval is on that side, but the correction removes it. Equivalent: "
-            "the interval is within the margin of the claim. Inconclusive: none of these. One draw: one "
-            "calibration sample without resamples, so no interval. Not testable: an accuracy is not "
-            "significantly above a guess or a constant answer. Not comparable: the sides were measured "
-            "on different draws or items. Not applicable: a method could not cut the units that it "
-            "names. True by arithmetic: follows from the parameter budget, and is no evidence. The "
-            "published effect affects a verdict only if the claim is about it.",
+            "correction for all claims of the study on its first calibration, or on its others. Contradicted:"
+            " the same on the other side. Leaning towards, against: the interval is on that side, but the "
+            "correction removes it. Equivalent: the interval is within the margin of the claim. Inconclusive:"
+            " none of these. One draw: one calibration sample without resamples, so no interval. Not "
+            "testable: an accuracy is not significantly above a guess or a constant answer, or the claim is "
+            "about the memory of a GPU and was measured on a CPU. Not comparable: the sides were measured on "
+            "different draws or items. Not applicable: a method could not cut the units that it names. True "
+            "by arithmetic: follows from the parameter budget, and is no evidence. The published effect "
+            "affects a verdict only if the claim is about it.",
             THRESHOLD,
         ]
         more = {claim: _comparisons(part) for claim, part in rows.groupby("claim", sort=False)}
