@@ -5,13 +5,20 @@ from collections.abc import Sequence
 from findings.cited import Studies, effect_rows
 from findings.claims import named
 from findings.markdown import linked, unpadded
-from hfprune.effects.questions import PAIR, REFERENCE
+from hfprune.effects.questions import CLAIM, PAIR, REFERENCE, SLOPE
 from hfprune.results.declarations import within_sentence
 from hfprune.results.effect_rows import EffectRow
+from hfprune.study.added_effects import ADDED
 
 HEADINGS = ["study", "comparison", "outcome", "significant effects"]
-# Questions besides those of every study; comparisons with the dense model only say what pruning costs.
-ADDED = [PAIR, "step", "slope", "by_document", "calibration", "term"]
+# The questions of tests that compare with the dense model, or losses with the reference's: what pruning costs.
+OF_PRUNING = {"loss", "training"}
+
+
+def questions() -> set[str]:
+    """Return the questions that compare methods or calibrations, those of every added test among them."""
+    added = {str(outline.constants["question"]) for outline in ADDED.outlines().values()}
+    return {REFERENCE, CLAIM, SLOPE} | added - OF_PRUNING
 
 
 def table(studies: Studies, names: Sequence[str]) -> str:
@@ -24,8 +31,8 @@ def table(studies: Studies, names: Sequence[str]) -> str:
     for study in names:
         rows = studies.effects(study)
         compared = {_place(row) for row in effect_rows(rows[rows["question"] == REFERENCE])}
-        for row in effect_rows(rows[rows["question"].isin([REFERENCE, "claim", *ADDED])]):
-            repeated = row.question == "claim" and _place(row) in compared
+        for row in effect_rows(rows[rows["question"].isin(questions())]):
+            repeated = row.question == CLAIM and _place(row) in compared
             if row.effect.sure and not repeated:
                 place = study, _sides(studies, study, row), _outcome(studies, study, row)
                 lines.setdefault(place, []).append(f"{_where(studies, study, row)}: {row.effect}")
@@ -45,7 +52,7 @@ def _sides(studies: Studies, study: str, row: EffectRow) -> str:
     sides = ((row.method, row.recovery), (row.against, row.against_recovery))
     names = [f"{studies.label(study, method)}, {recovery}" for method, recovery in sides]
     compared = (" / " if row.effect.ratio else " − ").join(name.removesuffix(", none") for name in names)
-    told = row.question in ADDED and row.question != PAIR  # whose methods say it
+    told = row.question not in (REFERENCE, CLAIM, PAIR)  # whose methods say it
     return f"{row.question.replace('_', ' ')}: {compared}" if told else compared
 
 
