@@ -54,11 +54,6 @@ class Calibration(Text):
         default=None, description="name in tables and figures; null: the name in the study"
     )
 
-    @property
-    def largest(self) -> int:
-        """The most sequences that a score reads."""
-        return max(self.sizes, default=self.sequences)
-
     @model_validator(mode="after")
     def _something_to_write(self) -> "Calibration":
         if self.continued_after and self.continued_after >= self.length:
