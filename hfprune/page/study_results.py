@@ -1,6 +1,5 @@
 """The results of a study, as the page shows them: one row per cell and number, over draws."""
 
-import json
 import os
 from dataclasses import dataclass
 from math import nan
@@ -17,7 +16,6 @@ from hfprune.report.values import all_values, headings, measures_in_order, scale
 from hfprune.results.averages import AVERAGE_WITHOUT_CROWS, MEAN
 from hfprune.results.reader import Results
 from hfprune.rounding import written
-from hfprune.runs import Hardware
 
 
 class Quantity(NamedTuple):
@@ -40,17 +38,6 @@ class Meaning(NamedTuple):
     """The outcome of the table of effects that compares this number, or ""."""
 
 
-class Origin(NamedTuple):
-    """What wrote a study's results: each version, commit and machine once, and the first and last start."""
-
-    versions: list[str]
-    commits: list[str]
-    packages: list[dict[str, str]]
-    hardware: list[Hardware]
-    first_started: str
-    last_started: str
-
-
 @dataclass(frozen=True)
 class StudyResults:
     """A study with its numbers in the units that readers see, and what these mean."""
@@ -65,7 +52,6 @@ class StudyResults:
     `effect_shown`, `effect_interval`, and `standing` after Holm's correction, one of `STANDINGS`, or "" without
     an interval."""
     meanings: dict[Quantity, Meaning]
-    origin: Origin
 
     @property
     def headline(self) -> Quantity | None:
@@ -105,22 +91,6 @@ def read_study(folder: Path, paper: Path, base: Path) -> StudyResults:
         data=data,
         values=values,
         meanings=meanings,
-        origin=_origin(data.records),
-    )
-
-
-def _origin(records: pd.DataFrame) -> Origin:
-    def distinct(column: str) -> list[str]:
-        return [*dict.fromkeys(text for text in records[column] if text not in ("", "{}"))]
-
-    started = sorted(text for text in records["started"] if text) or [""]
-    return Origin(
-        versions=distinct("version"),
-        commits=distinct("commit"),
-        packages=[json.loads(text) for text in distinct("packages")],
-        hardware=[json.loads(text) for text in distinct("hardware")],
-        first_started=started[0],
-        last_started=started[-1],
     )
 
 
