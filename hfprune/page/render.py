@@ -12,7 +12,7 @@ from hfprune.effects.condition import DETECTABLE, THRESHOLD
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
 from hfprune.page import all_cells, claim_lines, headline, ran
-from hfprune.page.html import template, text
+from hfprune.page.html import template
 from hfprune.page.study_results import StudyResults, read_study
 from hfprune.report.drawing.figure_files import embedded_svg
 from hfprune.report.looks import looks_of
@@ -71,8 +71,6 @@ def write_page(folders: Sequence[Path], paper: Path, out: Path) -> None:
         tables={study.name: [*tables_of(study)] for study in studies},
         ran={study.name: ran.facts(study) for study in studies},
         version=hfprune.__version__,
-        style=text("page.css"),
-        script=text("page.js"),
     )
     with atomic_file(out) as temporary:
         temporary.write_text(page, encoding="utf-8", newline="\n")
