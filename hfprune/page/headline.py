@@ -74,7 +74,7 @@ def cards(study: StudyResults) -> Iterator[Card]:
         return
     meaning, declared = study.meanings[headline], study.data.declared
     row, outcome = declared.find(*headline[:2]), declared.outcomes().get(meaning.outcome)
-    values = study.values.sort_values("value", ascending=meaning.better == "lower")
+    values = study.values.sort_values("value", ascending=meaning.metric.better == "lower")
     values = values[(values["recovery"] == "none") & (values["method"] != DENSE)]
     values = values[(values[[*headline._fields]] == [*headline]).all(axis=1)]
     values = values.assign(label=[looks_of(study.data)[method].label for method in values["method"]])
@@ -98,7 +98,7 @@ def cards(study: StudyResults) -> Iterator[Card]:
             paper=next((line for line in beside if line.method == "cross_entropy"), None),
             words=row.metric.words,
             counts={name: sum(line.standing == name for line in beside) for name in STANDINGS},
-            extreme=EXTREMES[meaning.better],
+            extreme=EXTREMES[meaning.metric.better],
             ratio=bool(outcome and outcome.neutral),
             resamples=int(max((line.resamples or 0 for line in beside), default=0)),
             units=row.units,

@@ -11,6 +11,7 @@ import pandas as pd
 from hfprune.assets.known_tasks import known_task
 from hfprune.cells import DENSE
 from hfprune.effects.questions import REFERENCE
+from hfprune.measurement import Metric
 from hfprune.report.effects import effects_of
 from hfprune.report.values import all_values, headings, measures_in_order, scaled
 from hfprune.results.averages import AVERAGE_WITHOUT_CROWS, MEAN
@@ -27,13 +28,11 @@ class Quantity(NamedTuple):
 
 
 class Meaning(NamedTuple):
-    """What the page says of a quantity: its name, heading, better direction, format and kind of axis."""
+    """What the page says of a quantity: its name and heading, and the metric that it is of."""
 
     name: str
     capability: str
-    better: str
-    shown: str
-    logarithmic: bool
+    metric: Metric
     outcome: str
     """The outcome of the table of effects that compares this number, or ""."""
 
@@ -70,7 +69,7 @@ class StudyResults:
                 quantity.task != MEAN,
             )
 
-        ranking = [quantity for quantity, meaning in self.meanings.items() if meaning.better]
+        ranking = [quantity for quantity, meaning in self.meanings.items() if meaning.metric.better]
         return min((quantity for quantity in ranking if quantity in there), key=rank, default=None)
 
 
@@ -105,15 +104,12 @@ def _values(data: Results) -> tuple[pd.DataFrame, dict[Quantity, Meaning]]:
         row = declared.find(*quantity[:2])
         is_of_task = row.kind in ("zeroshot", "tasks") and quantity.task not in (MEAN, AVERAGE_WITHOUT_CROWS)
         heading = known_task(quantity.task).capability if is_of_task else row.capability
-        metric = row.metric
         # The effect of a measure with several tasks is that of their mean.
         whole = quantity.task == MEAN or Quantity(*quantity[:2], MEAN) not in names
         meanings[quantity] = Meaning(
             name=name[:1].upper() + name[1:],
             capability=heading,
-            better=metric.better,
-            shown=metric.shown,
-            logarithmic=metric.effect == "ratio",
+            metric=row.metric,
             outcome=outcomes.get(quantity[:2], "") if whole else "",
         )
     return measured, meanings
@@ -137,7 +133,7 @@ def _with_effects(data: Results, values: pd.DataFrame, meanings: dict[Quantity, 
 def _with_texts(values: pd.DataFrame, meanings: dict[Quantity, Meaning]) -> pd.DataFrame:
     texts = []
     for row in values.itertuples(index=False):
-        meaning = meanings[Quantity(row.measure, row.metric, row.task)]
+        metric = meanings[Quantity(row.measure, row.metric, row.task)].metric
         numbers = [nan if pd.isna(x) else x for x in (row.value, row.low, row.high)]
-        texts.append(written(meaning.shown, *numbers, ratio=meaning.logarithmic))
+        texts.append(written(metric.shown, *numbers, ratio=metric.effect == "ratio"))
     return values.join(pd.DataFrame(texts, values.index, ["shown", "interval"]))
