@@ -10,6 +10,7 @@ from hfprune.cells import DENSE
 from hfprune.page.study_results import StudyResults
 from hfprune.report.charts import focus
 from hfprune.report.looks import looks_of
+from hfprune.results.declarations import Declaration
 from hfprune.results.effect import STANDINGS
 from hfprune.rounding import percent
 
@@ -54,16 +55,13 @@ class Card:
     reference: Line | None
     paper: Line | None
     """Cross-entropy beside entropy, the paper's main comparison."""
-    words: tuple[str, str, str]
-    """`Metric.words` of the metric."""
+    declared: Declaration
     counts: dict[str, int]
     """The numbers of methods by their standing beside the reference, after Holm's correction."""
     extreme: str
     ratio: bool
     """Whether the methods are compared by ratios."""
     resamples: int
-    units: str
-    explained: str
     others: list[AtRatio]
 
 
@@ -96,13 +94,11 @@ def cards(study: StudyResults) -> Iterator[Card]:
             rival=_rival(lines),
             reference=reference,
             paper=next((line for line in beside if line.method == "cross_entropy"), None),
-            words=row.metric.words,
+            declared=row,
             counts={name: sum(line.standing == name for line in beside) for name in STANDINGS},
             extreme=EXTREMES[meaning.metric.better],
             ratio=bool(outcome and outcome.neutral),
             resamples=int(max((line.resamples or 0 for line in beside), default=0)),
-            units=row.units,
-            explained=row.metric.explained,
             others=[
                 AtRatio(percent(ratio), there[0], _rival(there))
                 for ratio, there in by_ratio.items()
