@@ -46,8 +46,6 @@ EXTRA = {
     "holm": "Holm's p",
     "needs": "Needs",
 }
-
-
 Comparison = dict[str, Any]
 """One comparison of a claim: texts as the table shows them, and the numbers that rank it, or None."""
 

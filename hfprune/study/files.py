@@ -21,8 +21,6 @@ from hfprune.study.references import load_study
 from hfprune.study.study import Study
 
 BaselineOutput = Literal["plan", "checkpoint"]
-
-
 Changes = dict[str, Any]
 """Files that turn the dense model into another, by their names in the settings of a stage."""
 

@@ -18,8 +18,6 @@ from hfprune.report.charts import Chart, at_edge, beyond
 from hfprune.report.style import Look
 
 BLACK, GREY, SHADE = "black", "#8C8C8C", "#EAF2F8"
-
-
 # Properties of lines and markers, by their names in matplotlib. An edge separates touching markers.
 EDGE: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.3}
 DENSE_LINE: dict[str, Any] = {"color": BLACK, "linewidth": 0.8, "linestyle": "--"}  # the dense model
