@@ -15,12 +15,10 @@ from hfprune.effects.questions import OWN_SLOPE, SLOPE, Side
 from hfprune.results.effect_rows import EffectRow
 from hfprune.results.evidence import Evidence
 from hfprune.statistics.estimates import Estimate, estimate
-from hfprune.statistics.outcomes import NotComparableError, Outcomes, contrast
+from hfprune.statistics.outcomes import NotComparableError, Outcomes, Terms, contrast
 from hfprune.statistics.spread import Spread, satterthwaite
 from hfprune.study.calibration import Calibrated
 from hfprune.study.reference import reference_of
-
-Terms = Sequence[tuple[float, Outcomes]]
 
 
 def slopes(evidence: Evidence) -> Iterator[EffectRow]:

@@ -38,7 +38,7 @@ def read_all(studies: Sequence[StudyResults]) -> dict[str, list[NumberTable]]:
     parts = dict([*rows.groupby("key", sort=False)])
     tables: dict[str, list[NumberTable]] = {}
     for key in [key for key in dict.fromkeys([*first, *meanings]) if key in parts]:
-        part = parts[key].sort_values("value", ascending=meanings[key].better != "higher")
+        part = parts[key].sort_values("value", ascending=meanings[key].metric.better != "higher")
         shown = [name for name in columns if (part[name] != "").any()]
         cells = part[shown].astype(object).to_numpy().tolist()
         table = NumberTable(meanings[key].name, [COLUMNS[name] for name in shown], cells)

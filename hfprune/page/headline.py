@@ -2,34 +2,19 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
-
-import pandas as pd
+from typing import Any, NamedTuple
 
 from hfprune.cells import DENSE
 from hfprune.page.study_results import StudyResults
 from hfprune.report.charts import focus
 from hfprune.report.looks import looks_of
+from hfprune.results.declarations import Declaration
 from hfprune.results.effect import STANDINGS
 from hfprune.rounding import percent
 
 EXTREMES = {"lower": "lowest", "higher": "highest"}
-
-
-class Line(NamedTuple):
-    """A row of `StudyResults.values`, with the label of the method, and None for unknown numbers."""
-
-    method: str
-    label: str
-    shown: str
-    n: int | None
-    draws: int
-    reference: str
-    differs: str
-    resamples: float | None
-    effect_shown: str
-    effect_interval: str
-    standing: str
+Line = dict[str, Any]
+"""A row of `StudyResults.values`, with the label of the method, and None for unknown numbers."""
 
 
 class AtRatio(NamedTuple):
@@ -54,16 +39,13 @@ class Card:
     reference: Line | None
     paper: Line | None
     """Cross-entropy beside entropy, the paper's main comparison."""
-    words: tuple[str, str, str]
-    """`Metric.words` of the metric."""
+    declared: Declaration
     counts: dict[str, int]
     """The numbers of methods by their standing beside the reference, after Holm's correction."""
     extreme: str
     ratio: bool
     """Whether the methods are compared by ratios."""
     resamples: int
-    units: str
-    explained: str
     others: list[AtRatio]
 
 
@@ -74,19 +56,21 @@ def cards(study: StudyResults) -> Iterator[Card]:
         return
     meaning, declared = study.meanings[headline], study.data.declared
     row, outcome = declared.find(*headline[:2]), declared.outcomes().get(meaning.outcome)
-    values = study.values.sort_values("value", ascending=meaning.better == "lower")
+    values = study.values.sort_values("value", ascending=meaning.metric.better == "lower")
     values = values[(values["recovery"] == "none") & (values["method"] != DENSE)]
     values = values[(values[[*headline._fields]] == [*headline]).all(axis=1)]
     values = values.assign(label=[looks_of(study.data)[method].label for method in values["method"]])
     groups = values[["model", "calibrated"]].drop_duplicates().itertuples(index=False, name=None)
     for model, calibrated in [*groups]:
         rows = values[(values["model"] == model) & (values["calibrated"] == calibrated)]
-        by_ratio = {float(ratio): _lines(part) for ratio, part in rows.groupby("ratio")}
+        known = rows.astype(object).where(rows.notna(), None)
+        by_ratio = {float(ratio): part.to_dict("records") for ratio, part in known.groupby("ratio")}
         focused = focus(rows)
         lines = by_ratio[focused]
-        references = {line.reference for line in lines} - {""}
-        reference = next((line for line in lines if line.method in references and not line.reference), None)
-        beside = [line for line in lines if reference and line.reference == reference.method]
+        references = {line["reference"] for line in lines} - {""}
+        compared = (line for line in lines if line["method"] in references and not line["reference"])
+        reference = next(compared, None)
+        beside = [line for line in lines if reference and line["reference"] == reference["method"]]
         yield Card(
             study=study.name,
             model=", ".join(filter(None, [model, calibrated])),
@@ -95,14 +79,12 @@ def cards(study: StudyResults) -> Iterator[Card]:
             best=lines[0],
             rival=_rival(lines),
             reference=reference,
-            paper=next((line for line in beside if line.method == "cross_entropy"), None),
-            words=row.metric.words,
-            counts={name: sum(line.standing == name for line in beside) for name in STANDINGS},
-            extreme=EXTREMES[meaning.better],
+            paper=next((line for line in beside if line["method"] == "cross_entropy"), None),
+            declared=row,
+            counts={name: sum(line["standing"] == name for line in beside) for name in STANDINGS},
+            extreme=EXTREMES[meaning.metric.better],
             ratio=bool(outcome and outcome.neutral),
-            resamples=int(max((line.resamples or 0 for line in beside), default=0)),
-            units=row.units,
-            explained=row.metric.explained,
+            resamples=int(max((line["resamples"] or 0 for line in beside), default=0)),
             others=[
                 AtRatio(percent(ratio), there[0], _rival(there))
                 for ratio, there in by_ratio.items()
@@ -111,10 +93,5 @@ def cards(study: StudyResults) -> Iterator[Card]:
         )
 
 
-def _lines(rows: pd.DataFrame) -> list[Line]:
-    fields = rows[[*Line._fields]].astype(object).where(rows.notna(), None)
-    return [Line(*row) for row in fields.itertuples(index=False, name=None)]
-
-
 def _rival(lines: Sequence[Line]) -> Line | None:
-    return next((line for line in lines if line.reference == lines[0].method), None)
+    return next((line for line in lines if line["reference"] == lines[0]["method"]), None)

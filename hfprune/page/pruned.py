@@ -12,7 +12,7 @@ from hfprune.comparison.before_after import CAPABILITY, LEGEND, SPEED, BeforeAft
 from hfprune.comparison.rows import PARAMETERS
 from hfprune.files import atomic_file, read_json
 from hfprune.models.shape import own_sizes
-from hfprune.page.html import template, text
+from hfprune.page.html import template
 from hfprune.runs import hardware
 from hfprune.settings import plain
 
@@ -66,7 +66,6 @@ def write_pruned_page(
         version=hfprune.__version__,
         folder=model.name,
         compact=own_sizes(read_json(model / "config.json")),
-        style=text("page.css"),
     )
     with atomic_file(path) as temporary:
         temporary.write_text(page, encoding="utf-8", newline="\n")

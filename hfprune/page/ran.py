@@ -1,5 +1,6 @@
 """What ran, on what, and for how long."""
 
+import json
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,7 @@ from hfprune.study import paths
 class Ran(NamedTuple):
     """What ran, where and how long."""
 
+    commits: list[str]
     facts: dict[str, str]
     """Words by heading."""
     files: list[tuple[str, str]]
@@ -25,8 +27,13 @@ class Ran(NamedTuple):
 
 def facts(study: StudyResults) -> Ran:
     """Return what ran in a study."""
-    data, origin = study.data, study.origin
-    tidy = data.results
+    data, tidy = study.data, study.data.results
+
+    def distinct(column: str) -> list[str]:
+        """Return the entries of a column of the records, each once."""
+        return [*dict.fromkeys(text for text in data.records[column] if text not in ("", "{}"))]
+
+    commits, packages = distinct("commit"), map(json.loads, distinct("packages"))
     pruned = tidy[tidy["method"] != DENSE]
     blanks = len(data.blanks)
     ratios = sorted(pruned["ratio"].dropna().unique())
@@ -40,18 +47,19 @@ def facts(study: StudyResults) -> Ran:
         "Recovery": sorted(name for name in tidy["recovery"].unique() if name != "none") or ["none"],
         "Measured": [*_measures(study)],
         "Not applicable": [f"{blanks} cells, whose method could not cut what it names"] if blanks else [],
-        "Machines": [*map(_machine, origin.hardware)],
-        "Time": [*_times(study)],
+        "Machines": [_machine(json.loads(text)) for text in distinct("hardware")],
+        "Time": [*_times(tidy, sorted(distinct("started")))],
         "Beside the committed numbers": [" ".join(_check(data.folder / paths.CHECK))],
         "Versions": [
-            *(f"hfprune {version}" for version in origin.versions),
-            *(f"commit {commit[:12]}{'+changes' if '+' in commit else ''}" for commit in origin.commits),
-            *(f"{name} {version}" for packages in origin.packages for name, version in packages.items()),
+            *(f"hfprune {version}" for version in distinct("version")),
+            *(f"commit {commit[:12]}{'+changes' if '+' in commit else ''}" for commit in commits),
+            *(f"{name} {version}" for some in packages for name, version in some.items()),
         ],
     }
     files = ("results.csv", "claims.csv", paths.EFFECTS, "items.parquet", "records.parquet", paths.CHECK)
     facts = {heading: ", ".join(filter(None, dict.fromkeys(several))) for heading, several in words.items()}
     return Ran(
+        commits,
         facts={heading: text for heading, text in facts.items() if text},
         files=[(name, f"{study.link}/{name}") for name in files if (data.folder / name).exists()],
     )
@@ -82,13 +90,11 @@ def _machine(hardware: Hardware) -> str:
     return ", ".join(filter(None, words))
 
 
-def _times(study: StudyResults) -> list[str]:
+def _times(tidy: pd.DataFrame, started: list[str]) -> list[str]:
     times = []
-    if study.origin.first_started:
-        first = datetime.fromisoformat(study.origin.first_started)
-        last = datetime.fromisoformat(study.origin.last_started)
+    if started:
+        first, last = (datetime.fromisoformat(text) for text in (started[0], started[-1]))
         times.append(f"{first:%Y-%m-%d %H:%M} to {last:%H:%M %Z} ({_span((last - first).total_seconds())})")
-    tidy = study.data.results
     for measure, word in (("cost", "scoring"), ("recovery", "recovery")):
         seconds = tidy.loc[(tidy["measure"] == measure) & (tidy["metric"] == "seconds"), "value"]
         if len(seconds):

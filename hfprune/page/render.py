@@ -1,8 +1,8 @@
 """The page of one study or of several side by side: one HTML file that needs no network."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from markupsafe import Markup, escape
@@ -12,7 +12,7 @@ from hfprune.effects.condition import DETECTABLE, THRESHOLD
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
 from hfprune.page import all_cells, claim_lines, headline, ran
-from hfprune.page.html import template, text
+from hfprune.page.html import template
 from hfprune.page.study_results import StudyResults, read_study
 from hfprune.report.drawing.figure_files import embedded_svg
 from hfprune.report.looks import looks_of
@@ -21,32 +21,6 @@ from hfprune.report.table_files import make_table
 
 MOST = 500  # rows of a table below a figure; the values of a larger one are in its file alone
 OWN_PART = ("claims",)  # tables that have a part of the page of their own
-
-
-@dataclass(frozen=True)
-class FigureOnPage:
-    """A figure with the values that it shows."""
-
-    caption: str
-    svg: Markup
-    headings: list[str]
-    rows: list[list[str]]
-    """Empty where there are more than `MOST`."""
-    count: int
-    """The number of rows."""
-    file: str
-    """The file with the values."""
-
-
-@dataclass(frozen=True)
-class TableOnPage:
-    """A table; `ours` tells which of its rows are measured in the study."""
-
-    title: str
-    headings: list[str]
-    rows: list[tuple[str, ...]]
-    ours: list[bool]
-    notes: Sequence[str]
 
 
 def write_page(folders: Sequence[Path], paper: Path, out: Path) -> None:
@@ -71,15 +45,16 @@ def write_page(folders: Sequence[Path], paper: Path, out: Path) -> None:
         tables={study.name: [*tables_of(study)] for study in studies},
         ran={study.name: ran.facts(study) for study in studies},
         version=hfprune.__version__,
-        style=text("page.css"),
-        script=text("page.js"),
     )
     with atomic_file(out) as temporary:
         temporary.write_text(page, encoding="utf-8", newline="\n")
 
 
-def figures_of(study: StudyResults) -> dict[str, FigureOnPage]:
-    """Return by name each figure with values; a figure whose files are missing is left out."""
+def figures_of(study: StudyResults) -> dict[str, dict[str, Any]]:
+    """Return by name each figure with values; a figure whose files are missing is left out.
+
+    The rows are empty where there are more than `MOST`; `file` has the values, too.
+    """
     figures = {}
     without = absent("figures", study.data.folder)
     for name in [name for name in publication_names("figures") if name not in without]:
@@ -87,14 +62,14 @@ def figures_of(study: StudyResults) -> dict[str, FigureOnPage]:
             svg, values = drawn
             words = caption("figures", name)
             values = values.dropna(axis=1, how="all")
-            figures[name] = FigureOnPage(
-                caption=words,
-                svg=Markup(svg.replace("<svg ", f'<svg role="img" aria-label="{escape(words)}" ', 1)),
-                headings=[str(column).replace("_", " ").capitalize() for column in values],
-                rows=_texts(values, study) if len(values) <= MOST else [],
-                count=len(values),
-                file=next(iter(FIGURES.load(name).reads), "results.csv"),
-            )
+            figures[name] = {
+                "caption": words,
+                "svg": Markup(svg.replace("<svg ", f'<svg role="img" aria-label="{escape(words)}" ', 1)),
+                "headings": [str(column).replace("_", " ").capitalize() for column in values],
+                "rows": _texts(values, study) if len(values) <= MOST else [],
+                "count": len(values),
+                "file": next(iter(FIGURES.load(name).reads), "results.csv"),
+            }
     return figures
 
 
@@ -107,8 +82,8 @@ def _texts(values: pd.DataFrame, study: StudyResults) -> list[list[str]]:
     ]
 
 
-def tables_of(study: StudyResults) -> Iterator[TableOnPage]:
-    """Yield each table whose files exist, except those in `OWN_PART`."""
+def tables_of(study: StudyResults) -> Iterator[dict[str, Any]]:
+    """Yield each table whose files exist, except those in `OWN_PART`; `ours` tells which rows are the study's."""
     without = {*absent("tables", study.data.folder), *OWN_PART}
     for name in [name for name in publication_names("tables") if name not in without]:
         table = make_table(name, study.data)
@@ -119,5 +94,10 @@ def tables_of(study: StudyResults) -> Iterator[TableOnPage]:
             columns = {table.section.capitalize(): table.numbers[table.section].tolist()} | columns
         rows = [*zip(*columns.values(), strict=True)]
         sources = columns.get("Source", ["ours"] * len(rows))
-        ours = [source == "ours" for source in sources]
-        yield TableOnPage(table.caption, [*columns], rows, ours, table.notes)
+        yield {
+            "title": table.caption,
+            "headings": [*columns],
+            "rows": rows,
+            "ours": [source == "ours" for source in sources],
+            "notes": table.notes,
+        }

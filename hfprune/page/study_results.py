@@ -1,6 +1,5 @@
 """The results of a study, as the page shows them: one row per cell and number, over draws."""
 
-import json
 import os
 from dataclasses import dataclass
 from math import nan
@@ -12,12 +11,12 @@ import pandas as pd
 from hfprune.assets.known_tasks import known_task
 from hfprune.cells import DENSE
 from hfprune.effects.questions import REFERENCE
+from hfprune.measurement import Metric
 from hfprune.report.effects import effects_of
 from hfprune.report.values import all_values, headings, measures_in_order, scaled
 from hfprune.results.averages import AVERAGE_WITHOUT_CROWS, MEAN
 from hfprune.results.reader import Results
 from hfprune.rounding import written
-from hfprune.runs import Hardware
 
 
 class Quantity(NamedTuple):
@@ -29,26 +28,13 @@ class Quantity(NamedTuple):
 
 
 class Meaning(NamedTuple):
-    """What the page says of a quantity: its name, heading, better direction, format and kind of axis."""
+    """What the page says of a quantity: its name and heading, and the metric that it is of."""
 
     name: str
     capability: str
-    better: str
-    shown: str
-    logarithmic: bool
+    metric: Metric
     outcome: str
     """The outcome of the table of effects that compares this number, or ""."""
-
-
-class Origin(NamedTuple):
-    """What wrote a study's results: each version, commit and machine once, and the first and last start."""
-
-    versions: list[str]
-    commits: list[str]
-    packages: list[dict[str, str]]
-    hardware: list[Hardware]
-    first_started: str
-    last_started: str
 
 
 @dataclass(frozen=True)
@@ -65,7 +51,6 @@ class StudyResults:
     `effect_shown`, `effect_interval`, and `standing` after Holm's correction, one of `STANDINGS`, or "" without
     an interval."""
     meanings: dict[Quantity, Meaning]
-    origin: Origin
 
     @property
     def headline(self) -> Quantity | None:
@@ -84,7 +69,7 @@ class StudyResults:
                 quantity.task != MEAN,
             )
 
-        ranking = [quantity for quantity, meaning in self.meanings.items() if meaning.better]
+        ranking = [quantity for quantity, meaning in self.meanings.items() if meaning.metric.better]
         return min((quantity for quantity in ranking if quantity in there), key=rank, default=None)
 
 
@@ -105,22 +90,6 @@ def read_study(folder: Path, paper: Path, base: Path) -> StudyResults:
         data=data,
         values=values,
         meanings=meanings,
-        origin=_origin(data.records),
-    )
-
-
-def _origin(records: pd.DataFrame) -> Origin:
-    def distinct(column: str) -> list[str]:
-        return [*dict.fromkeys(text for text in records[column] if text not in ("", "{}"))]
-
-    started = sorted(text for text in records["started"] if text) or [""]
-    return Origin(
-        versions=distinct("version"),
-        commits=distinct("commit"),
-        packages=[json.loads(text) for text in distinct("packages")],
-        hardware=[json.loads(text) for text in distinct("hardware")],
-        first_started=started[0],
-        last_started=started[-1],
     )
 
 
@@ -135,15 +104,12 @@ def _values(data: Results) -> tuple[pd.DataFrame, dict[Quantity, Meaning]]:
         row = declared.find(*quantity[:2])
         is_of_task = row.kind in ("zeroshot", "tasks") and quantity.task not in (MEAN, AVERAGE_WITHOUT_CROWS)
         heading = known_task(quantity.task).capability if is_of_task else row.capability
-        metric = row.metric
         # The effect of a measure with several tasks is that of their mean.
         whole = quantity.task == MEAN or Quantity(*quantity[:2], MEAN) not in names
         meanings[quantity] = Meaning(
             name=name[:1].upper() + name[1:],
             capability=heading,
-            better=metric.better,
-            shown=metric.shown,
-            logarithmic=metric.effect == "ratio",
+            metric=row.metric,
             outcome=outcomes.get(quantity[:2], "") if whole else "",
         )
     return measured, meanings
@@ -167,7 +133,7 @@ def _with_effects(data: Results, values: pd.DataFrame, meanings: dict[Quantity, 
 def _with_texts(values: pd.DataFrame, meanings: dict[Quantity, Meaning]) -> pd.DataFrame:
     texts = []
     for row in values.itertuples(index=False):
-        meaning = meanings[Quantity(row.measure, row.metric, row.task)]
+        metric = meanings[Quantity(row.measure, row.metric, row.task)].metric
         numbers = [nan if pd.isna(x) else x for x in (row.value, row.low, row.high)]
-        texts.append(written(meaning.shown, *numbers, ratio=meaning.logarithmic))
+        texts.append(written(metric.shown, *numbers, ratio=metric.effect == "ratio"))
     return values.join(pd.DataFrame(texts, values.index, ["shown", "interval"]))

@@ -1,7 +1,6 @@
 """The texts of a table's cells, made from its numbers."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import nan
 
 import pandas as pd
 
@@ -28,34 +27,15 @@ def with_errors(values: pd.Series, errors: pd.Series, form: str) -> list[str]:
 
 
 def with_intervals(
-    values: pd.Series,
-    low: pd.Series,
-    high: pd.Series,
-    form: str | Sequence[str],
-    neutral: float | Sequence[float] = nan,
-    ratio: bool | Sequence[bool] = False,
-    between: str = "{} to {}",
+    values: pd.Series, low: pd.Series, high: pd.Series, form: str
 ) -> tuple[list[str], list[str]]:
-    """Return values and their 95 % intervals as text, by `rounded_interval`; missing ones are `MISSING`.
-
-    `form`, `neutral` and `ratio` are single or one per value; `between` is the format of an interval.
-    """
-    options = [
-        [option] * len(values) if isinstance(option, str | float | int) else option
-        for option in (form, neutral, ratio)
-    ]
+    """Return differences and their 95 % intervals as text, by `rounded_interval`; missing ones are `MISSING`."""
     shown, intervals = [], []
-    for value, start, end, own_form, middle, is_ratio in zip(values, low, high, *options, strict=True):
-        text, *ends = rounded_interval(own_form, value, start, end, neutral=middle, ratio=is_ratio)
+    for value, start, end in zip(values, low, high, strict=True):
+        text, *ends = rounded_interval(form, value, start, end, neutral=0)
         shown.append(MISSING if pd.isna(value) else text)
-        intervals.append(MISSING if pd.isna([value, start, end]).any() else between.format(*ends))
+        intervals.append(MISSING if pd.isna([value, start, end]).any() else " to ".join(ends))
     return shown, intervals
-
-
-def together(values: Iterable[str], intervals: Iterable[str]) -> list[str]:
-    """Return each value followed by its interval in brackets, unless that is `MISSING`."""
-    pairs = zip(values, intervals, strict=True)
-    return [value if interval == MISSING else f"{value} ({interval})" for value, interval in pairs]
 
 
 def counts(values: Iterable[float]) -> list[str]:

@@ -112,9 +112,9 @@ def share_removed(ratio: float) -> str:
     return f"{percent(ratio)} removed"
 
 
-def meaning(values: pd.DataFrame, units: str = "items") -> str:
-    """Return what a legend says of bars, band and recovery; `units` are what items are called."""
-    over = f"draws and {units}" if error_column(values) == "sd" else f"{units} of one draw"
+def meaning(values: pd.DataFrame) -> str:
+    """Return what a legend says of bars, band and recovery."""
+    over = "draws and items" if error_column(values) == "sd" else "items of one draw"
     has_interval = values["low"].notna()
     band = ", and the dense model's band" if (has_interval & (values["method"] == DENSE)).any() else ""
     bars = f"Bars{band}: 95 % intervals over {over}" if has_interval.any() else ""

@@ -14,6 +14,7 @@ from hfprune.study.reference import reference_of
 
 GROUP = ["model", "calibrated", "ratio"]  # within which methods are compared
 AT = [*GROUP, "method"]  # identifies a row of one question, without recovery
+TYPES = {"ratio": float, "calibrated": str}  # tables without a row have columns without a type
 
 
 def effects_of(

@@ -69,13 +69,6 @@ def publication_names(kind: Kind) -> list[str]:
     return sorted(outlines, key=lambda name: (outlines[name].constants.get("order", 0), name))
 
 
-def possible(kind: Kind, kinds: Collection[str]) -> list[str]:
-    """Return the names, in order, of the tables or figures that show one of these kinds or name no kind."""
-    outlines = _registry(kind).outlines()
-    shows = {name: str(outline.constants.get("shows", "")).split() for name, outline in outlines.items()}
-    return [name for name in publication_names(kind) if not shows[name] or {*shows[name]} & {*kinds}]
-
-
 def caption(kind: Kind, name: str) -> str:
     """Return the caption of a table or figure in one line, without importing it."""
     return " ".join(_registry(kind).outlines()[name].doc.split())

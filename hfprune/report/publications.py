@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from hfprune.report.publication import possible, publication_names
+from hfprune.report.publication import FIGURES, publication_names
 from hfprune.study import paths
 from hfprune.study.study import Study
 
@@ -47,7 +47,10 @@ def publications(name: str, study: Study, collected: Iterable[Path]) -> Publicat
     ]
     kinds |= {step for recovery in recoveries for step in recovery.steps}
     kinds |= {"sizes" if len(read.sizes) > 1 else "whole" for read in study.calibrations.values()}
-
+    shows = {
+        name: str(figure.constants.get("shows", "")).split() for name, figure in FIGURES.outlines().items()
+    }
+    figures = [name for name in publication_names("figures") if not shows[name] or kinds & {*shows[name]}]
     written = [*map(str, collected)]
     return Publications(
         measured=[file for file in written if not file.endswith(".safetensors")],
@@ -55,5 +58,5 @@ def publications(name: str, study: Study, collected: Iterable[Path]) -> Publicat
         tidy=here(paths.TIDY),
         analysed=here(paths.ANALYSED),
         tables={table: f"results/{name}/tables/{table}" for table in publication_names("tables")},
-        figures={figure: f"figures/{name}/{figure}" for figure in possible("figures", kinds)},
+        figures={figure: f"figures/{name}/{figure}" for figure in figures},
     )

@@ -32,7 +32,6 @@ class Effect:
     """1 if values above `neutral` are better, -1 if those below are, 0 if neither."""
     holm: float = math.nan
     """The p-value of no effect, corrected by Holm's method for its family; NaN where there is no family."""
-    unit: str = ""
 
     @classmethod
     def of_row(cls, row: Mapping[str, Any], **more: Any) -> Self:
@@ -40,7 +39,6 @@ class Effect:
         numbers = {name: float(row[name]) for name in ("value", "low", "high", "holm", "neutral")}
         own: dict[str, Any] = numbers | {"form": str(row["form"]), "ratio": row["neutral"] == 1}
         own["better"] = DIRECTIONS.get(row["better"], 0)
-        own["unit"] = row["unit"] if isinstance(row["unit"], str) else ""
         return cls(**own | more)
 
     @classmethod

@@ -50,31 +50,27 @@ def sum_on_common_items(contrasts: Sequence[Contrast]) -> Estimate:
     )
 
 
-def sum_of_independent(estimates: Sequence[Estimate], weights: Sequence[float]) -> Estimate:
-    """Estimate a weighted sum of effects that share neither draws nor items.
+def difference_of_independent(left: Estimate, right: Estimate) -> Estimate:
+    """Estimate one effect less another that shares neither draws nor items with it.
 
-    The estimate has no interval where one of the effects has none.
+    The estimate has no interval where one of the two has none.
     """
-    spreads = [term.spread for term in estimates if term.spread]
-    value = float(sum(weight * term.value for weight, term in zip(weights, estimates, strict=True)))
-    alone = Estimate(value, n=sum(term.n for term in estimates), draws=sum(term.draws for term in estimates))
-    if len(spreads) < len(estimates):
+    alone = Estimate(left.value - right.value, n=left.n + right.n, draws=left.draws + right.draws)
+    if left.spread is None or right.spread is None:
         return alone
-    squares = np.square(weights)
-
-    def total(part: str) -> float:
-        return float(squares @ [getattr(spread, part) for spread in spreads])
-
-    def dof(part: str) -> float:
-        parts = squares * [getattr(spread, part) for spread in spreads]
-        return _dof(parts, [getattr(spread, f"{part}_dof") for spread in spreads])
-
-    third = sum(weight**3 * spread.third for weight, spread in zip(weights, spreads, strict=True))
+    spreads = left.spread, right.spread
     return alone.about(
-        Spread(total("draws"), total("items"), total("interaction"), third, dof("draws"), dof("items"))
+        Spread(
+            draws=sum(spread.draws for spread in spreads),
+            items=sum(spread.items for spread in spreads),
+            interaction=sum(spread.interaction for spread in spreads),
+            third=left.spread.third - right.spread.third,
+            draws_dof=_dof([spread.draws for spread in spreads], [spread.draws_dof for spread in spreads]),
+            items_dof=_dof([spread.items for spread in spreads], [spread.items_dof for spread in spreads]),
+        )
     )
 
 
-def _dof(variances: Sequence[float] | np.ndarray, dofs: Sequence[float]) -> float:
+def _dof(variances: Sequence[float], dofs: Sequence[float]) -> float:
     """Return Satterthwaite's degrees of freedom, or the smallest of `dofs` where all variances are zero."""
     return float(satterthwaite(variances, dofs)) if np.any(variances) else float(min(dofs))

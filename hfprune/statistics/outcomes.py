@@ -22,6 +22,8 @@ class Draw(NamedTuple):
 # Draw → task (or the one corpus) → outcome of each item, indexed by the item. The dense model, which no draw
 # changes, has the only key None.
 Outcomes = Mapping[Draw | None, Mapping[str, pd.Series]]
+# An effect as a weighted sum of the outcomes of several sides.
+Terms = Sequence[tuple[float, Outcomes]]
 
 
 class NotComparableError(HfpruneError):
@@ -69,7 +71,7 @@ class Contrast:
     """Tasks whose contrast is a difference of two sides that answer each question right (1) or wrong (0)."""
 
 
-def contrast(terms: Sequence[tuple[float, Outcomes]]) -> Contrast:
+def contrast(terms: Terms) -> Contrast:
     """Return the weighted sum of several sides' outcomes, given as (weight, outcomes); `paired` pairs their draws.
 
     Raises:

@@ -1,18 +1,15 @@
 """Quotients of two numbers measured independently, such as times, and of two effects on the same items."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from scipy.optimize import brentq
 
 from hfprune.calibration.folds import MIN_DRAWS
 from hfprune.statistics.estimates import Estimate, estimate
-from hfprune.statistics.outcomes import Draw, NotComparableError, Outcomes, contrast, paired
+from hfprune.statistics.outcomes import Draw, NotComparableError, Terms, contrast, paired
 
 FARTHEST = 100.0  # the largest distance from the value at which an end of the interval is looked for
-
-Terms = Sequence[tuple[float, Outcomes]]
-"""An effect as a weighted sum of the outcomes of several sides."""
 
 
 def quotient(

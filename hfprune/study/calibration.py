@@ -1,6 +1,6 @@
 """The calibrations of a study: named texts, and how many of their sequences scores read."""
 
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
@@ -42,8 +42,6 @@ ContinuedAfter = Annotated[
 class Calibration(Text):
     """How calibration blocks are drawn from a corpus, and how many of them scores read."""
 
-    replaced: ClassVar = {"resamples": "give `resamples` to the study, beside `calibrations`"}
-
     continued_after: ContinuedAfter = None
     sizes: Sizes = Field(
         default={},
@@ -53,11 +51,6 @@ class Calibration(Text):
     label: str | None = Field(
         default=None, description="name in tables and figures; null: the name in the study"
     )
-
-    @property
-    def largest(self) -> int:
-        """The most sequences that a score reads."""
-        return max(self.sizes, default=self.sequences)
 
     @model_validator(mode="after")
     def _something_to_write(self) -> "Calibration":

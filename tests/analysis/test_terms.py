@@ -13,7 +13,7 @@ from hfprune.cells import Cell, Value, write_result
 from hfprune.effects.added.terms import Terms
 from hfprune.results.effect_rows import table
 from hfprune.results.evidence import Evidence
-from hfprune.statistics.combined import sum_of_independent, sum_on_common_items
+from hfprune.statistics.combined import difference_of_independent, sum_on_common_items
 from hfprune.statistics.estimates import estimate
 from hfprune.statistics.outcomes import Contrast
 from hfprune.study.study import Study as Config
@@ -45,9 +45,9 @@ def test_what_an_item_does_to_both_calibrations_is_no_difference_between_them() 
 
 def test_independent_effects_add_their_variances() -> None:
     a, b = (estimate(contrast(RNG.normal(size=(4, 25)))) for _ in range(2))
-    difference = sum_of_independent([a, b], [1.0, -2.0])
-    assert difference.value == pytest.approx(a.value - 2 * b.value)
-    assert difference.stderr**2 == pytest.approx(a.stderr**2 + 4 * b.stderr**2)
+    difference = difference_of_independent(a, b)
+    assert difference.value == pytest.approx(a.value - b.value)
+    assert difference.stderr**2 == pytest.approx(a.stderr**2 + b.stderr**2)
 
 
 def test_intervals_of_a_difference_between_calibrations_cover_it() -> None:

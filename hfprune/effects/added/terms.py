@@ -11,7 +11,7 @@ from hfprune.effects.comparisons import ComparedBy, Comparison, comparisons
 from hfprune.effects.questions import REFERENCE, Side, questions
 from hfprune.results.effect_rows import EffectRow
 from hfprune.results.evidence import Evidence
-from hfprune.statistics.combined import sum_of_independent, sum_on_common_items
+from hfprune.statistics.combined import difference_of_independent, sum_on_common_items
 from hfprune.statistics.estimates import Estimate
 from hfprune.statistics.outcomes import Contrast, NotComparableError
 from hfprune.study.added_effects import AddedEffects
@@ -47,7 +47,7 @@ class Terms(AddedEffects):
         grids = [*_grids(evidence)]
         for grid in grids:
             for name, weights in _terms(evidence, grid).items():
-                yield _row(grid, name, [_estimate(grid, weights)], [1.0])
+                yield _row(grid, name, _estimate(grid, weights))
         for first, second in combinations(grids, 2):
             if _comparable(first, second):
                 yield from _model_rows(evidence, first, second)
@@ -56,9 +56,9 @@ class Terms(AddedEffects):
 def _model_rows(evidence: Evidence, first: Grid, second: Grid) -> Iterator[EffectRow]:
     mean = dict.fromkeys(first.cells, 1 / len(first.cells))
     for name, weights in {"": mean, **_terms(evidence, first)}.items():
-        effects = [_estimate(grid, weights) for grid in (first, second)]
+        effect = difference_of_independent(_estimate(first, weights), _estimate(second, weights))
         term = f"model × {name}" if name else "model"
-        yield _row(first, f"{term}: less {second.compared.model}", effects, [1.0, -1.0])
+        yield _row(first, f"{term}: less {second.compared.model}", effect)
 
 
 def _grids(evidence: Evidence) -> Iterator[Grid]:
@@ -147,9 +147,8 @@ def _estimate(grid: Grid, weights: Weights) -> Estimate:
     return sum_on_common_items(parts)
 
 
-def _row(grid: Grid, term: str, effects: list[Estimate], weights: list[float]) -> EffectRow:
+def _row(grid: Grid, term: str, effect: Estimate) -> EffectRow:
     compared = grid.compared
-    effect = effects[0] if len(effects) == 1 else sum_of_independent(effects, weights)
     family = f"{Terms.question}: {compared.outcome.declared.metric.name}" if effect.has_interval else ""
     row = compared.row(Terms.question, grid.left, grid.right, effect, family=family, better="")
     return row._replace(task=term, calibration="", sequences=0, base=np.nan)

@@ -1,6 +1,6 @@
 """Axes in rows with their names, and legends."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import chain, zip_longest
@@ -154,29 +154,11 @@ def say(ax: Axes, text: str) -> None:
     ax.text(0.5, 0.5, text, ha="center", va="center", color=GREY, transform=ax.transAxes)
 
 
-def handles(
-    methods: Iterable[str],
-    looks: Mapping[str, Look],
-    marked: Iterable[str] = (),
-    kinds: Mapping[str, Collection[str]] = {},
-) -> list[Artist]:
-    """Return the legend's entries of methods in the order of `looks`; the dense model is a line unless marked.
-
-    `kinds` are the methods that have only marks of one kind, by the name of the kind.
-    """
-    present = set(methods)
-    return [
-        Line2D([], [], label=look.label, **DENSE_LINE)
-        if method == DENSE and method not in marked
-        else Line2D(
-            [], [], label=look.label, **mark(look, *(method in kinds.get(kind, ()) for kind in KINDS))
-        )
-        for method, look in looks.items()
-        if method in present
-    ]
-
-
 def _entries(charts: Iterable[Chart]) -> list[Artist]:
+    """Return the legend's entries of methods in the order of their looks; the dense model is a line unless marked.
+
+    A method that has only marks of one kind, such as hollow ones, has that mark.
+    """
     levels: set[str] = set()
     groups: set[str] = set()
     looks: dict[str, Look] = {}
@@ -189,9 +171,15 @@ def _entries(charts: Iterable[Chart]) -> list[Artist]:
         own = {*marked["group"]}
         groups |= own if not {chart.looks[group].label for group in own} <= {*chart.names} else set()
         looks |= chart.looks
-    return handles(
-        levels | groups, looks, groups - levels, {kind: groups - own for kind, own in other.items()}
-    )
+    return [
+        Line2D([], [], label=look.label, **DENSE_LINE)
+        if method == DENSE and method not in groups - levels
+        else Line2D(
+            [], [], label=look.label, **mark(look, *(method in groups - other[kind] for kind in KINDS))
+        )
+        for method, look in looks.items()
+        if method in levels | groups
+    ]
 
 
 def legend(figure: Figure, handles: Sequence[Artist], title: str = "", least: float = 0.0) -> None:

@@ -1,21 +1,10 @@
 """The spread of each outcome over calibration samples."""
 
-import pandas as pd
-
 from hfprune.effects.variation import quotients
-from hfprune.report.cells import (
-    calibration_columns,
-    counts,
-    differences,
-    present,
-    ratio_column,
-    texts,
-    together,
-    with_intervals,
-)
+from hfprune.report.cells import calibration_columns, counts, differences, present, ratio_column, texts
 from hfprune.report.looks import looks_of
 from hfprune.report.publication import TablePublication
-from hfprune.report.typeset import Column, Table
+from hfprune.report.typeset import MISSING, Column, Table
 from hfprune.results.reader import Results
 from hfprune.study import paths
 
@@ -31,8 +20,6 @@ class Draws(TablePublication):
         rows, effects = data.draws.fillna({"against": ""}), data.declared.first_outcomes()
         measured = [effects[name] for name in rows["outcome"]]
         outcomes = [row.label + " (logarithm)" * (row.metric.effect == "ratio") for row in measured]
-        ratios = pd.DataFrame(quotients(rows), columns=["value", "low", "high"])
-        shown = with_intervals(ratios["value"], ratios["low"], ratios["high"], "{:.2f}", 1, ratio=True)
         columns = [
             ratio_column(rows),
             *calibration_columns(rows),
@@ -42,7 +29,7 @@ class Draws(TablePublication):
             Column("SD over draws", texts(rows["draws_sd"], "{:.4f}")),
             Column("Resamples", counts(rows["resamples"])),
             Column("SD over resamples", texts(rows["resamples_sd"], "{:.4f}")),
-            Column("Ratio of SDs", together(*shown)),
+            Column("Ratio of SDs", [str(quotient) or MISSING for quotient in quotients(rows)]),
         ]
         notes = [
             "SD over draws: standard deviation of the mean over items between calibration samples. SD "

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from hfprune.report.cells import calibration_columns, present, ratio_column, texts, words
-from hfprune.report.effects import AT, GROUP, agreement_on_neurons, beside_reference, effects_of
+from hfprune.report.effects import AT, GROUP, TYPES, agreement_on_neurons, beside_reference, effects_of
 from hfprune.report.looks import looks_of
 from hfprune.report.publication import TablePublication
 from hfprune.report.typeset import MISSING, Column, Table
@@ -16,8 +16,6 @@ from hfprune.rounding import percent
 from hfprune.study import paths
 
 NUMBERS = ["value", "low", "high", "holm"]
-# Tables without a row have columns without a type.
-TYPES = {"ratio": float, "calibrated": str}
 
 
 class EffectsTable(TablePublication):

@@ -24,9 +24,7 @@ class LearningTable(TablePublication):
         several = rows["recovery"].nunique() > 1
         effects = pd.DataFrame([*rows["doubling"]], rows.index, ["value", "low", "high"])
         rows = rows.assign(doubling=effects["value"], low=effects["low"], high=effects["high"])
-        doublings, intervals = with_intervals(
-            rows["doubling"], rows["low"], rows["high"], "{:+.3f}", neutral=0
-        )
+        doublings, intervals = with_intervals(rows["doubling"], rows["low"], rows["high"], "{:+.3f}")
         draw = Column("Draw", texts(rows["draw"], "{}"))
         columns = [
             *head_columns(rows if several else rows.drop(columns="recovery"), looks_of(data)),

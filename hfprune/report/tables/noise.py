@@ -3,7 +3,7 @@
 import pandas as pd
 
 from hfprune.report.cells import calibration_columns, differences, present, ratio_column, texts
-from hfprune.report.effects import AT, GROUP, beside_reference, effects_of
+from hfprune.report.effects import AT, GROUP, TYPES, beside_reference, effects_of
 from hfprune.report.looks import looks_of
 from hfprune.report.publication import TablePublication
 from hfprune.report.typeset import MISSING, Column, Table
@@ -12,7 +12,6 @@ from hfprune.study import paths
 
 PAIR = [*AT, "against", "outcome"]
 OWN = ["again", "overlap"]
-TYPES = {"ratio": float, "calibrated": str}
 
 
 class Noise(TablePublication):
@@ -26,7 +25,6 @@ class Noise(TablePublication):
         """Lay out one row per effect, of methods without recovery, on the first outcome of each measure."""
         draws, outcomes = data.draws.fillna({"against": ""}), data.declared.first_outcomes()
         own, pairs = (draws[(draws["against"] == "") == alone] for alone in (True, False))
-        # Tables without a row have columns without a type.
         rows = beside_reference(data).astype(TYPES)
         rows = rows.merge(pairs[[*PAIR, "overlap"]].astype(TYPES), on=PAIR)
         for side in ("method", "against"):

@@ -1,12 +1,15 @@
 """Loss of quality against gain in speed and size."""
 
+from math import nan
+
 import pandas as pd
 
-from hfprune.report.cells import head_columns, in_order, present, texts, together, with_intervals, words
+from hfprune.report.cells import head_columns, in_order, present, texts, words
 from hfprune.report.looks import looks_of
 from hfprune.report.publication import TablePublication
 from hfprune.report.tradeoff import QUALITIES, THEORY, label, tradeoff
 from hfprune.report.typeset import MISSING, Column, Table
+from hfprune.results.effect import Effect
 from hfprune.results.reader import Results
 
 _THEORY_LABELS = {"prefill_by_flops": "by FLOPs", "decode_by_parameters": "by parameters"}
@@ -54,5 +57,5 @@ class TradeoffTable(TablePublication):
 
 
 def _with_interval(heading: str, rows: pd.DataFrame, name: str, form: str) -> Column:
-    value, low, high = (rows[name + end] for end in ("", "_low", "_high"))
-    return Column(heading, together(*with_intervals(value, low, high, form)))
+    numbers = zip(rows[name], rows[f"{name}_low"], rows[f"{name}_high"], strict=True)
+    return Column(heading, [str(Effect(*ends, form=form, neutral=nan)) or MISSING for ends in numbers])
