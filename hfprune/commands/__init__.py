@@ -24,6 +24,8 @@ from hfprune.commands.parser import Parser, width, wrapped
 from hfprune.errors import HfpruneError, brief, missing, nearest
 from hfprune.plugins.outline import outline
 
+# Former commands, and their replacements.
+GONE = {"findings": "the repository's own page is made in a clone of it, by `snakemake findings`"}
 # The commands by purpose; new ones and those of other packages are listed under the last title.
 GROUPS = {
     "start here": ("prune", "compare"),
@@ -113,7 +115,8 @@ def _parsers(arguments: list[str]) -> tuple[Parser, tuple[ModuleType, Parser] | 
         if arguments == [name]:
             chosen = import_module(f"hfprune.{files[name].parent.name}.{name}"), command
     if arguments and not chosen and not arguments[0].startswith("-"):
-        parser.error(f"unknown command {arguments[0]!r}{nearest(arguments[0], [*helps])}")
+        instead = f"; {GONE[arguments[0]]}" if arguments[0] in GONE else nearest(arguments[0], [*helps])
+        parser.error(f"unknown command {arguments[0]!r}{instead}")
     return parser, chosen
 
 

@@ -193,6 +193,7 @@ def test_mistakes_are_one_line(command, message, work: Path, others: None, tmp_p
         (("plan", "--model", "m"), "the following arguments are required: --scores, --ratio, --out"),
         (("prune", "--dtype", "float8"), "(choose from 'float32', 'bfloat16', 'float16', 'auto')"),
         (("prune", "--ratoi", "0.2"), "unknown flag --ratoi; did you mean '--ratio'?"),
+        (("findings",), "unknown command 'findings'; the repository's own page is made in a clone of it"),
         (("plam",), "unknown command 'plam'; did you mean 'plan'?"),
     ],
 )
