@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import yaml
 from pydantic import (
@@ -45,11 +45,16 @@ class Strict(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    replaced: ClassVar[dict[str, str]] = {}
+    """Keys of earlier versions, each with its replacement."""
+
     @model_validator(mode="before")
     @classmethod
     def _name_nearest_key(cls, data: Any) -> Any:
         if isinstance(data, dict):
             for key in data:
+                if key in cls.replaced:
+                    raise ValueError(f"the key {key!r} is gone: {cls.replaced[key]}")
                 if key not in cls.model_fields:
                     raise ValueError(f"unknown key {key!r}{nearest(str(key), [*cls.model_fields])}")
         return data

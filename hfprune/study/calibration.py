@@ -1,6 +1,6 @@
 """The calibrations of a study: named texts, and how many of their sequences scores read."""
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
@@ -41,6 +41,8 @@ ContinuedAfter = Annotated[
 
 class Calibration(Text):
     """How calibration blocks are drawn from a corpus, and how many of them scores read."""
+
+    replaced: ClassVar = {"resamples": "give `resamples` to the study, beside `calibrations`"}
 
     continued_after: ContinuedAfter = None
     sizes: Sizes = Field(

@@ -1,7 +1,7 @@
 """A method: a named, configured way to get a pruned model."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_validator
 
@@ -42,6 +42,11 @@ Units = Annotated[
 
 class ByCriterion(Strict):
     """A criterion with its options."""
+
+    replaced: ClassVar = {
+        "sequences": "how many sequences are read is a calibration's; give `sizes` there",
+        "corpus": "texts are listed under `calibrations`, and every method is scored on each",
+    }
 
     criterion: Name | None = Field(default=None, description="defaults to the method's own name")
     options: dict[str, Any] = Field(default={})

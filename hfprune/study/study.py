@@ -1,7 +1,7 @@
 """A study: models × methods × calibrations × ratios × draws × recoveries, and the measures."""
 
 from itertools import pairwise, product
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, NonNegativeInt, ValidationInfo, field_validator, model_validator
 
@@ -33,6 +33,11 @@ class StudyMeasure(NamedMeasure, ChosenCells):
 
 class Study(Placement):
     """One YAML file: models × methods × calibrations × ratios × draws × recoveries, and the measures."""
+
+    replaced: ClassVar = {
+        "calibration": "write `calibrations: {NAME: {corpus: …, sequences: …}}`; every method is scored on each",
+        "seeds": "write `draws`",
+    }
 
     description: str = ""
     calibrations: dict[Name, Calibration] = Field(

@@ -69,6 +69,20 @@ def reading(*corpora: str) -> dict:
         ({"ratios": [1.2]}, "ratios.0: .*less than 1"),
         ({"ratios": [0.2, 0.2]}, "ratios: repeats a value"),
         ({"draws": [-1]}, "draws"),
+        ({"seeds": [0]}, "the key 'seeds' is gone: write `draws`"),
+        (
+            {"calibration": C4},
+            "the key 'calibration' is gone: write `calibrations: {NAME: {corpus: …, sequences: …}}`; every method",
+        ),
+        (
+            texts(c4=C4 | {"resamples": 2}),
+            "calibrations.c4: the key 'resamples' is gone: give `resamples` to the study",
+        ),
+        (only("entropy", sequences=4), "methods.a: the key 'sequences' is gone: .* give `sizes` there"),
+        (
+            only("entropy", corpus="code-sample"),
+            "methods.a: the key 'corpus' is gone: texts are listed under `calibrations`, and every",
+        ),
         (texts(), "calibrations: .*at least 1"),
         (texts(none=C4), "'none' is the dense model's calibration; choose another name"),
         ({"resamples": 1}, "resamples: one resample has no spread: give 0, or at least 2"),

@@ -241,6 +241,11 @@ def test_edited_local_file_is_read_again(project: Path) -> None:
     ("changes", "message"),
     [
         ({"ratois": [0.2]}, "config/studies/smoke.yaml: unknown key 'ratois'; did you mean 'ratios'?"),
+        ({"seeds": [0]}, "config/studies/smoke.yaml: the key 'seeds' is gone: write `draws`"),
+        (
+            UNTUNED | {"methods": {"random": {"sequences": 2}}, "measures": {}},
+            "methods.random: the key 'sequences' is gone: how many sequences are read is a calibration's; ",
+        ),
         (
             UNTUNED | {"methods": {"random": {"steps": 2}}, "measures": {}},
             "methods.random: random reads weights, which no step changes; remove steps",
