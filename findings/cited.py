@@ -11,6 +11,7 @@ import pandas as pd
 
 from findings.markdown import linked, unpadded
 from findings.selections import remedy, values
+from hfprune.effects.questions import CLAIM, REFERENCE
 from hfprune.effects.verdicts import ClaimRow
 from hfprune.errors import HfpruneError, nearest
 from hfprune.results.declarations import within_sentence
@@ -18,9 +19,11 @@ from hfprune.results.effect import Effect
 from hfprune.results.effect_rows import EffectRow
 from hfprune.results.reader import Results
 from hfprune.rounding import percent
+from hfprune.study import paths
 
 # Labels that are no proper names, and so are lower-case within a sentence.
 WORDS = {"Entropy", "Cross-entropy", "Distillation", "Magnitude", "Random"}
+DIFFERENT = 1e-9  # smaller differences of numbers that are near zero come from rounding
 # The columns that may distinguish the rows of a selection, in the order of their names on the page.
 TELLING = [
     *("model", "calibration", "sequences", "measure", "method", "recovery", "against", "outcome", "ratio")
@@ -70,6 +73,29 @@ def effect_rows(rows: pd.DataFrame) -> list[EffectRow]:
     return [row if row.ratio == row.ratio else row._replace(ratio=None) for row in effects]
 
 
+def check_rows(path: Path, rows: pd.DataFrame) -> None:
+    """Require that each effect lies in its own interval, and a claim has the number of the row with its sides.
+
+    Raises:
+        HfpruneError: names the first row that does not.
+    """
+    compared: dict[tuple[object, ...], Effect] = {}
+    for row in effect_rows(rows):
+        effect = row.effect
+        where = f"{row.question}, {row.model}, {row.method} against {row.against}, {row.outcome}"
+        said = f"{path}: {where} is {effect}"
+        if effect.has_interval and not effect.low <= effect.value <= effect.high:
+            raise HfpruneError(f"{said}, which its own interval does not hold")
+        sides = (row.method, row.recovery), (row.against, row.against_recovery)
+        place = row.model, row.ratio, row.calibration, row.sequences, row.outcome, row.task, row.unit
+        if row.question == REFERENCE:
+            compared |= {(*place, *sides): effect, (*place, *sides[::-1]): effect.turned()}
+        elif row.question == CLAIM:
+            twin = compared.get((*place, *sides), effect)
+            if not math.isclose(twin.value, effect.value, rel_tol=1e-6, abs_tol=DIFFERENT):
+                raise HfpruneError(f"{said}, but another row with these sides has {twin}")
+
+
 class Studies:
     """The tables of the studies from which the page is made."""
 
@@ -85,7 +111,9 @@ class Studies:
         folder = self.folder / study
         if not folder.is_dir():
             raise HfpruneError(f"{folder}: is not there{nearest(study, self.names)}")
-        return Results(folder)
+        results = Results(folder)
+        check_rows(folder / paths.EFFECTS, results.effects)
+        return results
 
     @property
     def names(self) -> list[str]:

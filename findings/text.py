@@ -83,10 +83,6 @@ class Text:
             if part or phrase:
                 raise HfpruneError(f"{name} is a number without parts, and words assert nothing of it")
             return cited
-        for row in cited:
-            effect = row.effect
-            if effect.has_interval and not effect.low <= effect.value <= effect.high:
-                raise HfpruneError(f"{name}: {row.name} is {effect}, which its own interval does not hold")
         shown, _, asserted = map(str.strip, (phrase or "").partition("|"))
         if part:
             number = _part(name, part, cited)

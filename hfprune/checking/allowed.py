@@ -30,8 +30,8 @@ OF_RUN = (
 MADE_INPUTS = [f"inputs.{name}" for name in ("plan", "resampled", "linear", "adapter")]
 HASHES = (*MADE_INPUTS, "inputs.scores")
 CELL = ["model", "method", "calibration", "sequences", "ratio", "recovery"]
-# A time or memory is positive, and on another machine at most so many times as large.
-SMALLEST, MOST_TIMES = np.nextafter(0, 1), 1000.0
+# A time or memory is positive, and on another machine less than so many times as large or as small.
+MOST_TIMES = 1000.0
 _OF_VALUE = 0.01  # the error of a value without a standard error, relative to the value
 
 
@@ -62,7 +62,7 @@ class Allowed:
             name: Limit(
                 size=values.abs().groupby(cells).transform("mean"),
                 left_out=(once | self._moved(old)) & values.notna(),
-                least=np.where(once, np.where(values > 0, SMALLEST, 0.0), np.nan),
+                least=np.where(once, _least(values), np.nan),
                 most=values.where(once & (values > 0), np.inf) * MOST_TIMES,
             )
             for name, values in numbers.items()
@@ -91,7 +91,7 @@ class Allowed:
             half = 2 * number(old["stderr"]).fillna(_OF_VALUE * value.abs())
             low, high = low.fillna(value - half), high.fillna(value + half)
         left_out, timed = once | (moved & low.isna()), once & (value > 0)
-        least, most = np.where(timed, SMALLEST, np.where(once, 0.0, -np.inf)), value.where(timed, np.inf)
+        least, most = np.where(once, _least(value), -np.inf), value.where(timed, np.inf)
         limit = Limit(size, low.where(moved), high.where(moved), left_out, least, most * MOST_TIMES)
         return limits | {"value": limit}
 
@@ -121,6 +121,11 @@ class Allowed:
         """Tell which rows are of a moved cell or, in a table that compares cells, of a model with such a cell."""
         names = CELL if {"draw", "measure"} <= {*rows} else CELL[:1]
         return _among(rows, names, {cell[: len(names)] for cell in self.moved})
+
+
+def _least(times: pd.Series) -> np.ndarray:
+    """Return the smallest number that another machine may have in place of each time or memory; of zero, zero."""
+    return np.where(times > 0, np.nextafter(times / MOST_TIMES, np.inf), 0.0)
 
 
 def size_of_sides(rows: pd.DataFrame) -> pd.Series:

@@ -26,7 +26,8 @@ class Limit(NamedTuple):
 
     A number is equal up to rounding if it differs from the first table's by at most `rounding` times `size`, and
     within the interval if it lies between `low` and `high`. Rows that are `left_out` are not compared, except that
-    where the first table has a number, the second must have one from `least` to `most`, unless `least` is NaN.
+    where the first table has a number, the second must have one from `least` up to, but not equal to, `most`;
+    unless `least` is NaN.
     """
 
     size: pd.Series | float = 0.0
@@ -125,7 +126,7 @@ def _codes(old: pd.Series, new: pd.Series, limit: Limit) -> np.ndarray:
     gap = (after - before).abs()
     rounding = limit.rounding * np.fmax(before.abs(), limit.size) * (before % 1 != 0)
     least = pd.Series(limit.least, old.index)
-    possible = (after >= least) & (after <= limit.most) & np.isfinite(after)
+    possible = (after >= least) & (after < limit.most) & np.isfinite(after)
     tests = {
         OUTSIDE: least.notna() & before.notna() & ~possible,
         EQUAL: old.eq(new) | (old.isna() & new.isna()) | gap.eq(0),

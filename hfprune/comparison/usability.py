@@ -121,9 +121,7 @@ def _share_lost(row: EffectRow) -> Effect:
     return Effect(row.value / dense, row.low / dense, row.high / dense, form=PERCENT_FORM, better=-1)
 
 
-def _summary(
-    capabilities: Sequence[EffectRow], lost: Sequence[EffectRow], held: Collection[str], *, is_good: bool
-) -> str:
+def _summary(capabilities: Sequence[EffectRow], lost: Sequence[EffectRow], held: Collection[str] = ()) -> str:
     """Return what was lost, the worst first, what was kept, and the rest, as the end of the first sentence.
 
     A capability in `held` is within the limit set for it.
@@ -142,8 +140,7 @@ def _summary(
         "no loss shown in": kept,
         "too few questions to tell of": unknown,
     }
-    parts = "; ".join(f"{words} {', '.join(names)}" for words, names in groups.items() if names)
-    return f", but {parts}" if is_good and lost else f": {parts}"
+    return ": " + "; ".join(f"{words} {', '.join(names)}" for words, names in groups.items() if names)
 
 
 def _by_bounds(
@@ -156,7 +153,7 @@ def _by_bounds(
     if not verdicts:
         return []
     verdict = max(verdicts.values(), key=VERDICTS.index)
-    sentences = [f"Conclusion: {verdict}{_summary(capabilities, lost, (), is_good=False)}."]
+    sentences = [f"Conclusion: {verdict}{_summary(capabilities, lost)}."]
     if yardsticks:
         row = max(yardsticks, key=lambda row: VERDICTS.index(verdicts[row.label]))
         usable, beyond = (_bound(row, bound) for bound in _bounds(row))
@@ -175,7 +172,10 @@ def _by_limit(
     most: float,
     keep: Collection[str],
 ) -> list[str]:
-    """Return whether the model is within the user's limit, what else it lost, and its loss on other texts."""
+    """Return whether the model is within the user's limit, what else it lost, and its loss on other texts.
+
+    A loss elsewhere comes before a limit that is kept, and beyond `LOSS.lost` the model is not usable.
+    """
     judged = [(row, row.effect.change) for row in texts if row.measure.startswith(ASKED)]
     judged += [(row, _share_lost(row)) for row in capabilities if row.task in keep]
     if not judged:
@@ -185,16 +185,22 @@ def _by_limit(
     verdict = max((judgement for _, judgement in standings), key=VERDICTS.index)
     deciding = [row.task for row, judgement in standings if judgement == verdict]
     names = [name if name in keep else "perplexity" for name in deciding]
-    limit = f"--max-loss {percent(most)}"
-    if keep:
-        limit += f" for {_listed(sorted(names))}"
+    limit = f"{place[verdict]} --max-loss {percent(most)}"
     held = {row.task for row, loss in judged if row.task in keep and loss.high < most}
     lost = [row for row in lost if row.task not in held]
-    summary = _summary(capabilities, lost, held, is_good=verdict == USABLE)
+    if keep or (lost and verdict == USABLE):
+        limit += f" for {_listed(sorted(names))}"
+    if lost and verdict == USABLE:
+        rest = [row for row in capabilities if row not in lost]
+        too_much = f"{LOST}, " if any(_fall(row) > LOSS.lost for row in lost) else ""
+        kept = _summary(rest, [], held).replace(":", ";", 1) if rest else ""
+        said = f"{too_much}lost {', '.join(map(_ends, lost))}; {limit}{kept}"
+    else:
+        said = f"{limit}{_summary(capabilities, lost, held)}"
     changes = "; ".join(f"{row.label}: {loss} ({_basis(row)})" for row, loss in judged)
     others = [_changed(row) for row in texts if not row.measure.startswith(ASKED)]
     return [
-        f"Conclusion: {place[verdict]} {limit}{summary}.",
+        f"Conclusion: {said}.",
         f"Against the dense model's, {changes}. The limit is met if "
         f"{'every' if keep else 'its'} interval ends below +{percent(most)}.",
         *([f"On text that did not choose the cut: {'; '.join(others)}."] if others else []),

@@ -1,5 +1,6 @@
 """The subject of a measure: a model, its dense model for comparison, and the text to read."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from copy import copy
@@ -224,7 +225,7 @@ class Subject:
         line = too_few(folder.name, len(drawn.tokens), text.sequences, text.sampling)
         if line and line not in self._warnings:  # once for all measures and models
             self._warnings.add(line)
-            print(line)
+            print(line, file=sys.stderr)
         return drawn
 
 

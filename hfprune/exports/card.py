@@ -123,7 +123,8 @@ def _measured(comparison: BeforeAfter | None, about: Provenance) -> str:
             "same command goes on."
         )
     if comparison is None or all(row.measure == SIZE for row in comparison.rows):
-        return "Nothing was measured for this card."
+        said = comparison.conclusions if comparison else ()
+        return "\n\n".join(["Nothing was measured for this card.", *said])
     headers = comparison.headers()
     table = [headers, ["---"] * len(headers), *comparison.lines()]
     parts = ["\n".join(f"| {' | '.join(words)} |" for words in table), LEGEND]

@@ -247,6 +247,12 @@ class Pruning(Placement):
     def _one_limit(self) -> "Pruning":
         given = [name for name in ("ratio", *LIMITS) if getattr(self, name) is not None]
         flags = [f"--{name.replace('_', '-')}" for name in given]
+        if self.ratio is not None and len(given) > 1:
+            limits = " and ".join(flags[1:])
+            raise ValueError(
+                f"--ratio {self.ratio:g} leaves {limits} nothing to choose: give --ratio auto with {limits}, or "
+                f"--ratio {self.ratio:g} alone"
+            )
         if len(flags) > 1 and given != ["max_loss", "speedup"]:
             raise ValueError(f"{' and '.join(flags)}: these exclude each other; keep one")
         if not flags:

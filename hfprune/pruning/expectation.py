@@ -33,10 +33,10 @@ def expected(asked: Pruning, parameters: int) -> str:
     ((capability, added),) = measured["capability"].items()
     bits = "{:+.2f} ({:+.2f} to {:+.2f})".format(*added)
     text, studied = asked.text or "a mix of yours", known["calibrated_on"]
-    other = "" if text == studied else ", with which the losses may be far from these"
+    other = "" if text == studied else ", which the study did not measure: the losses may be far from these"
     return (
         f"what to expect of {name}: in the study recipe, removing {percent(measured['ratio'])} of the parameters "
-        f"by the default recipe, calibrated on {studied}, raised perplexity {rises}; of all "
+        f"by the default recipe in bfloat16, calibrated on {studied}, raised perplexity {rises}; of all "
         f"capabilities, {capability} lost most, {bits} bits per byte of right answers. This call calibrates on "
         f"{text}{other}"
     )
@@ -72,7 +72,7 @@ def of_which_precision(asked: Pruning, model: Path) -> list[str]:
         return []
     dtype = "float32" if asked.dtype == "auto" else asked.dtype
     return [
-        f"Sizes in bytes are of {dtype}, dense and pruned alike: the model comes from a GGUF file, whose weights "
-        "take fewer bits, about four where it is called Q4, so that the pruned model is larger than that file "
-        "until it is quantised again."
+        "Sizes in bytes are not those of the GGUF file from which the model comes: the dense model's are of "
+        f"float32, into which it was converted, the pruned one's of {dtype}. A file of four bits is smaller than "
+        "both, until the pruned model is quantised again."
     ]

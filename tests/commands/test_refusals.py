@@ -213,7 +213,7 @@ def test_a_short_text_is_a_warning(work: Path, tmp_path: Path, capsys) -> None:
     assert said.format(99) in capsys.readouterr().err
     few = "--corpus corpora/text --sequences 100000 --length 24"
     run(f"measure fidelity --model mine --plan plan.safetensors {few} --out {tmp_path}")
-    assert capsys.readouterr().out.count(said.format("100,000")) == 1
+    assert capsys.readouterr().err.count(said.format("100,000")) == 1
     assert read_result(tmp_path / "fidelity.json").values[0].n == 48
 
 

@@ -394,20 +394,22 @@ def test_the_first_sentence_says_what_was_lost_the_worst_first(tmp_path: Path) -
 def test_a_limit_is_judged_by_what_is_to_be_kept_and_the_rest_is_said(tmp_path: Path) -> None:
     rows = compared(of_text(tmp_path, 0.1, measure="asked_perplexity") | answers(tmp_path, **LOSSES))
     first, why, helps = conclusions(rows, 400, repaired=False, most=0.3)
-    assert first.startswith("Conclusion: within --max-loss 30 %, but lost code (0.")
-    assert "; no loss shown in language." in first
+    assert first.startswith("Conclusion: not usable, lost code (0."), "more than half"
+    assert first.endswith("; within --max-loss 30 % for perplexity; no loss shown in language.")
     assert helps == "What may help: --keep code,reading, which limits the cut by these, too."
     first, why, *_ = conclusions(rows, 400, repaired=False, most=0.3, keep=["reading"])
-    assert first.startswith(
-        "Conclusion: within --max-loss 30 % for perplexity and reading, but lost code (0."
-    )
-    assert "; kept reading (0." in first
+    assert first.startswith("Conclusion: not usable, lost code (0.")
+    assert "; within --max-loss 30 % for perplexity and reading; kept reading (0." in first
     (row,) = (row for row in rows if row.task == "reading")
     rise = row.value / row.base
     assert rise == pytest.approx(0.2, abs=0.01) and f"bits per byte, reading: +{100 * rise:.0f}" in why
     assert why.endswith("The limit is met if every interval ends below +30 %.")
     first, *_ = conclusions(rows, 400, repaired=False, most=0.3, keep=["reading", "code"])
     assert first.startswith("Conclusion: beyond --max-loss 30 % for code: lost code")
+    less = of_text(tmp_path, 0.1, measure="asked_perplexity") | answers(tmp_path, reading=LOSSES["reading"])
+    first, *_ = conclusions(compared(less), 400, repaired=False, most=0.3)
+    assert first.startswith("Conclusion: lost reading (0."), "a fifth is not too much"
+    assert first.endswith("; within --max-loss 30 % for perplexity.")
     first, *_ = conclusions(rows, 400, repaired=False, most=row.high / row.base - 0.001, keep=["reading"])
     assert first.startswith("Conclusion: not shown to be within --max-loss"), "not by the value alone"
 

@@ -188,6 +188,29 @@ def test_a_changed_sign_fails_with_the_sentence(tmp_path: Path) -> None:
     assert f"findings.md:{number}: {poor}: 'farther', but Qwen 1.5B is −0.149 (−0.161 to −0.138)" in said
 
 
+@pytest.mark.parametrize(
+    ("study", "query", "message"),
+    [
+        ("headline", "claim == 'above-dense'", "which its own interval does not hold"),
+        ("cost", "claim == 'fewer-flops'", "which its own interval does not hold"),
+        ("recovery-before", "question == 'gain'", "which its own interval does not hold"),
+        ("table7-before", "claim == 'lower-js-distance'", "but another row with these sides has"),
+    ],
+)
+def test_a_changed_row_of_a_table_fails_too(study: str, query: str, message: str, tmp_path: Path) -> None:
+    """With its interval where only the row that compares the same sides tells."""
+    results = Path(shutil.copytree(committed() / "results", tmp_path / "results"))
+    path = results / study / "effects.csv"
+    rows = read_effects(path)
+    changed = rows.query(query).index
+    assert len(changed)
+    moved = ["value", "low", "high"] if "another" in message else ["value"]
+    width = rows.loc[changed, "high"] - rows.loc[changed, "low"]
+    rows.loc[changed, moved] = rows.loc[changed, moved].add(1 + width, axis=0)
+    rows.to_csv(path, index=False)
+    assert message in (said := failure(ROOT / "findings", results)) and f"{study}/effects.csv" in said
+
+
 def test_a_mistake_is_one_line_of_the_command_and_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -192,7 +192,7 @@ REFUSED = {f"--speedup {word}": SLOW.format(word) for word in ("0.9", "1", "-2")
     "--speedup nan": "--speedup: must be a finite number, not 'nan'$",
     "--speedup inf": "--speedup: must be a finite number, not 'inf'$",
     "--speedup x": "--speedup: must be a valid number, not 'x'$",
-    "--speedup 1.2 --ratio 0.2": "--ratio and --speedup: these exclude each other; keep one$",
+    "--speedup 1.2 --ratio 0.2": "--ratio 0.2 leaves --speedup nothing to choose: ",
     "--speedup 1.2 --plain --allocation global": "--speedup: --plain pads layers of unequal widths",
     "--speedup 1.2 --device-map disk --quick": "--device-map disk: .* --beside and --speedup$",
     "--ratio 0.2 --batch 2 --quick": "--batch is for speed, which --quick and --no-compare leave out$",

@@ -232,7 +232,8 @@ REFUSED = {
     "--ratio auto": "^--ratio auto: the limit is missing: add --max-loss 20%, --speedup 1.2, --params 110M or "
     "--size 450MB$",
     "": "^how much to remove is missing: give --ratio 0.2 or another number, or a limit, as --max-loss 20%",
-    "--ratio 0.1 --max-loss 20%": "^--ratio and --max-loss: these exclude each other; keep one",
+    "--ratio 0.1 --max-loss 20%": "^--ratio 0.1 leaves --max-loss nothing to choose: "
+    "give --ratio auto with --max-loss, or --ratio 0.1 alone$",
     "--ratio nan": "^--ratio: must be a share such as 20% or 0.2, not 'nan'$",
     "--max-loss 5% --text wikipedia-sample": "calibrate on another text",
     "--max-loss 5% --keep cod": r"^--keep: unknown capability 'cod'; did you mean 'code'\?$",
