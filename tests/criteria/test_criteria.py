@@ -15,9 +15,9 @@ from official import cross_entropy_loss, official_scores
 from torch.nn.functional import cosine_similarity, kl_div
 
 from hfprune.criteria import CRITERIA, Criterion, GradientCriterion, Positions, make_criterion
-from hfprune.criteria.fisher import draw
 from hfprune.errors import HfpruneError
 from hfprune.models import head
+from hfprune.models.head import draw_tokens
 from hfprune.models.units import units_of
 from hfprune.scoring.score import score
 from hfprune.scoring.weight_forms import WEIGHT_FORMS
@@ -311,10 +311,10 @@ def test_activation_criteria_run_neither_head_nor_gradient(tiny, tokens, monkeyp
 def test_fisher_draws_from_the_models_distribution() -> None:
     logits = torch.tensor([[2.0, -1, 0, -200, 1]])
     uniform = torch.rand(40_000, generator=torch.Generator().manual_seed(0))
-    labels = draw(logits.expand(len(uniform), -1), uniform)
+    labels = draw_tokens(logits.expand(len(uniform), -1), uniform)
     frequencies = labels.bincount(minlength=5) / len(labels)
     torch.testing.assert_close(frequencies, logits[0].softmax(0), rtol=0, atol=0.01)
-    edges = draw(logits.expand(2, -1), torch.tensor([0, 1 - 2**-24]))
+    edges = draw_tokens(logits.expand(2, -1), torch.tensor([0, 1 - 2**-24]))
     assert edges.tolist() == [0, 4], "never a token of probability zero, never one beyond the last"
 
 
