@@ -5,7 +5,7 @@ Nothing is guessed: keys with unknown values are left out.
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
@@ -18,22 +18,8 @@ _MEASURED_ON = {"gold_bpb": "requests", "asked_gold_bpb": "requests", "tasks": "
 _MEASURED_ON |= dict.fromkeys(("size", "latency", "recovery", "sample"), "")
 
 
-class Entry(TypedDict, total=False):
-    """The part of an asset's catalogue entry that a card needs."""
-
-    source: dict[str, str]
-
-
-class AssetRecord(TypedDict, total=False):
-    """The part of a fetched asset's `asset.json` that a card needs."""
-
-    name: str
-    license: str
-    entry: Entry
-
-
-def read_asset(folder: Path) -> AssetRecord:
-    """Return the record of a fetched asset; empty for any other folder."""
+def read_asset(folder: Path) -> dict[str, Any]:
+    """Return the record of a fetched asset (`hfprune.assets.formats.describe`); empty for any other folder."""
     return read_json(folder / "asset.json") if (folder / "asset.json").is_file() else {}
 
 
@@ -65,7 +51,7 @@ def metadata(name: str, source: Path, corpus: str, rows: Sequence[EffectRow] = (
     )
 
 
-def _stated(source: Path, asset: AssetRecord) -> dict[str, Any]:
+def _stated(source: Path, asset: dict[str, Any]) -> dict[str, Any]:
     """Return licence and language from the dense model's card, or the licence from its record."""
     path, keys = source / CARD, ("license", "license_name", "license_link", "language")
     stated = ModelCard.load(path, ignore_metadata_errors=True).data.to_dict() if path.is_file() else {}
