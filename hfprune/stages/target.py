@@ -1,7 +1,7 @@
 """The model that a command works on: a dense one, and the plan, checkpoint or adapter that changes it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, model_validator
 
@@ -14,7 +14,6 @@ from hfprune.stages import Input
 from hfprune.stages.fields import Computing, DenseModel, ExistingPath, PlanFile
 
 if TYPE_CHECKING:
-    from torch import Tensor
     from transformers import PreTrainedModel
 
 
@@ -161,12 +160,3 @@ def size_values(left: int, total: int) -> "list[Value]":
         Value("parameter_ratio", 1 - left / total),
         Value("parameters_kept", left / total),
     ]
-
-
-def draw_blocks(model: Path, corpus: Path, **drawn: Any) -> "tuple[Tensor, list[int]]":
-    """Draw blocks from a fetched corpus by the tokenizer of `model`; see `hfprune.calibration.blocks`."""
-    from hfprune.assets.corpora import read_corpus
-    from hfprune.calibration.blocks import sample_blocks
-    from hfprune.models.load import load_tokenizer
-
-    return sample_blocks(read_corpus(corpus), load_tokenizer(model), corpus=corpus.name, **drawn)
