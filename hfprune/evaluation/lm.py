@@ -6,10 +6,12 @@ share, such as few-shot examples, is kept in the KV cache (`beginning`); and the
 continuation is predicted.
 """
 
+import logging
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import torch
+from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import normalize_gen_kwargs
 from torch import Tensor
 from tqdm import tqdm
@@ -17,7 +19,6 @@ from transformers import StoppingCriteria, StoppingCriteriaList
 
 from hfprune.devices.batches import WRITTEN_AT_ONCE
 from hfprune.evaluation.beginning import Beginning
-from hfprune.evaluation.lm_tasks import HFLM
 from hfprune.evaluation.prefix_tree import PrefixTree, batches, by_window, pack, stems
 from hfprune.models.checks import check_model
 from hfprune.models.head import chunks, hidden_states
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+# Warnings of `HFLM` about a model that is given loaded instead of by name.
+EXPECTED = ("`pretrained` model kwarg is not of type `str`", "Passed an already-initialized model")
+logging.getLogger("lm_eval.models.huggingface").addFilter(
+    lambda record: not record.getMessage().startswith(EXPECTED)
+)
 # A tree may grow to this size even if the token budget is smaller: it reads no more tokens than its sequences
 # would separately, and an article of 500 tokens should be read once for all its questions.
 TREE_TOKENS = 2048
