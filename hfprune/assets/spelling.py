@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from hfprune.assets.stock import is_stock
+from hfprune.assets.stock_names import is_stock
 
 # OWNER/NAME, with a revision and a file in the repository, if any.
 _HUB = re.compile(r"(?P<repo>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[\w.-]+))?(/(?P<file>\w.*))?", re.ASCII)
