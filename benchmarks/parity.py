@@ -20,13 +20,14 @@ from official import cross_entropy_loss
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
+from hfprune.assets.corpora import read_corpus
+from hfprune.calibration.blocks import sample_blocks
 from hfprune.criteria import make_criterion
-from hfprune.models.load import load_model
+from hfprune.models.load import load_model, load_tokenizer
 from hfprune.plans.planning import make_plan
 from hfprune.results.kept_neurons import jaccard
 from hfprune.scoring.score import score
 from hfprune.scoring.score_files import Scores
-from hfprune.stages.target import draw_blocks
 
 ROOT = Path(__file__).parents[1]
 RATIO = 0.2
@@ -258,7 +259,8 @@ def asked(description: str | None, out: str, clones: list[str], **text: int) -> 
     parser.add_argument("--corpus", type=Path, default=Path("resources/corpora/c4-sample"))
     parser.add_argument("--out", type=Path, default=ROOT / out)
     given = parser.parse_args()
-    blocks, _ = draw_blocks(given.model, given.corpus, place="calibration", **TEXT | text)
+    texts, tokenizer = read_corpus(given.corpus), load_tokenizer(given.model)
+    blocks, _ = sample_blocks(texts, tokenizer, corpus=given.corpus.name, **TEXT | text)
     size = f"{len(blocks)} sequences of {blocks.shape[1]} tokens"
     return given, blocks.long(), f"`{given.model.name}`, {size} of `{given.corpus.name}`"
 

@@ -9,7 +9,6 @@ __version__ = "0.1.0"
 # name there, if that is another.
 _HOMES = {
     "load": "hfprune.models.load:load_model",
-    "load_model": "hfprune.models.load",
     "load_tokenizer": "hfprune.models.load",
     "sample_blocks": "hfprune.calibration.blocks",
     "make_criterion": "hfprune.criteria",

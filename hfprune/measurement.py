@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 # A decoding step reads all weights, which takes as long as a pass over this many tokens: 20 to 45 on a CPU and 80
 # to 120 on a GPU, by their memory's bandwidth and 40 % of their peak.
 DECODED = 64
-BatchTokens = PositiveInt | None
-BATCH_TOKENS = Field(default=None, description="tokens of one forward pass; null: by device")
+BatchTokens = Annotated[PositiveInt | None, Field(description="tokens of one forward pass; null: by device")]
 
 
 @dataclass(frozen=True)
@@ -153,7 +152,7 @@ class TextMeasure(Measure, Text):
 
     units = "blocks of text"
 
-    batch_tokens: BatchTokens = BATCH_TOKENS
+    batch_tokens: BatchTokens = None
 
     def by_task(self) -> dict[str, Self]:
         """Return the measure, with the name of its corpus as the task."""
@@ -186,7 +185,7 @@ class TaskMeasure(Measure):
         default=None, description="documents of each task, a seeded sample; null: all"
     )
     add_bos: bool = Field(default=True, description="prepend BOS (lm-eval's add_bos_token)")
-    batch_tokens: BatchTokens = BATCH_TOKENS
+    batch_tokens: BatchTokens = None
 
     def by_name(self) -> dict[str, str]:
         """Return the tasks by their names."""

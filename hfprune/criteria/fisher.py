@@ -45,18 +45,14 @@ class Fisher(CrossEntropy):
 
     def objective(self, logits: Tensor, positions: Positions) -> Tensor:
         """Return -ln p(y) in nats [n] for the drawn labels y."""
-        return super().objective(logits, Positions(targets=draw(logits.detach(), positions.uniform)))
+        return super().objective(logits, _labelled(logits.detach(), positions))
 
     def gradient(self, logits: Tensor, positions: Positions) -> Tensor:
         """Return ∂C/∂z = p - onehot(y)."""
-        return super().gradient(logits, Positions(targets=draw(logits, positions.uniform)))
+        return super().gradient(logits, _labelled(logits, positions))
 
 
-def draw(logits: Tensor, uniform: Tensor) -> Tensor:
-    """Draw a token for each row of `logits` [n, vocabulary] by inverse transform sampling (`uniform` [n])."""
-    import torch
+def _labelled(logits: Tensor, positions: Positions) -> Positions:
+    from hfprune.models.head import draw_tokens
 
-    cumulative = logits.softmax(-1).cumsum(-1)
-    # Rounding may leave the last value below 1; scaling keeps every number in [0, 1) below it.
-    below = uniform.unsqueeze(-1).to(cumulative) * cumulative[:, -1:]
-    return torch.searchsorted(cumulative, below, right=True).squeeze(-1).clamp_max(logits.shape[-1] - 1)
+    return Positions(targets=draw_tokens(logits, positions.uniform))

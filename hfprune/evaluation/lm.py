@@ -6,17 +6,19 @@ share, such as few-shot examples, is kept in the KV cache (`beginning`); and the
 continuation is predicted.
 """
 
+import logging
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import torch
+from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import normalize_gen_kwargs
 from torch import Tensor
 from tqdm import tqdm
+from transformers import StoppingCriteria, StoppingCriteriaList
 
 from hfprune.devices.batches import WRITTEN_AT_ONCE
 from hfprune.evaluation.beginning import Beginning
-from hfprune.evaluation.generation import generate
-from hfprune.evaluation.lm_tasks import HFLM
 from hfprune.evaluation.prefix_tree import PrefixTree, batches, by_window, pack, stems
 from hfprune.models.checks import check_model
 from hfprune.models.head import chunks, hidden_states
@@ -26,11 +28,37 @@ from hfprune.models.shape import Shape
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+# Warnings of `HFLM` about a model that is given loaded instead of by name.
+EXPECTED = ("`pretrained` model kwarg is not of type `str`", "Passed an already-initialized model")
+logging.getLogger("lm_eval.models.huggingface").addFilter(
+    lambda record: not record.getMessage().startswith(EXPECTED)
+)
 # A tree may grow to this size even if the token budget is smaller: it reads no more tokens than its sequences
 # would separately, and an article of 500 tokens should be read once for all its questions.
 TREE_TOKENS = 2048
+
+
+class StopPerRow(StoppingCriteria):
+    """Ends a row at any of the stop sequences.
+
+    In stock lm-eval, rows go on until the same sequence has occurred in all of them; what follows the first stop
+    sequence of a row is cut off afterwards.
+    """
+
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", stop: list[str], start: int) -> None:
+        """Look for `stop` after the first `start` tokens."""
+        self.tokenizer, self.stop, self.start = tokenizer, stop, start
+        # As in stock lm-eval: two more tokens, since a sequence may be spelt by other tokens than its own.
+        lengths = [len(tokenizer.encode(word, add_special_tokens=False)) for word in stop]
+        self.back = max(lengths, default=0) + 2
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **more: Any) -> Tensor:
+        """Return whether each row [rows] has ended."""
+        ends = self.tokenizer.batch_decode(input_ids[:, self.start :][:, -self.back :])
+        ended = [any(word in text for word in self.stop) for text in ends]
+        return torch.tensor(ended, device=input_ids.device)
 
 
 class PrefixTreeLM(HFLM):
@@ -103,12 +131,39 @@ class PrefixTreeLM(HFLM):
         return answers
 
     def _model_generate(self, context: Tensor, max_length: int, stop: list[str], **options: Any) -> Tensor:
-        """Return the left-padded `context` [rows, length] and its continuations; each row ends by itself."""
-        rows = [
-            row[seen.bool()].tolist() for row, seen in zip(context, options["attention_mask"], strict=True)
-        ]
-        self._begun = Beginning.shared_by(rows, self.model, self._begun)
-        return generate(self, context, max_length, stop, self._begun, **options)
+        """Return left-padded prompts [rows, length] and their continuations, as in stock lm-eval.
+
+        But a beginning that they share is read once, and then the padding moves behind it; and each row ends by
+        itself.
+        """
+        # As in stock lm-eval: without a temperature, or with 0, decoding is greedy.
+        options.setdefault("temperature", 0.0)
+        if options["temperature"] == 0.0 and options.get("do_sample") is None:
+            options["do_sample"] = False
+        if options.get("do_sample") is False and options["temperature"] == 0.0:
+            del options["temperature"]
+        seen = options.pop("attention_mask")
+        prompts = [row[mask.bool()].tolist() for row, mask in zip(context, seen, strict=True)]
+        self._begun = begun = Beginning.shared_by(prompts, self.model, self._begun)
+        if begun:
+            count, rows = len(begun.tokens), len(context)
+            at_front = torch.arange(context.shape[1], device=context.device).expand_as(context)
+            padding = (seen == 0).sum(1, keepdim=True)
+            # Row by row: the beginning, then the padding, then the rest.
+            source = torch.where(at_front < count, at_front + padding, at_front - count)
+            source = torch.where(at_front >= count + padding, at_front, source)
+            context, seen = context.gather(1, source), seen.gather(1, source)
+            parameters = signature(type(self.model).forward).parameters
+            options["cache" if "cache" in parameters else "past_key_values"] = begun.cache(rows)
+        return self.model.generate(
+            input_ids=context,
+            attention_mask=seen,
+            max_length=max_length,
+            stopping_criteria=StoppingCriteriaList([StopPerRow(self.tokenizer, stop, context.shape[1])]),
+            pad_token_id=self.tokenizer.pad_token_id,
+            use_cache=True,
+            **options,
+        )
 
     def _costs(self) -> tuple[float, float]:
         """Return the floating-point operations per token and per attended pair of tokens."""

@@ -1,6 +1,5 @@
 """Tasks of lm-eval with its own prompts and metrics, on local documents and a model that is already loaded."""
 
-import logging
 import os
 import random
 import re
@@ -15,7 +14,6 @@ import pandas as pd
 import torch
 import yaml
 from lm_eval.evaluator import evaluate
-from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
 from hfprune.assets.known_tasks import known_task, preferred
@@ -28,13 +26,6 @@ from hfprune.seeds import derive_seed
 if TYPE_CHECKING:
     from lm_eval.api.model import LM
 
-__all__ = ["HFLM", "draw", "evaluate_task", "offline_tasks"]
-
-# Warnings of `HFLM` about a model that is given loaded instead of by name.
-EXPECTED = ("`pretrained` model kwarg is not of type `str`", "Passed an already-initialized model")
-logging.getLogger("lm_eval.models.huggingface").addFilter(
-    lambda record: not record.getMessage().startswith(EXPECTED)
-)
 SPLITS = ("training_split", "validation_split", "test_split", "fewshot_split")
 # Metrics that are always from 0 to 1; the range of others, such as BLEU, may depend on the model.
 SHARES = re.compile(r".*(acc|acc_norm|exact_match|em|f1|mc[12]|pass@\d+)")

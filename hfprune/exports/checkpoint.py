@@ -19,11 +19,10 @@ from hfprune.exports.card import PLAN, reordered, save_card
 from hfprune.exports.export_folder import CARD, PROVENANCE, export_folder
 from hfprune.files import read_json, write_json
 from hfprune.models.checks import agree
-from hfprune.models.compact import load
 from hfprune.models.fused import joined, separate
-from hfprune.models.load import load_tokenizer
+from hfprune.models.load import load_tokenizer, read_folder
 from hfprune.models.on_disk import is_on_disk, moved
-from hfprune.models.shape import LayerSizes, own_sizes
+from hfprune.models.shape import LayerSizes
 from hfprune.models.sizes import describe, largest, layer_sizes, own_config, resize
 from hfprune.models.units import count_parameters
 from hfprune.plans.planning import save_plan
@@ -92,7 +91,7 @@ def export(
         twin.save_pretrained(folder, max_shard_size=SHARD)
         spell_twice(folder / "config.json")
         list_sizes(folder / "config.json", sizes)
-        _check_config(folder, twin, model)
+        _check_config(folder, type(twin).__name__, model)
         copy_files(source, folder)
         if gguf:
             save_gguf(folder / "model.gguf", model, twin, sizes, folder)
@@ -174,30 +173,17 @@ def _loadable(model: "PreTrainedModel", sizes: LayerSizes) -> "PreTrainedModel":
 
 
 @torch.no_grad()
-def _check_config(folder: Path, twin: "PreTrainedModel", model: "PreTrainedModel") -> None:
-    """Check that a folder's `config.json` and the twin's weights give the same model in transformers.
+def _check_config(folder: Path, kind: str, model: "PreTrainedModel") -> None:
+    """Check that transformers, and for a compact export the function in its card, reads a folder as the model.
 
     A layer may depend on its number or on the number of layers, and a shape may not follow from the config.
     """
-    weights = {name: tensor.cpu() for name, tensor in twin.state_dict().items()}
     tokens = torch.arange(8).unsqueeze(0)
     expected = model(input_ids=tokens.to(model.device)).logits.cpu()
-    with explained(NO_CONFIG.format(type(twin).__name__), Exception, most=300):
-        reloaded = _reloaded(folder, weights, model.dtype)
+    with explained(NO_CONFIG.format(kind), Exception, most=300):
+        reloaded, _ = read_folder(folder, local_files_only=True, dtype=model.dtype)
         if not agree(reloaded.eval()(input_ids=tokens).logits, expected):
             raise ValueError("it gives other logits")
-
-
-def _reloaded(folder: Path, weights: dict[str, Tensor], dtype: torch.dtype) -> "PreTrainedModel":
-    """Return the model of a folder's config with these weights; a compact export is loaded as by its card."""
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    if own_sizes(read_json(folder / "config.json")):
-        return load(folder, local_files_only=True, dtype=dtype)
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    with torch.device("meta"):
-        kind = type(AutoModelForCausalLM.from_config(config))
-    return kind.from_pretrained(None, config=config, state_dict=weights, dtype=dtype)
 
 
 def _padded(tensor: Tensor, shape: Sequence[int]) -> Tensor:

@@ -9,7 +9,7 @@ from pydantic import Field, PositiveInt
 from hfprune.cells import Value
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.measured_model import Subject
-from hfprune.measurement import BATCH_TOKENS, BatchTokens, Measure, Metric, Outcome
+from hfprune.measurement import BatchTokens, Measure, Metric, Outcome
 from hfprune.runs import Stopwatch
 
 
@@ -28,7 +28,7 @@ class Cost(Measure):
 
     sequences: PositiveInt = Field(default=4, description="calibration sequences to score, from the first")
     repeats: PositiveInt = Field(default=3, description="timed rounds, after one warm-up")
-    batch_tokens: BatchTokens = BATCH_TOKENS
+    batch_tokens: BatchTokens = None
 
     def metrics(self) -> list[Metric]:
         """Return time and memory."""

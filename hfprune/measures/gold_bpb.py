@@ -10,7 +10,7 @@ from hfprune.assets.text_sizes import tokens_of
 from hfprune.cells import Value
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.measured_model import Subject
-from hfprune.measurement import BATCH_TOKENS, BatchTokens, Measure, Metric, Outcome
+from hfprune.measurement import BatchTokens, Measure, Metric, Outcome
 from hfprune.seeds import derive_seed
 from hfprune.settings import Name
 
@@ -82,7 +82,7 @@ class GoldBpb(Measure):
     max_tokens: PositiveInt | None = Field(
         default=None, description="leave out longer documents; null: the limit is the model's context"
     )
-    batch_tokens: BatchTokens = BATCH_TOKENS
+    batch_tokens: BatchTokens = None
     add_bos: bool = Field(default=True, description="prepend BOS, as OLMES does")
 
     def metrics(self) -> list[Metric]:

@@ -67,8 +67,7 @@ class Latency(Measure):
         import torch
         from tqdm import tqdm
 
-        from hfprune.evaluation.timing import Timed, median_value, memory_bytes, prefill_flops
-        from hfprune.models.aligned import aligned
+        from hfprune.evaluation.timing import Timed, aligned, median_value, memory_bytes, prefill_flops
         from hfprune.models.quantised import count_weights, quantised_layers
 
         model = subject.model

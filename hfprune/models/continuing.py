@@ -8,7 +8,7 @@ from tqdm import tqdm
 from transformers import DynamicCache
 
 from hfprune.devices.batches import WRITTEN_AT_ONCE
-from hfprune.models.head import next_logits
+from hfprune.models.head import draw_tokens, next_logits
 from hfprune.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -50,26 +50,10 @@ def continued(
             cache, read = DynamicCache(config=model.config), part[:, :kept]
             for place in range(kept, length):
                 scores = next_logits(model, read.to(model.device, torch.int64), cache)
-                part[:, place] = draw_tokens(scores, drawn[:, place - kept])
+                part[:, place] = draw_tokens(scores.double(), drawn[:, place - kept]).cpu()
                 read = part[:, place : place + 1]
                 bar.update(len(part))
     return written
-
-
-def draw_tokens(logits: Tensor, numbers: Tensor) -> Tensor:
-    """Draw a token from the softmax of each row by inverse transform sampling.
-
-    Args:
-        logits: [rows, vocabulary].
-        numbers: float64 [rows], uniform in [0, 1).
-
-    Returns:
-        Tokens [rows] on the CPU: the first whose cumulative probability exceeds the row's number.
-    """
-    cumulative = logits.double().softmax(-1).cumsum(-1)
-    # With rounding, the last may differ from 1.
-    wanted = numbers.to(cumulative.device)[:, None] * cumulative[:, -1:]
-    return torch.searchsorted(cumulative, wanted, right=True)[:, 0].cpu()
 
 
 def _numbers(count: int, seed: int, corpus: str, block: int) -> Tensor:

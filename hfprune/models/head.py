@@ -75,6 +75,17 @@ def next_logits(model: "PreTrainedModel", tokens: Tensor, cache: "Cache") -> Ten
     return outputs.logits[:, -1]
 
 
+def draw_tokens(logits: Tensor, uniform: Tensor) -> Tensor:
+    """Draw a token [n] for each row of logits [n, vocabulary] by inverse transform sampling, in their dtype.
+
+    It is the first whose cumulative probability exceeds the row's number of `uniform` [n], which is in [0, 1).
+    """
+    cumulative = logits.softmax(-1).cumsum(-1)
+    # Rounding may leave the last value below 1; scaling keeps every number in [0, 1) below it.
+    below = uniform.unsqueeze(-1).to(cumulative) * cumulative[:, -1:]
+    return torch.searchsorted(cumulative, below, right=True).squeeze(-1).clamp_max(logits.shape[-1] - 1)
+
+
 def before_transform(model: "PreTrainedModel", outputs: Tensor, gradient: Tensor) -> Tensor:
     """Return the gradient with respect to the head's linear output, from that with respect to the logits.
 

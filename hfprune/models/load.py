@@ -63,7 +63,7 @@ def load_model(
         dtype, device = read_as_saved(path, dtype), torch.device("cpu")
     # Whatever a foreign folder makes transformers or safetensors raise.
     with explained(f"{path}: cannot load the model ({KIND}: {REASON})", Exception, most=300):
-        model, lacking = _loaded(
+        model, lacking = read_folder(
             path,
             dtype="auto" if dtype is None else getattr(torch, dtype),
             device_map="auto" if device_map == "auto" else {"": device or default_device()},
@@ -82,7 +82,7 @@ def load_model(
     return model
 
 
-def _loaded(path: Path, **options: Any) -> tuple[Any, list[str]]:
+def read_folder(path: Path, **options: Any) -> tuple[Any, list[str]]:
     """Return a model and the names of the weights that its files lack."""
     from transformers import AutoModelForCausalLM
 

@@ -11,7 +11,6 @@ from hfprune.provenance import is_recorded, origin, stable
 from hfprune.settings import Dtype, Placement
 from hfprune.stages import Inline, Output, Stage
 from hfprune.stages.fields import Corpus, DenseModel, Safetensors, Seed
-from hfprune.stages.target import draw_blocks
 from hfprune.study.calibration import ContinuedAfter
 
 if TYPE_CHECKING:
@@ -41,7 +40,9 @@ class Calibrate(Stage, Placement):
 
     def run(self) -> bool | None:
         """Draw the blocks, let the model continue them if asked for, and write them with their provenance."""
-        from hfprune.calibration.blocks import save_blocks, too_few
+        from hfprune.assets.corpora import read_corpus
+        from hfprune.calibration.blocks import sample_blocks, save_blocks, too_few
+        from hfprune.models.load import load_tokenizer
 
         settings = self.model_dump()["blocks"] | {"seed": self.seed}
         recorded = settings | {"corpus": self.corpus.name}
@@ -49,7 +50,8 @@ class Calibrate(Stage, Placement):
             recorded |= {"continued_after": self.continued_after, "dtype": self.dtype}
         if is_recorded(self.out, self.sources(), recorded):
             return False
-        blocks, documents = draw_blocks(self.model, self.corpus, place="calibration", **settings)
+        texts, tokenizer = read_corpus(self.corpus), load_tokenizer(self.model)
+        blocks, documents = sample_blocks(texts, tokenizer, corpus=self.corpus.name, **settings)
         if line := too_few(self.corpus.name, len(blocks), self.blocks.sequences, self.blocks.sampling):
             print(line, file=sys.stderr)
         if self.continued_after:

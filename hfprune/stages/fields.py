@@ -71,7 +71,6 @@ Instructions = Annotated[
     Field(description=f"instruction pairs: a name in config/assets.yaml, {FORMS['instructions'].ways()}"),
 ]
 BatchTokens = Annotated[PositiveInt | None, Field(description="tokens of a forward pass (by device)")]
-ComputeDtype = Annotated[Dtype | None, Field(description="precision to compute in (as the model was saved)")]
 Seed = Annotated[NonNegativeInt, Field(description="number of the draw, which seeds every random choice")]
 CellName = Annotated[
     Annotated[InstanceOf[Cell], BeforeValidator(_cell), PlainSerializer(str)] | None,
@@ -94,4 +93,4 @@ OutFolder = Annotated[Path | None, Field(description="folder to write (the resul
 class Computing(Strict):
     """The flag of every command with passes of a model: the precision."""
 
-    dtype: ComputeDtype = None
+    dtype: Dtype | None = Field(default=None, description="precision to compute in (as the model was saved)")

@@ -70,10 +70,6 @@ class SolveLinear(Stage, Computing, Placement):
             raise ValueError("give --plan and --out, or --cells")
         return self
 
-    def plans_to_solve(self) -> list[ToSolve]:
-        """Return the plans with their folders."""
-        return self.cells or [ToSolve(plan=self.plan, out=self.out)]  # type: ignore[arg-type]
-
     def run(self) -> bool | None:
         """Solve all plans that are not solved yet, and write each with its errors and the cost of all."""
         from hfprune.calibration.blocks import block_documents, load_blocks
@@ -86,7 +82,7 @@ class SolveLinear(Stage, Computing, Placement):
         chosen = self.model_dump(mode="json")["linear"]
         settings = {"linear": chosen, "dtype": self.dtype, "batch_tokens": batch_tokens}
         shared = {"model": self.model, "blocks": self.blocks}
-        cells = self.plans_to_solve()
+        cells = self.cells or [ToSolve(plan=self.plan, out=self.out)]  # type: ignore[arg-type]
         for cell in cells:
             remove_unfinished(cell.out, {SOLVED, RECOVERED})
             require_only(cell.out, {SOLVED, RECOVERED})

@@ -1,7 +1,7 @@
 """The model that a command works on: a dense one, and the plan, checkpoint or adapter that changes it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, model_validator
 
@@ -11,23 +11,12 @@ from hfprune.errors import HfpruneError
 from hfprune.settings import DeviceMap, Dtype, Strict
 from hfprune.settings.recovery import ADAPTER, SOLVED
 from hfprune.stages import Input
-from hfprune.stages.fields import Computing, DenseModel
+from hfprune.stages.fields import Computing, DenseModel, ExistingPath, PlanFile
 
 if TYPE_CHECKING:
-    from torch import Tensor
     from transformers import PreTrainedModel
 
 
-# A plan has the size of the pruned model beside it.
-PlanToApply = Annotated[
-    Path | None, Input(("", ".json")), Field(description="plan of the pruned model (none: the dense model)")
-]
-Checkpoint = Annotated[Path | None, Input(), Field(description="folder of a model pruned by another tool")]
-SolvedFolder = Annotated[
-    Path | None,
-    Input((SOLVED,)),
-    Field(description="folder of weights reconstructed for the plan, by `hfprune linear`"),
-]
 AdapterFolder = Annotated[
     Path | None, Input((ADAPTER,)), Field(description="folder of an adapter to merge, by `hfprune recover`")
 ]
@@ -36,9 +25,15 @@ AdapterFolder = Annotated[
 class Change(Strict):
     """The files of a pruned model: a plan, perhaps with solved weights, or a checkpoint."""
 
-    plan: PlanToApply = None
-    checkpoint: Checkpoint = None
-    linear: SolvedFolder = None
+    plan: PlanFile | None = Field(
+        default=None, description="plan of the pruned model (none: the dense model)"
+    )
+    checkpoint: ExistingPath | None = Field(
+        default=None, description="folder of a model pruned by another tool"
+    )
+    linear: Annotated[Path | None, Input((SOLVED,))] = Field(
+        default=None, description="folder of weights reconstructed for the plan, by `hfprune linear`"
+    )
 
     @model_validator(mode="after")
     def _plan_or_checkpoint(self) -> "Change":
@@ -165,12 +160,3 @@ def size_values(left: int, total: int) -> "list[Value]":
         Value("parameter_ratio", 1 - left / total),
         Value("parameters_kept", left / total),
     ]
-
-
-def draw_blocks(model: Path, corpus: Path, **drawn: Any) -> "tuple[Tensor, list[int]]":
-    """Draw blocks from a fetched corpus by the tokenizer of `model`; see `hfprune.calibration.blocks`."""
-    from hfprune.assets.corpora import read_corpus
-    from hfprune.calibration.blocks import sample_blocks
-    from hfprune.models.load import load_tokenizer
-
-    return sample_blocks(read_corpus(corpus), load_tokenizer(model), corpus=corpus.name, **drawn)

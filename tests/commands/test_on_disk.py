@@ -98,7 +98,7 @@ def test_the_same_scores_plan_solution_and_export(method: str, work: Path, tmp_p
 def test_what_does_not_go_from_disk_is_refused_before_a_model_is_loaded(
     work: Path, tmp_path: Path, monkeypatch
 ) -> None:
-    monkeypatch.setattr("hfprune.models.load._loaded", None)  # whoever loads fails otherwise
+    monkeypatch.setattr("hfprune.models.load.read_folder", None)  # whoever loads fails otherwise
     score = f"score --model mine --blocks blocks.safetensors --device-map disk --out {tmp_path}/s.safetensors"
     line = failure(f"{score} --criterion entropy")
     assert "'entropy' takes gradients, which needs the whole model in memory: 0." in line

@@ -15,9 +15,9 @@ from official import cross_entropy_loss, official_scores
 from torch.nn.functional import cosine_similarity, kl_div
 
 from hfprune.criteria import CRITERIA, Criterion, GradientCriterion, Positions, make_criterion
-from hfprune.criteria.fisher import draw
 from hfprune.errors import HfpruneError
 from hfprune.models import head
+from hfprune.models.head import draw_tokens
 from hfprune.models.units import units_of
 from hfprune.scoring.score import score
 from hfprune.scoring.weight_forms import WEIGHT_FORMS
@@ -80,21 +80,6 @@ def test_agrees_with_naive_autograd(tiny, tokens, name: str) -> None:
     assert_near(neurons_by(criterion, tiny, tokens), official_scores(tiny, tokens, naive_loss(criterion)))
 
 
-def test_fishers_first_power_is_cross_entropy_on_tokens_drawn_from_the_model(tiny, tokens) -> None:
-    """By plain autograd on tokens that are drawn here once more, one by one; every position has one."""
-    rows = iter(range(len(tokens)))
-
-    def loss(logits, block):
-        generator = torch.Generator().manual_seed(derive_seed(3, "uniform", next(rows)))
-        uniform = torch.rand(block.shape[1], generator=generator).tolist()
-        shares = logits[0].detach().double().softmax(-1).cumsum(-1).tolist()
-        drawn = [bisect_right(of, number * of[-1]) for of, number in zip(shares, uniform, strict=True)]
-        return torch.nn.functional.cross_entropy(logits[0], torch.tensor(drawn))
-
-    drawn = make_criterion("fisher", {"aggregation": "sum_abs"})
-    assert_near(neurons_by(drawn, tiny, tokens, seed=3), official_scores(tiny, tokens, loss))
-
-
 def labels_of(number: int, block: int, length: int, p: torch.Tensor, seed: int) -> torch.Tensor:
     """Return the labels of this number by inverse transform sampling, from shares [length, vocabulary]."""
     place = (block, number) if number else (block,)
@@ -106,7 +91,7 @@ def labels_of(number: int, block: int, length: int, p: torch.Tensor, seed: int) 
 
 @pytest.mark.parametrize("aggregation", ["sum_abs", "sum_squares"])
 def test_several_labels_give_the_mean_of_what_each_gives(tiny, tokens, aggregation: str) -> None:
-    """By plain autograd, label by label, each with the hidden activations' own gradient."""
+    """By plain autograd, label by label, each with the hidden activations' own gradient; one label included."""
 
     def by_label(number: int) -> list[torch.Tensor]:
         rows = iter(range(len(tokens)))
@@ -311,10 +296,10 @@ def test_activation_criteria_run_neither_head_nor_gradient(tiny, tokens, monkeyp
 def test_fisher_draws_from_the_models_distribution() -> None:
     logits = torch.tensor([[2.0, -1, 0, -200, 1]])
     uniform = torch.rand(40_000, generator=torch.Generator().manual_seed(0))
-    labels = draw(logits.expand(len(uniform), -1), uniform)
+    labels = draw_tokens(logits.expand(len(uniform), -1), uniform)
     frequencies = labels.bincount(minlength=5) / len(labels)
     torch.testing.assert_close(frequencies, logits[0].softmax(0), rtol=0, atol=0.01)
-    edges = draw(logits.expand(2, -1), torch.tensor([0, 1 - 2**-24]))
+    edges = draw_tokens(logits.expand(2, -1), torch.tensor([0, 1 - 2**-24]))
     assert edges.tolist() == [0, 4], "never a token of probability zero, never one beyond the last"
 
 

@@ -12,7 +12,8 @@ from transformers import PreTrainedTokenizerFast
 
 from hfprune.assets.formats import write_arrow
 from hfprune.calibration.blocks import load_blocks
-from hfprune.models.continuing import continued, draw_tokens
+from hfprune.models.continuing import continued
+from hfprune.models.head import draw_tokens
 from hfprune.seeds import derive_seed
 
 KEPT = 3
@@ -65,7 +66,7 @@ def test_tokens_are_as_frequent_as_they_are_probable() -> None:
 def test_a_token_without_probability_is_never_drawn() -> None:
     logits = torch.tensor([[-torch.inf, 0.0, -torch.inf, 0.0, -torch.inf]]).repeat(4, 1)
     numbers = torch.tensor([0.0, 0.49, 0.5, 1 - 2**-53], dtype=torch.float64)
-    assert draw_tokens(logits, numbers).tolist() == [1, 1, 3, 3]
+    assert draw_tokens(logits.double(), numbers).tolist() == [1, 1, 3, 3]
 
 
 def test_on_such_a_text_the_gradient_by_its_labels_is_that_by_drawn_labels() -> None:

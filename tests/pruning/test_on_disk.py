@@ -31,6 +31,6 @@ def test_a_model_that_stays_on_disk_is_pruned_and_compared_alike(call: str, tmp_
 
 
 def test_a_recipe_that_takes_gradients_says_what_it_needs(call: str, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("hfprune.models.load._loaded", None)  # whoever loads fails otherwise
+    monkeypatch.setattr("hfprune.models.load.read_folder", None)  # whoever loads fails otherwise
     line = failure(f"{call} --out {tmp_path}/out --device-map disk --quick")
     assert "'entropy' takes gradients, which needs the whole model in memory" in line
