@@ -95,7 +95,7 @@ for number, (scores, found) in enumerate(alike(sweeps, scores_of).items()):
 
 use rule calibrate as plan with:
     input:
-        **PLANS.inputs("model", "scores", "other", "resampled", "after"),
+        **PLANS.inputs("model", "scores", "resampled", "after"),
     output:
         plan=PLANS.pattern,
         size=f"{RESULTS}/{paths.PLAN}.json",
