@@ -2,15 +2,16 @@
 
 import re
 import shlex
-from math import gcd, isnan, nan
+from math import gcd
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ByteSize, Field, JsonValue, PositiveInt, model_validator
+from pydantic import BeforeValidator, Field, JsonValue, PositiveInt, model_validator
 
 from hfprune.assets.places import resources_folder
 from hfprune.assets.spelling import FORMS
 from hfprune.errors import nearest
+from hfprune.pruning.amounts import Auto, Count, Size, loss
 from hfprune.settings import Dtype, Placement, Removed, plain
 from hfprune.settings.allocation import Allocation
 from hfprune.stages import Alone
@@ -29,56 +30,6 @@ KINDS = {
 }
 LIMITS = ("max_loss", "speedup", "params", "size")
 _NO_AMOUNT = "how much to remove is missing: give --ratio 0.2 or another number, or a limit, as"
-Auto = BeforeValidator(lambda ratio: None if ratio in (None, "auto") else _share(ratio))
-# A number, and a unit of bytes or of thousands.
-_AMOUNT = re.compile(r"(\d*\.?\d+) *([a-zA-Z]*)")
-_BYTES = re.compile(r"([kmgt]i?)?b?", re.IGNORECASE)
-_THOUSANDS = re.compile(r"[kmbgt]?", re.IGNORECASE)
-
-
-def _share(given: Any) -> float:
-    """Return a share that is written as 20% or 0.2."""
-    word = str(given)
-    try:
-        share = float(word.removesuffix("%")) / (100 if word.endswith("%") else 1)
-    except ValueError:
-        share = nan
-    if isnan(share):
-        raise ValueError(f"must be a share such as 20% or 0.2, not {word!r}")
-    return share
-
-
-def _loss(given: Any) -> float:
-    """Return the share that a limit of loss allows."""
-    share = _share(given)
-    if not share > 0:
-        raise ValueError(f"must be above 0, as 20% or 0.2, not {str(given)!r}")
-    if share > 1:
-        raise ValueError(
-            f"{given} means {100 * share:,.0f} %, more than the 100 % allowed; 20 % is 20% or 0.2"
-        )
-    return share
-
-
-def _amount(given: Any, units: re.Pattern[str], example: str) -> Any:
-    """Return an amount that pydantic can read as bytes, or raise `ValueError` with an example of a valid one."""
-    amount = _AMOUNT.fullmatch(word := str(given))
-    if not amount or not re.search("[1-9]", amount[1]) or not units.fullmatch(amount[2]):
-        raise ValueError(f"must be a number above 0, such as {example}, not {word!r}")
-    return given
-
-
-def _count(given: Any) -> Any:
-    """As `_amount`, of parameters: B is a billion, which pydantic calls G."""
-    return re.sub("[bB]$", "G", str(_amount(given, _THOUSANDS, "110M (K, M, B or T) or 110000000")))
-
-
-def _size(given: Any) -> Any:
-    return _amount(given, _BYTES, "450MB (kB, MB, GB, or MiB of 1024 kiB) or 450000000")
-
-
-Size = Annotated[ByteSize, BeforeValidator(_size)]
-Count = Annotated[ByteSize, BeforeValidator(_count)]
 
 
 def _words(given: object) -> object:
@@ -120,7 +71,7 @@ class Pruning(Placement):
         default=None,
         description="share of all parameters to remove, such as 20% or 0.2; auto: as the next flags say",
     )
-    max_loss: Annotated[float, BeforeValidator(_loss)] | None = Field(
+    max_loss: Annotated[float, BeforeValidator(loss)] | None = Field(
         default=None,
         description="the largest of several cuts whose rise of perplexity on held-out text, before any training, "
         "has a 95% interval that ends below this, such as 20%",
