@@ -3,7 +3,7 @@
 import pandas as pd
 
 from hfprune.effects.slopes import slopes
-from hfprune.effects.standard import effects
+from hfprune.effects.standard import effects, rows_of
 from hfprune.effects.variation import over_draws
 from hfprune.effects.verdicts import evaluate
 from hfprune.paper.relations import Paper
@@ -19,7 +19,8 @@ def analysed(evidence: Evidence, paper: Paper) -> dict[str, pd.DataFrame]:
     claims, about_claims = evaluate(paper, evidence)
     rows = [*effects(evidence), *slopes(evidence), *about_claims]
     for name in evidence.study.effects:
-        rows += ADDED.load(name)().rows(evidence)
+        added = ADDED.load(name)()
+        rows += added.rows(evidence) or rows_of(added, evidence)
     return {
         paths.EFFECTS: table(rows),
         paths.CLAIMS: claims,

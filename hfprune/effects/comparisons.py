@@ -1,26 +1,28 @@
 """The one generator of comparisons: all sides measured of one outcome, model, calibration and ratio."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
 from hfprune.assets.known_tasks import with_same_choices
 from hfprune.cells import DENSE
 from hfprune.cells.recovery import Recovery
-from hfprune.effects.questions import Side
+from hfprune.effects.questions import GAIN, REFERENCE, TO_DENSE, TO_UNTUNED, Question, Side
 from hfprune.results.declarations import Declaration
 from hfprune.results.effect_rows import BOTH, EffectRow, row_of
 from hfprune.results.evidence import Evidence
 from hfprune.statistics.estimates import Estimate
-from hfprune.statistics.outcomes import Contrast, NotMeasuredError, Outcomes, contrast
+from hfprune.statistics.outcomes import Contrast, NotComparableError, NotMeasuredError, Outcomes, contrast
 from hfprune.study.calibration import Calibrated
 from hfprune.study.cells import is_of_weights
+from hfprune.study.reference import reference_of
 
 DENSE_SIDE: Side = (DENSE, Recovery.NONE)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,25 @@ class Comparison:
     sides: Mapping[Side, Outcomes] = field(repr=False)
     """By method and recovery; the dense model is among them."""
 
+    def questions(self) -> Iterator[Question]:
+        """Yield each question of every study whose two sides were measured."""
+        study = self.evidence.study
+        for recovery, method in product(study.recoveries_of(self.model), study.methods_of(self.model)):
+            left = method, recovery
+            asked: dict[str, Side] = {
+                REFERENCE: (reference_of(study, method), recovery),
+                TO_DENSE: (DENSE, recovery.of_dense),
+                GAIN: (method, Recovery.NONE),
+                **({TO_UNTUNED: DENSE_SIDE} if recovery.trains else {}),
+            }
+            for name, right in asked.items():
+                if {left, right} <= self.sides.keys() and left != right:
+                    yield Question(name, left, right)
+
+    def beside_references(self) -> Iterator[Question]:
+        """Yield those of the questions that are about a method and its reference."""
+        return (asked for asked in self.questions() if asked.name == REFERENCE)
+
     def difference(self, left: Side, right: Side) -> Contrast:
         """Return the outcomes of one side less those of the other, paired as `paired` says.
 
@@ -121,7 +142,7 @@ class Comparison:
         covers = (BOTH if effect.has_interval else "") if covers is None else covers
         count = len(self.evidence.tasks(declared.measure)) if tasks is None else len(tasks)
         fields: dict[str, Any] = {
-            "family": self._family(question) if covers == BOTH else "",
+            "family": self.family(question) if covers == BOTH else "",
             "task": self.outcome.task,
             "tasks": count if declared.per_task else 1,
             "neutral": declared.neutral,
@@ -165,7 +186,7 @@ class Comparison:
         untested = {"value": value, "low": low, "high": high, "p": np.nan, "family": ""}
         return self.row(question, left, right, effect, covers, **untested | more)
 
-    def _family(self, question: str) -> str:
+    def family(self, question: str) -> str:
         """Return the name of the family: the study's first calibration and its others have one each."""
         first, *_ = self.evidence.study.calibrations
         others = "" if self.calibrated.calibration == first else " on other calibrations"
@@ -183,6 +204,22 @@ def comparisons(evidence: Evidence, outcomes: Iterable[ComparedBy]) -> Iterator[
             for calibrated in evidence.study.calibrated(model):
                 sides = _sides(evidence, model, calibrated, ratio, outcome)
                 yield Comparison(evidence, model, calibrated, ratio, outcome, sides)
+
+
+def ask(
+    evidence: Evidence,
+    outcomes: Iterable[ComparedBy],
+    asked: Callable[[Comparison], Iterable[Question]],
+    answer: Callable[[Comparison, Question, Contrast], Iterable[T]],
+) -> Iterator[T]:
+    """Yield the answers to all questions that `asked` returns for the comparisons on these outcomes.
+
+    Sides that are not comparable have none: in a partial run, cells have different draws.
+    """
+    for compared in comparisons(evidence, outcomes):
+        for question in asked(compared):
+            with suppress(NotComparableError):
+                yield from answer(compared, question, compared.difference(question.left, question.right))
 
 
 def _sides(

@@ -1,12 +1,8 @@
 """The questions that the table of effects answers, each as a weighted sum of the outcomes of cells."""
 
-from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
-from hfprune.cells import DENSE
 from hfprune.cells.recovery import Recovery
-from hfprune.study.reference import reference_of
-from hfprune.study.study import Study
 
 # One side less another, where neither is the other's reference.
 PAIR = "pair"
@@ -34,20 +30,3 @@ class Question(NamedTuple):
     name: str
     left: Side
     right: Side
-
-
-def questions(study: Study, model: str, measured: Collection[Side]) -> Iterator[Question]:
-    """Yield each question whose two sides were measured."""
-    for recovery in study.recoveries_of(model):
-        for method in study.methods_of(model):
-            left = method, recovery
-            asked: dict[str, Side] = {
-                REFERENCE: (reference_of(study, method), recovery),
-                TO_DENSE: (DENSE, recovery.of_dense),
-                GAIN: (method, Recovery.NONE),
-            }
-            if recovery.trains:
-                asked[TO_UNTUNED] = DENSE, Recovery.NONE
-            for name, right in asked.items():
-                if {left, right} <= {*measured} and left != right:
-                    yield Question(name, left, right)

@@ -1,15 +1,18 @@
-"""The effects of every study: each method beside its reference, the dense model, and itself without recovery."""
+"""Each method beside its reference, the dense model, and itself without recovery: effects, and a test's rows."""
 
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
-from hfprune.effects.comparisons import ComparedBy, Comparison, comparisons, mean
-from hfprune.effects.questions import REFERENCE, TO_DENSE, questions
+import numpy as np
+
+from hfprune.effects.comparisons import ComparedBy, Comparison, ask, mean
+from hfprune.effects.questions import REFERENCE, TO_DENSE, Question
 from hfprune.results.effect_rows import BOTH, ITEMS_ALONE, EffectRow
 from hfprune.results.evidence import Evidence
 from hfprune.statistics.estimates import Estimate, estimate
-from hfprune.statistics.outcomes import Contrast, NotComparableError
+from hfprune.statistics.outcomes import Contrast
+from hfprune.study.added_effects import DESCRIPTIONS, AddedEffects
 from hfprune.study.reference import differing
 
 
@@ -21,24 +24,33 @@ def effects(evidence: Evidence) -> list[EffectRow]:
     that were not measured have no row. Changes against the dense model have rows by task, too.
     """
     outcomes = [part for whole in ComparedBy.all_of(evidence) for part in (whole, *whole.by_task(evidence))]
-    return [row for compared in comparisons(evidence, outcomes) for row in _rows(compared)]
+    return [*ask(evidence, outcomes, Comparison.questions, _rows)]
 
 
-def _rows(compared: Comparison) -> Iterator[EffectRow]:
-    study = compared.evidence.study
-    for asked in questions(study, compared.model, compared.sides):
-        if not compared.outcome.task or asked.name == TO_DENSE:
-            with suppress(NotComparableError):
-                difference = compared.difference(asked.left, asked.right)
-                covers: str | None = None
-                if asked.name == TO_DENSE:
-                    effect, covers = over_draws_or_items(difference)
-                else:
-                    effect = estimate(difference)
-                differs = differing(study, asked.left[0], asked.right[0]) if asked.name == REFERENCE else []
-                own = mean(compared.paired(asked.left, asked.right)[1])
-                base = compared.outcome.declared.shown(own)
-                yield compared.row(*asked, effect, covers, base=base, differs=", ".join(differs))
+def _rows(compared: Comparison, asked: Question, difference: Contrast) -> Iterator[EffectRow]:
+    to_dense = asked.name == TO_DENSE
+    if compared.outcome.task and not to_dense:
+        return
+    effect, covers = over_draws_or_items(difference) if to_dense else (estimate(difference), None)
+    methods = asked.left[0], asked.right[0]
+    differs = differing(compared.evidence.study, *methods) if asked.name == REFERENCE else []
+    base = compared.outcome.declared.shown(mean(compared.paired(asked.left, asked.right)[1]))
+    yield compared.row(*asked, effect, covers, base=base, differs=", ".join(differs))
+
+
+def rows_of(test: AddedEffects, evidence: Evidence) -> Iterator[EffectRow]:
+    """Yield a test's rows: each method beside its reference, on the first outcome of every measure it needs."""
+    first = ComparedBy.first_of(evidence)
+    needed = (outcome for outcome in first if test.needs in ("", outcome.declared.kind, *DESCRIPTIONS))
+
+    def row(compared: Comparison, asked: Question, difference: Contrast) -> Iterator[EffectRow]:
+        if numbers := test.test(difference):
+            fields: dict[str, Any] = dict.fromkeys(("low", "high", "detectable"), np.nan)
+            fields |= {"neutral": test.neutral, "better": test.better, "unit": test.unit, "form": test.form}
+            fields |= {"family": compared.family(test.question), **numbers}
+            yield compared.row(test.question, *asked[1:], estimate(difference), ITEMS_ALONE, **fields)
+
+    return ask(evidence, needed, Comparison.beside_references, row)
 
 
 def over_draws_or_items(difference: Contrast) -> tuple[Estimate, str]:

@@ -1,10 +1,9 @@
 """Effects that a study asks for besides those of every study, each sort in its own file."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
-from hfprune.errors import require_known
+from hfprune.errors import HfpruneError, require_known
 from hfprune.plugins.registry import Registry
 from hfprune.settings import Strict
 
@@ -18,26 +17,38 @@ DESCRIPTIONS = {
 }
 
 
-class AddedEffects(Strict, ABC):
+class AddedEffects(Strict):
     """Rows of `effects.csv` on a question of their own, such as a statistical test.
 
     A sort is one file in `hfprune/effects/added/` with one subclass, and a study takes it by the file's name
-    (`effects: losses`).
+    (`effects: losses`). A test of one's own is the function `test`, which the suite calls for every method beside
+    its reference, on the same model, calibration, ratio and recovery. Effects of other sides define `rows`.
     """
 
     question: ClassVar[str]
     """Value of the column `question` in its rows; a literal."""
-    form: ClassVar[str] = ""
-    """Format of its numbers in the findings; "" for that of the outcome."""
     needs: ClassVar[str] = ""
-    """What a study must have to be accepted: the name of a measure, or a key of `DESCRIPTIONS`."""
+    """What a study must have: a measure, on which alone a test is asked, or a key of `DESCRIPTIONS`."""
+    neutral: ClassVar[float] = 0.0
+    better: ClassVar[str] = ""
+    unit: ClassVar[str] = ""
+    form: ClassVar[str] = "{:+.3f}"
+    """Of a test's value: that of no effect, the better direction (`higher` or `lower`), unit, and format."""
 
-    @abstractmethod
-    def rows(self, evidence: Any) -> Iterator[Any]:
-        """Yield every effect in a study's `Evidence` as an `EffectRow` (`hfprune.results.effect_rows`)."""
+    def test(self, difference: Any) -> Mapping[str, float] | None:
+        """Return `value` and, where the test has them, `low`, `high`, `p` and `n`; None if it has no answer.
+
+        `difference` is a `Contrast` (`hfprune.statistics.outcomes`), the method's outcomes less the reference's:
+        `tasks` has an array [draws, items] for each task, and `documents` the document of each item [items].
+        """
+        raise HfpruneError(f"effects: {type(self).__name__} must define test or rows")
+
+    def rows(self, evidence: Any) -> Iterator[Any] | None:
+        """Yield every effect in a study's `Evidence` as an `EffectRow`; None stands for the rows of `test`."""
+        return None
 
 
-ADDED = Registry("hfprune.effects.added", AddedEffects, ("question",), word="effects")  # type: ignore[type-abstract]
+ADDED = Registry("hfprune.effects.added", AddedEffects, ("question",), word="effects")
 
 
 def check_needs(names: Collection[str], present: Collection[str]) -> None:

@@ -18,6 +18,7 @@ from hfprune.cells import DENSE, Value
 from hfprune.effects.added.by_document import ByDocument
 from hfprune.effects.added.losses import Losses
 from hfprune.effects.added.training import Training
+from hfprune.effects.standard import rows_of
 from hfprune.errors import HfpruneError
 from hfprune.report.table_files import write_tables
 from hfprune.results.effect_rows import read_effects
@@ -106,6 +107,18 @@ def test_what_is_unknown_or_lacks_its_measure_is_refused_before_the_first_job(
         validate(Config, study | {"effects": name}, "study")
 
 
+def test_effects_without_a_test_or_rows_say_so(tmp_path: Path) -> None:
+    class Neither(AddedEffects):
+        question = "neither"
+
+    study = Study(tmp_path, methods=["entropy", "magnitude"], ratios=[0.2])
+    for method in study.methods:
+        items = pd.DataFrame({"item": range(8), "nll": [4.0] * 8})
+        study.result(method, 0.2, "perplexity", "text", Value("perplexity", 9.0), items=items)
+    with pytest.raises(HfpruneError, match="Neither must define test or rows"):
+        [*rows_of(Neither(), evidence(study.config(), tmp_path))]
+
+
 ENTROPY = {"corpus": "c4-sample", "sequences": 8, "length": 32}
 
 
@@ -117,4 +130,5 @@ def test_a_run_that_has_not_ended_lacks_rows_and_nothing_else(
     for method in study.methods:
         items = pd.DataFrame({"item": range(8), "nll": [4.0] * 8})
         study.result(method, 0.2, "perplexity", "text", Value("perplexity", 9.0), items=items)
-    assert not [*analysis().rows(evidence(study.config(), tmp_path))]
+    rows = analysis().rows(evidence(study.config(), tmp_path))
+    assert rows is not None and not [*rows]

@@ -1,20 +1,17 @@
 """On which documents a method is better than its reference: its effect over the dense model's entropy on each."""
 
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 
-from hfprune.effects.comparisons import DENSE_SIDE, ComparedBy, Comparison, comparisons
-from hfprune.effects.questions import REFERENCE, Side, questions
+from hfprune.effects.comparisons import DENSE_SIDE, ComparedBy, Comparison, ask, comparisons
+from hfprune.effects.questions import Question
 from hfprune.results.effect_rows import EffectRow
 from hfprune.results.evidence import Evidence
 from hfprune.statistics.estimates import estimate
-from hfprune.statistics.outcomes import Contrast, NotComparableError, Outcomes, contrast
+from hfprune.statistics.outcomes import Contrast, Outcomes, contrast
 from hfprune.study.added_effects import AddedEffects
-
-ENTROPY = "output_entropy"
 
 
 class ByDocument(AddedEffects):
@@ -26,25 +23,21 @@ class ByDocument(AddedEffects):
     def rows(self, evidence: Evidence) -> Iterator[EffectRow]:
         """Yield one row per method with a reference and per outcome on the crops whose entropy was measured."""
         entropies = {
-            (compared.model, evidence.tasks(compared.outcome.declared.measure)[0]): compared.sides[DENSE_SIDE]
+            (compared.model, *evidence.tasks(compared.outcome.declared.measure)): compared.sides[DENSE_SIDE]
             for compared in comparisons(evidence, ComparedBy.first_of(evidence))
-            if compared.outcome.declared.kind == ENTROPY and DENSE_SIDE in compared.sides
+            if compared.outcome.declared.kind == self.needs and DENSE_SIDE in compared.sides
         }
-        others = (other for other in ComparedBy.first_of(evidence) if other.declared.kind != ENTROPY)
-        for compared in comparisons(evidence, others):
-            texts = evidence.tasks(compared.outcome.declared.measure)
-            entropy = entropies.get((compared.model, texts[0])) if len(texts) == 1 else None
-            for asked in questions(evidence.study, compared.model, compared.sides) if entropy else ():
-                if asked.name == REFERENCE and entropy:
-                    with suppress(NotComparableError):
-                        method, reference = compared.paired(asked.left, asked.right)
-                        yield _row(compared, *asked[1:], over_entropy(method, reference, entropy))
+        others = (other for other in ComparedBy.first_of(evidence) if other.declared.kind != self.needs)
 
+        def row(compared: Comparison, asked: Question, _: Contrast) -> Iterator[EffectRow]:
+            declared = compared.outcome.declared
+            if entropy := entropies.get((compared.model, *evidence.tasks(declared.measure))):
+                method, reference = compared.paired(asked.left, asked.right)
+                slopes = estimate(over_entropy(method, reference, entropy))
+                unit = "" if declared.neutral else f"{declared.unit} per nat".strip()
+                yield compared.row(self.question, *asked[1:], slopes, better="", unit=unit)
 
-def _row(compared: Comparison, left: Side, right: Side, slopes: Contrast) -> EffectRow:
-    declared = compared.outcome.declared
-    unit = "" if declared.neutral else f"{declared.unit} per nat".strip()
-    return compared.row(ByDocument.question, left, right, estimate(slopes), better="", unit=unit)
+        return ask(evidence, others, Comparison.beside_references, row)
 
 
 def over_entropy(method: Outcomes, reference: Outcomes, entropy: Outcomes) -> Contrast:

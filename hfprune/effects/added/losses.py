@@ -1,17 +1,16 @@
 """Losses relative to entropy's: what a plan adds to log perplexity, divided by what pruning by entropy adds."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator
 from itertools import product
 
 from hfprune.cells import DENSE
 from hfprune.cells.recovery import Recovery
-from hfprune.effects.comparisons import DENSE_SIDE, ComparedBy, Comparison, comparisons
-from hfprune.effects.questions import Side
+from hfprune.effects.comparisons import DENSE_SIDE, ComparedBy, Comparison, ask
+from hfprune.effects.questions import Question, Side
 from hfprune.results.effect_rows import EffectRow
 from hfprune.results.evidence import Evidence
 from hfprune.statistics.estimates import estimate
-from hfprune.statistics.outcomes import NotComparableError, Outcomes
+from hfprune.statistics.outcomes import Contrast, Outcomes
 from hfprune.statistics.quotient import paired_quotient
 from hfprune.study.added_effects import AddedEffects
 from hfprune.study.reference import PAPERS
@@ -25,26 +24,21 @@ class Losses(AddedEffects):
 
     def rows(self, evidence: Evidence) -> Iterator[EffectRow]:
         """Yield one row per pruned cell and text: its loss over entropy's, without and with the same recovery."""
-        first = ComparedBy.first_of(evidence)
-        logarithmic = [outcome for outcome in first if outcome.declared.metric.effect == "ratio"]
-        for compared in comparisons(evidence, logarithmic):
-            # In a partial run, cells have different draws, or none.
-            for left, right in _pairs(compared.sides) if DENSE_SIDE in compared.sides else ():
-                with suppress(NotComparableError):
-                    yield _row(compared, left, right)
+        ratios = (some for some in ComparedBy.first_of(evidence) if some.declared.metric.effect == "ratio")
+        return ask(evidence, ratios, _pairs, _row)
 
 
-def _row(compared: Comparison, left: Side, right: Side) -> EffectRow:
-    ends = loss_ratio(*compared.paired(right, DENSE_SIDE, left))
-    counts = estimate(compared.difference(left, right))
-    return compared.quotient_row(Losses.question, left, right, counts, ends, better="lower", form=Losses.form)
-
-
-def _pairs(sides: Mapping[Side, Outcomes]) -> Iterator[tuple[Side, Side]]:
-    for left, recovery in product(sides, (Recovery.NONE, Recovery.LINEAR)):
+def _pairs(compared: Comparison) -> Iterator[Question]:
+    sides = compared.sides
+    for left, recovery in product(sides, (Recovery.NONE, Recovery.LINEAR)) if DENSE_SIDE in sides else ():
         right: Side = PAPERS, recovery
         if right in sides and left != right and left[0] != DENSE and recovery in (Recovery.NONE, left[1]):
-            yield left, right
+            yield Question(Losses.question, left, right)
+
+
+def _row(compared: Comparison, asked: Question, difference: Contrast) -> Iterator[EffectRow]:
+    ends = loss_ratio(*compared.paired(asked.right, DENSE_SIDE, asked.left))
+    yield compared.quotient_row(*asked, estimate(difference), ends, better="lower", form=Losses.form)
 
 
 def loss_ratio(paper: Outcomes, dense: Outcomes, other: Outcomes) -> tuple[float, float, float]:

@@ -1,22 +1,19 @@
 """Where along a chain of methods, each of which changes one thing, the effect between its ends arises."""
 
 from collections.abc import Iterator
-from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from hfprune.effects.comparisons import ComparedBy, Comparison, comparisons
-from hfprune.effects.questions import Side
+from hfprune.effects.comparisons import ComparedBy, Comparison, ask
+from hfprune.effects.questions import Question
 from hfprune.results.effect_rows import EffectRow
 from hfprune.results.evidence import Evidence
-from hfprune.statistics.estimates import Estimate, estimate
-from hfprune.statistics.outcomes import NotComparableError
+from hfprune.statistics.estimates import estimate
+from hfprune.statistics.outcomes import Contrast
 from hfprune.statistics.quotient import paired_quotient
 from hfprune.study.added_effects import AddedEffects
-
-SHARE = "share"
 
 
 class Steps(AddedEffects):
@@ -32,21 +29,23 @@ class Steps(AddedEffects):
         for Holm's method. A share has no p-value, and no interval where the whole effect is not significantly
         different from zero.
         """
-        for compared in comparisons(evidence, ComparedBy.all_of(evidence)):
-            for recovery in evidence.study.recoveries_of(compared.model):
-                chain = [(method, recovery) for method in evidence.study.chain]
-                if {*chain} <= compared.sides.keys():
-                    for before, after in pairwise(chain):
-                        with suppress(NotComparableError):  # in a partial run, cells have different draws
-                            effect = estimate(compared.difference(after, before))
-                            yield compared.row(self.question, after, before, effect)
-                            yield _share(compared, after, before, (chain[0], chain[-1]), effect)
+        return ask(evidence, ComparedBy.all_of(evidence), _steps, _rows)
 
 
-def _share(
-    compared: Comparison, after: Side, before: Side, ends: tuple[Side, Side], effect: Estimate
-) -> EffectRow:
-    to, start, first, last = compared.paired(after, before, *ends)
-    share = paired_quotient([(1.0, to), (-1.0, start)], [(1.0, last), (-1.0, first)])
+def _steps(compared: Comparison) -> Iterator[Question]:
+    study = compared.evidence.study
+    for recovery in study.recoveries_of(compared.model):
+        chain = [(method, recovery) for method in study.chain]
+        if {*chain} <= compared.sides.keys():
+            for before, after in pairwise(chain):
+                yield Question(Steps.question, after, before)
+
+
+def _rows(compared: Comparison, asked: Question, difference: Contrast) -> Iterator[EffectRow]:
+    effect = estimate(difference)
+    yield compared.row(*asked, effect)
+    first, *_, last = ((method, asked.left[1]) for method in compared.evidence.study.chain)
+    to, start, begin, end = compared.paired(asked.left, asked.right, first, last)
+    share = paired_quotient([(1.0, to), (-1.0, start)], [(1.0, end), (-1.0, begin)])
     shown: dict[str, Any] = {"detectable": np.nan, "neutral": 0.0, "better": "", "unit": "", "form": "{:.2f}"}
-    return compared.quotient_row(Steps.question, after, before, effect, share, task=SHARE, **shown)
+    yield compared.quotient_row(*asked, effect, share, task="share", **shown)

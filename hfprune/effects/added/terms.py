@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hfprune.effects.comparisons import ComparedBy, Comparison, comparisons
-from hfprune.effects.questions import REFERENCE, Side, questions
+from hfprune.effects.comparisons import ComparedBy, Comparison, ask
+from hfprune.effects.questions import Side
 from hfprune.results.effect_rows import EffectRow
 from hfprune.results.evidence import Evidence
 from hfprune.statistics.combined import difference_of_independent, sum_on_common_items
 from hfprune.statistics.estimates import Estimate
-from hfprune.statistics.outcomes import Contrast, NotComparableError
+from hfprune.statistics.outcomes import Contrast
 from hfprune.study.added_effects import AddedEffects
 
 Weights = Mapping[tuple[str, str], float]  # (calibration, reading) → weight; all add up to zero, or to one
@@ -63,23 +63,16 @@ def _model_rows(evidence: Evidence, first: Grid, second: Grid) -> Iterator[Effec
 
 def _grids(evidence: Evidence) -> Iterator[Grid]:
     grids: dict[tuple[object, ...], Grid] = {}
-    for compared in comparisons(evidence, ComparedBy.first_of(evidence)):
-        declared = compared.outcome.declared
-        for asked in questions(evidence.study, compared.model, compared.sides):
-            if asked.name != REFERENCE:
-                continue
+    first = ComparedBy.first_of(evidence)
+    for compared, asked, contrast in ask(
+        evidence, first, Comparison.beside_references, lambda *answer: [answer]
+    ):
+        if len(contrast.tasks) == 1:  # else benchmarks: there is no other reading of the same kind
+            declared = compared.outcome.declared
             at = compared.model, compared.ratio, declared.metric.name, asked.left
             grid = grids.setdefault(at, Grid(compared, asked.left, asked.right, {}))
-            try:
-                contrast = compared.difference(asked.left, asked.right)
-            except NotComparableError:  # in a partial run
-                continue
-            if len(contrast.tasks) != 1:  # benchmarks: there is no other reading of the same kind
-                continue
-            (task,) = contrast.tasks
             place = compared.calibrated.calibration, declared.measure
-            cells = {**grid.cells, place: _renamed(contrast, task, declared.measure)}
-            grids[at] = grid._replace(cells=cells)
+            grids[at] = grid._replace(cells={**grid.cells, place: _renamed(contrast, declared.measure)})
     for grid in grids.values():
         readings = {reading for _, reading in grid.cells}
         calibrations = {calibration for calibration, _ in grid.cells}
@@ -87,7 +80,8 @@ def _grids(evidence: Evidence) -> Iterator[Grid]:
             yield grid
 
 
-def _renamed(contrast: Contrast, task: str, name: str) -> Contrast:
+def _renamed(contrast: Contrast, name: str) -> Contrast:
+    (task,) = contrast.tasks
     documents = {name: contrast.documents[task]} if task in contrast.documents else {}
     return replace(contrast, tasks={name: contrast.tasks[task]}, documents=documents, resampled={})
 
@@ -104,14 +98,14 @@ def _terms(evidence: Evidence, grid: Grid) -> dict[str, Weights]:
     readings = [*dict.fromkeys(reading for _, reading in grid.cells)]
     terms: dict[str, Weights] = {}
     for other in calibrations[1:]:
+        pair = {other: 1 / len(readings), calibrations[0]: -1 / len(readings)}
         terms[f"calibration: {other} less {calibrations[0]}"] = {
-            **{(other, reading): 1 / len(readings) for reading in readings},
-            **{(calibrations[0], reading): -1 / len(readings) for reading in readings},
+            (calibration, reading): weight for calibration, weight in pair.items() for reading in readings
         }
     for other in readings[1:]:
+        pair = {other: 1 / len(calibrations), readings[0]: -1 / len(calibrations)}
         terms[f"reading: {other} less {readings[0]}"] = {
-            **{(calibration, other): 1 / len(calibrations) for calibration in calibrations},
-            **{(calibration, readings[0]): -1 / len(calibrations) for calibration in calibrations},
+            (calibration, reading): weight for calibration in calibrations for reading, weight in pair.items()
         }
     kind = {reading: _kind(evidence, reading, calibrations) for reading in readings}
     common = [name for name in calibrations if name in kind.values()]
