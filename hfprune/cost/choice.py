@@ -7,15 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import Field, PositiveInt
-
 from hfprune.assets.catalogue import Catalogue
 from hfprune.cost.costs import Costs
 from hfprune.cost.listing import named, summary, unfit
 from hfprune.devices.known import Device, nominal_cpu, slowest_gpu, table_device, visible_device
 from hfprune.errors import HfpruneError, nearest
-from hfprune.settings import Strict, load, validate
+from hfprune.settings import load, validate
 from hfprune.stages.jobs import list_jobs
+from hfprune.study.config import Config
 from hfprune.study.files import criteria_of, load_files
 from hfprune.study.paths import study_file
 from hfprune.study.references import load_study
@@ -27,26 +26,6 @@ SMALLEST = "demo"
 DAY = 24.0
 # Bytes of a GPU's memory that a screen, other programs and fragmentation may take.
 SPARE = 1.5e9
-
-
-class Config(Strict):
-    """`config/config.yaml`: the study to run."""
-
-    study: str = Field(
-        default="auto",
-        description="a file in config/studies (without .yaml), or auto: the largest of the paper's studies that "
-        "the visible device can run in a day, or else demo",
-    )
-    device: str = Field(
-        default="auto",
-        description="device for which memory and time of jobs are predicted, a name of `hfprune cost --device`; "
-        "auto: the visible one",
-    )
-    cells_per_job: PositiveInt = Field(
-        default=1,
-        description="most cells of one model that one process measures in turn: 1 if many jobs run at once, more "
-        "on a single GPU, where every start takes time",
-    )
 
 
 class Chosen(NamedTuple):

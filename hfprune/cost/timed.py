@@ -84,13 +84,13 @@ def mlp_seconds(model: Path, dtypes: Collection[str] = DTYPES, typical: Typical 
     The dtypes take turns for a second, so that other work on the machine slows all of them. The minimum is the
     least disturbed time; the median includes other work.
     """
-    shapes, larger, _ = _timed_mlp(model)
-    parts = {dtype: _weights(shapes, dtype) for dtype in dtypes}
+    mlp, _ = _timed_mlp(model)
+    parts = {dtype: _weights(mlp.shapes, dtype) for dtype in dtypes}
     times, start = {dtype: list[float]() for dtype in dtypes}, time.perf_counter()
     while time.perf_counter() - start < PATIENCE:
         for dtype, weights in parts.items():
             times[dtype].append(_pass_seconds(*weights))
-    return {dtype: typical(seconds) / larger for dtype, seconds in times.items()}
+    return {dtype: typical(seconds) / mlp.larger for dtype, seconds in times.items()}
 
 
 def step_seconds(
@@ -100,33 +100,38 @@ def step_seconds(
 
     As in decoding, more MLPs are timed in turn than any cache holds.
     """
-    shapes, larger, count = _timed_mlp(model)
+    mlp, count = _timed_mlp(model)
     times = {dtype: {batch: list[float]() for batch in batches} for dtype in dtypes}
     layers = {}
     for dtype in dtypes:
-        size = sum(weight.nbytes for weight in _weights(shapes, dtype))
-        layers[dtype] = [_weights(shapes, dtype) for _ in range(min(count, ceil(UNCACHED / size)))]
+        size = sum(weight.nbytes for weight in _weights(mlp.shapes, dtype))
+        layers[dtype] = [_weights(mlp.shapes, dtype) for _ in range(min(count, ceil(UNCACHED / size)))]
     start = time.perf_counter()
     with torch.inference_mode():
         while time.perf_counter() - start < PATIENCE:
             for dtype, batch in ((dtype, batch) for dtype in dtypes for batch in batches):
                 seconds = _step_seconds(layers[dtype], batch) * count / len(layers[dtype])
-                times[dtype][batch].append(seconds / larger)
+                times[dtype][batch].append(seconds / mlp.larger)
     return {
         dtype: {batch: typical(seconds) for batch, seconds in by_batch.items()}
         for dtype, by_batch in times.items()
     }
 
 
-def _timed_mlp(model: Path) -> tuple[list[torch.Size], int, int]:
-    """Return the shapes of gate, up and down of the MLP to time, at least as wide as the model's first.
+@dataclass(frozen=True)
+class _Mlp:
+    shapes: list[torch.Size]
+    """Shapes of the weights of gate, up and down."""
+    larger: float
+    """Number of its weights relative to the model's own MLP."""
 
-    Also how many times as many weights as the model's own it has, and the model's number of MLPs.
-    """
+
+def _timed_mlp(model: Path) -> tuple[_Mlp, int]:
+    """Return the MLP to time, at least as wide as the model's first, and the model's number of MLPs."""
     mlps = gated_mlps(load_skeleton(model))
     shapes = [part.weight.shape for part in mlps[0].linears]
     times = ceil(sqrt(LEAST_WEIGHTS / sum(shape.numel() for shape in shapes)))
-    return [torch.Size(times * size for size in shape) for shape in shapes], times**2, len(mlps)
+    return _Mlp([torch.Size(times * size for size in shape) for shape in shapes], times**2), len(mlps)
 
 
 def _weights(shapes: Sequence[torch.Size], dtype: str) -> list[torch.Tensor]:

@@ -101,7 +101,7 @@ def _losses_without(model: PreTrainedModel, tokens: Tensor, left: Sequence[int])
 
 @contextmanager
 def _replaced(model: PreTrainedModel, forwards: Mapping[int, Callable[..., Tensor]]) -> Iterator[None]:
-    from hfprune.models.layerwise import forward_replaced
+    from hfprune.models.replacing import forward_replaced
 
     with ExitStack() as stack:
         for index, forward in forwards.items():

@@ -1,17 +1,15 @@
-"""Timing of prefill and decoding, widths padded for it, operations of a prefill, and medians over repeats."""
+"""Timing of prefill and decoding, floating-point operations of a prefill, and medians over repeats."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.functional import pad
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import DynamicCache
 from transformers.cache_utils import CacheLayerMixin
@@ -19,7 +17,6 @@ from transformers.cache_utils import CacheLayerMixin
 from hfprune.cells import Value
 from hfprune.models.head import next_logits
 from hfprune.models.quantised import OPERATIONS, bytes_of_weights
-from hfprune.models.units import gated_mlps
 from hfprune.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -42,35 +39,6 @@ class Timed:
         decode_seconds, tokens = timed(lambda: decode(self.model, self.first, cache, range(new_tokens)))
         rate = tokens.numel() / decode_seconds
         return {"prefill_seconds": prefill_seconds, "decode_tokens_per_second": rate}
-
-
-@contextmanager
-def aligned(model: "PreTrainedModel", align: int) -> Iterator[None]:
-    """Pad the width of every MLP to a multiple of `align` in memory, until the block ends.
-
-    The added neurons have zero weights, so that they give act(0) · 0 = 0 and change no output, up to the rounding
-    of another kernel. In 16 bits, cuBLAS has fast kernels for widths of whole 16 bytes, that is for multiples of
-    8. `in_features` and `out_features` keep the true widths, for whatever counts operations by them.
-    """
-    whole: list[tuple[nn.Linear, Tensor, Tensor | None]] = []
-    try:
-        for mlp in gated_mlps(model) if align > 1 else ():
-            if not (extra := -mlp.count % align):
-                continue
-            whole += [(linear, linear.weight, linear.bias) for linear in (mlp.gate, mlp.up, mlp.down)]
-            mlp.down.weight = _padded(mlp.down.weight, (0, extra))
-            for linear in (mlp.gate, mlp.up):
-                linear.weight = _padded(linear.weight, (0, 0, 0, extra))
-                if linear.bias is not None:
-                    linear.bias = _padded(linear.bias, (0, extra))
-        yield
-    finally:
-        for linear, weight, bias in whole:
-            linear.weight, linear.bias = weight, bias  # type: ignore[assignment]
-
-
-def _padded(weight: Tensor, sides: tuple[int, ...]) -> nn.Parameter:
-    return nn.Parameter(pad(weight.detach(), sides), requires_grad=False)
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:

@@ -67,7 +67,8 @@ class Latency(Measure):
         import torch
         from tqdm import tqdm
 
-        from hfprune.evaluation.timing import Timed, aligned, median_value, memory_bytes, prefill_flops
+        from hfprune.evaluation.timing import Timed, median_value, memory_bytes, prefill_flops
+        from hfprune.models.aligned import aligned
         from hfprune.models.quantised import count_weights, quantised_layers
 
         model = subject.model

@@ -1,13 +1,14 @@
 """Some layers of a model by themselves: they read the output of the layers before them."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from hfprune.models.head import hidden_states
+from hfprune.models.replacing import forward_replaced
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -41,16 +42,3 @@ def read_layers(
         decoder.layers = whole[: layers.stop]
         hidden_states(model, tokens.to(model.device, torch.int64))
     return [seen[module][0] for module in watched], seen[whole[layers.stop - 1]][1]
-
-
-@contextmanager
-def forward_replaced(module: nn.Module, forward: Callable[..., object]) -> Iterator[None]:
-    """Run `forward` in place of the module's own, or of accelerate's, while the block runs."""
-    own = module.__dict__.get("forward")
-    module.forward = forward
-    try:
-        yield
-    finally:
-        del module.forward
-        if own is not None:
-            module.forward = own

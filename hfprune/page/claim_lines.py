@@ -46,8 +46,35 @@ EXTRA = {
     "holm": "Holm's p",
     "needs": "Needs",
 }
-Comparison = dict[str, Any]
-"""One comparison of a claim: texts as the table shows them, and the numbers that rank it, or None."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One comparison of a claim: texts as the table shows them, and the numbers that rank it."""
+
+    model: str
+    calibrated: str
+    metric: str
+    metric_name: str
+    verdict: str
+    anomalies: str
+    note: str
+    condition: str
+    removed: str
+    unit: str
+    sides: str
+    effect: str
+    interval: str
+    n: str
+    draws: str
+    published: str
+    published_number: str
+    """The published number without its confidence."""
+    extra: list[str]
+    """Under the headings of its line's `extra`."""
+    ratio: float | None
+    effect_value: float | None
+    published_value: float | None
 
 
 @dataclass(frozen=True)
@@ -94,8 +121,8 @@ def _line(study: StudyResults, rows: pd.DataFrame, names: Mapping[str, str]) -> 
     extra = [name for name in EXTRA if rows[name].notna().any()]
     comparisons = _comparisons(rows, extra, study.data.declared)
     models = {*study.data.results["model"]}
-    own = [row for row in comparisons if names.get(row["model"], row["model"]) in models] or comparisons
-    counts = Counter(row["verdict"] for row in own if row["metric"] != AVERAGE_WITHOUT_CROWS)
+    own = [row for row in comparisons if names.get(row.model, row.model) in models] or comparisons
+    counts = Counter(row.verdict for row in own if row.metric != AVERAGE_WITHOUT_CROWS)
     shown = min(own, key=_rank)
     about = rows.iloc[0]
     return ClaimLine(
@@ -104,58 +131,67 @@ def _line(study: StudyResults, rows: pd.DataFrame, names: Mapping[str, str]) -> 
         where=str(about["where"]),
         compares=str(about["compares"]),
         verdicts=counts.most_common(),
-        shown=shown | {"published": shown["published"] or _range(shown, comparisons)},
+        shown=replace(shown, published=shown.published or _range(shown, comparisons)),
         rows=comparisons,
         extra=[EXTRA[name] for name in extra],
     )
 
 
 def _rank(row: Comparison) -> tuple[bool, bool, float]:
-    far = 0.0 if row["ratio"] is None else abs(row["ratio"] - FOCUS)
-    return row["effect_value"] is None, row["metric"] == AVERAGE_WITHOUT_CROWS, far
+    far = 0.0 if row.ratio is None else abs(row.ratio - FOCUS)
+    return row.effect_value is None, row.metric == AVERAGE_WITHOUT_CROWS, far
 
 
 def _range(shown: Comparison, rows: Iterable[Comparison]) -> str:
     """Return the smallest and the largest published number of the models at the same ratio, or ""."""
-    at = shown["ratio"], shown["metric"]
-    same_place = [row for row in rows if (row["ratio"], row["metric"]) == at]
-    published = [row for row in same_place if row["published_value"] is not None]
+    same_place = [row for row in rows if (row.ratio, row.metric) == (shown.ratio, shown.metric)]
+    numbers = [(row.published_value, row.published_number, row.model) for row in same_place]
+    published = [(value, number, model) for value, number, model in numbers if value is not None]
     if not published:
         return ""
-    ends = [func(published, key=lambda row: row["published_value"]) for func in (min, max)]
-    least, most = (row["published_number"] for row in ends)
-    if least == most:
-        return f"{least} ({published[0]['model']})"
-    return f"{least} to {most} (the paper's models)"
+    least, most = (func(published, key=lambda entry: entry[0])[1] for func in (min, max))
+    return f"{least} ({published[0][2]})" if least == most else f"{least} to {most} (the paper's models)"
 
 
 def _comparisons(rows: pd.DataFrame, extra: list[str], declared: Declarations) -> list[Comparison]:
-    """Return the comparisons of a claim; `extra` are further columns, as a list."""
     texts = rows.map(lambda value: "" if pd.isna(value) else str(value))
-    printed = [
-        written(form, value, nan, nan)[0] for form, value in zip(rows["form"], rows["published"], strict=True)
-    ]
-    doubts = [
-        f" ({word})" if word in ("suspect", "tentative") and number else ""
-        for word, number in zip(texts["confidence"], printed, strict=True)
-    ]
-    effects = [effect.texts for effect in effects_of(rows, Effect.of_claim)]
-    numbers = rows[["ratio", "value", "published"]].astype(object)
-    numbers.columns = ["ratio", "effect_value", "published_value"]
-    shown = texts[["model", "calibrated", "metric", "verdict", "anomalies", "note", "condition"]].assign(
-        metric_name=[declared.label_of(metric) for metric in texts["metric"]],
-        removed=rows["ratio"].map(percent),
-        unit=texts["label"] + texts["unit"].map(lambda unit: f", {unit}" if unit else ""),
-        sides=(texts["left"] + " against " + texts["right"]).where(texts["left"] != "", ""),
-        effect=[number for number, _ in effects],
-        interval=[interval for _, interval in effects],
-        n=rows["n"].map(_count),
-        draws=rows["draws"].map(_count),
-        published=[number + doubt for number, doubt in zip(printed, doubts, strict=True)],
-        published_number=printed,
-        extra=texts[extra].to_numpy().tolist(),
+    effects = effects_of(rows, Effect.of_claim)
+    records = zip(rows.itertuples(), texts.itertuples(), effects, strict=True)
+    return [_comparison(row, text, effect, extra, declared) for row, text, effect in records]
+
+
+def _comparison(row: Any, text: Any, effect: Effect, extra: list[str], declared: Declarations) -> Comparison:
+    """Return the comparison of a row of claims, which is given as numbers and as texts."""
+    shown, interval = effect.texts
+    published = "" if pd.isna(row.published) else written(row.form, row.published, nan, nan)[0]
+    doubt = f" ({text.confidence})" if text.confidence in ("suspect", "tentative") and published else ""
+    return Comparison(
+        model=text.model,
+        calibrated=text.calibrated,
+        metric=text.metric,
+        metric_name=declared.label_of(text.metric),
+        verdict=text.verdict,
+        anomalies=text.anomalies,
+        note=text.note,
+        condition=text.condition,
+        removed=percent(row.ratio),
+        unit=f"{text.label}, {text.unit}" if text.unit else text.label,
+        sides=f"{text.left} against {text.right}" if text.left else "",
+        effect=shown,
+        interval=interval,
+        n=_count(row.n),
+        draws=_count(row.draws),
+        published=published + doubt,
+        published_number=published,
+        extra=[getattr(text, name) for name in extra],
+        ratio=_number(row.ratio),
+        effect_value=_number(row.value),
+        published_value=_number(row.published),
     )
-    return shown.join(numbers.where(numbers.notna(), None)).to_dict("records")
+
+
+def _number(number: float) -> float | None:
+    return None if pd.isna(number) else float(number)
 
 
 def _count(count: float) -> str:

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+import pandas as pd
 
 from hfprune.cells import DENSE
 from hfprune.page.study_results import StudyResults
@@ -13,8 +15,22 @@ from hfprune.results.effect import STANDINGS
 from hfprune.rounding import percent
 
 EXTREMES = {"lower": "lowest", "higher": "highest"}
-Line = dict[str, Any]
-"""A row of `StudyResults.values`, with the label of the method, and None for unknown numbers."""
+
+
+class Line(NamedTuple):
+    """A row of `StudyResults.values`, with the label of the method, and None for unknown numbers."""
+
+    method: str
+    label: str
+    shown: str
+    n: int | None
+    draws: int
+    reference: str
+    differs: str
+    resamples: float | None
+    effect_shown: str
+    effect_interval: str
+    standing: str
 
 
 class AtRatio(NamedTuple):
@@ -63,14 +79,12 @@ def cards(study: StudyResults) -> Iterator[Card]:
     groups = values[["model", "calibrated"]].drop_duplicates().itertuples(index=False, name=None)
     for model, calibrated in [*groups]:
         rows = values[(values["model"] == model) & (values["calibrated"] == calibrated)]
-        known = rows.astype(object).where(rows.notna(), None)
-        by_ratio = {float(ratio): part.to_dict("records") for ratio, part in known.groupby("ratio")}
+        by_ratio = {float(ratio): _lines(part) for ratio, part in rows.groupby("ratio")}
         focused = focus(rows)
         lines = by_ratio[focused]
-        references = {line["reference"] for line in lines} - {""}
-        compared = (line for line in lines if line["method"] in references and not line["reference"])
-        reference = next(compared, None)
-        beside = [line for line in lines if reference and line["reference"] == reference["method"]]
+        references = {line.reference for line in lines} - {""}
+        reference = next((line for line in lines if line.method in references and not line.reference), None)
+        beside = [line for line in lines if reference and line.reference == reference.method]
         yield Card(
             study=study.name,
             model=", ".join(filter(None, [model, calibrated])),
@@ -79,12 +93,12 @@ def cards(study: StudyResults) -> Iterator[Card]:
             best=lines[0],
             rival=_rival(lines),
             reference=reference,
-            paper=next((line for line in beside if line["method"] == "cross_entropy"), None),
+            paper=next((line for line in beside if line.method == "cross_entropy"), None),
             declared=row,
-            counts={name: sum(line["standing"] == name for line in beside) for name in STANDINGS},
+            counts={name: sum(line.standing == name for line in beside) for name in STANDINGS},
             extreme=EXTREMES[meaning.metric.better],
             ratio=bool(outcome and outcome.neutral),
-            resamples=int(max((line["resamples"] or 0 for line in beside), default=0)),
+            resamples=int(max((line.resamples or 0 for line in beside), default=0)),
             others=[
                 AtRatio(percent(ratio), there[0], _rival(there))
                 for ratio, there in by_ratio.items()
@@ -93,5 +107,10 @@ def cards(study: StudyResults) -> Iterator[Card]:
         )
 
 
+def _lines(rows: pd.DataFrame) -> list[Line]:
+    fields = rows[[*Line._fields]].astype(object).where(rows.notna(), None)
+    return [Line(*row) for row in fields.itertuples(index=False, name=None)]
+
+
 def _rival(lines: Sequence[Line]) -> Line | None:
-    return next((line for line in lines if line["reference"] == lines[0]["method"]), None)
+    return next((line for line in lines if line.reference == lines[0].method), None)

@@ -1,8 +1,8 @@
 """The page of one study or of several side by side: one HTML file that needs no network."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from markupsafe import Markup, escape
@@ -21,6 +21,32 @@ from hfprune.report.table_files import make_table
 
 MOST = 500  # rows of a table below a figure; the values of a larger one are in its file alone
 OWN_PART = ("claims",)  # tables that have a part of the page of their own
+
+
+@dataclass(frozen=True)
+class FigureOnPage:
+    """A figure with the values that it shows."""
+
+    caption: str
+    svg: Markup
+    headings: list[str]
+    rows: list[list[str]]
+    """Empty where there are more than `MOST`."""
+    count: int
+    """The number of rows."""
+    file: str
+    """The file with the values."""
+
+
+@dataclass(frozen=True)
+class TableOnPage:
+    """A table; `ours` tells which of its rows are measured in the study."""
+
+    title: str
+    headings: list[str]
+    rows: list[tuple[str, ...]]
+    ours: list[bool]
+    notes: Sequence[str]
 
 
 def write_page(folders: Sequence[Path], paper: Path, out: Path) -> None:
@@ -50,11 +76,8 @@ def write_page(folders: Sequence[Path], paper: Path, out: Path) -> None:
         temporary.write_text(page, encoding="utf-8", newline="\n")
 
 
-def figures_of(study: StudyResults) -> dict[str, dict[str, Any]]:
-    """Return by name each figure with values; a figure whose files are missing is left out.
-
-    The rows are empty where there are more than `MOST`; `file` has the values, too.
-    """
+def figures_of(study: StudyResults) -> dict[str, FigureOnPage]:
+    """Return by name each figure with values; a figure whose files are missing is left out."""
     figures = {}
     without = absent("figures", study.data.folder)
     for name in [name for name in publication_names("figures") if name not in without]:
@@ -62,14 +85,14 @@ def figures_of(study: StudyResults) -> dict[str, dict[str, Any]]:
             svg, values = drawn
             words = caption("figures", name)
             values = values.dropna(axis=1, how="all")
-            figures[name] = {
-                "caption": words,
-                "svg": Markup(svg.replace("<svg ", f'<svg role="img" aria-label="{escape(words)}" ', 1)),
-                "headings": [str(column).replace("_", " ").capitalize() for column in values],
-                "rows": _texts(values, study) if len(values) <= MOST else [],
-                "count": len(values),
-                "file": next(iter(FIGURES.load(name).reads), "results.csv"),
-            }
+            figures[name] = FigureOnPage(
+                caption=words,
+                svg=Markup(svg.replace("<svg ", f'<svg role="img" aria-label="{escape(words)}" ', 1)),
+                headings=[str(column).replace("_", " ").capitalize() for column in values],
+                rows=_texts(values, study) if len(values) <= MOST else [],
+                count=len(values),
+                file=next(iter(FIGURES.load(name).reads), "results.csv"),
+            )
     return figures
 
 
@@ -82,8 +105,8 @@ def _texts(values: pd.DataFrame, study: StudyResults) -> list[list[str]]:
     ]
 
 
-def tables_of(study: StudyResults) -> Iterator[dict[str, Any]]:
-    """Yield each table whose files exist, except those in `OWN_PART`; `ours` tells which rows are the study's."""
+def tables_of(study: StudyResults) -> Iterator[TableOnPage]:
+    """Yield each table whose files exist, except those in `OWN_PART`."""
     without = {*absent("tables", study.data.folder), *OWN_PART}
     for name in [name for name in publication_names("tables") if name not in without]:
         table = make_table(name, study.data)
@@ -94,10 +117,5 @@ def tables_of(study: StudyResults) -> Iterator[dict[str, Any]]:
             columns = {table.section.capitalize(): table.numbers[table.section].tolist()} | columns
         rows = [*zip(*columns.values(), strict=True)]
         sources = columns.get("Source", ["ours"] * len(rows))
-        yield {
-            "title": table.caption,
-            "headings": [*columns],
-            "rows": rows,
-            "ours": [source == "ours" for source in sources],
-            "notes": table.notes,
-        }
+        ours = [source == "ours" for source in sources]
+        yield TableOnPage(table.caption, [*columns], rows, ours, table.notes)

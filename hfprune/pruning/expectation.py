@@ -1,7 +1,8 @@
 """What to expect: how models of the catalogue did, pruned by the default recipe; and what their sizes are of."""
 
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import yaml
 
@@ -11,8 +12,26 @@ from hfprune.rounding import percent
 from hfprune.settings.allocation import Allocation
 
 
-def expectations() -> dict[str, Any]:
-    """Return `expectation.yaml`: what the study `recipe` found, by model, and the text that it calibrated on."""
+class Measured(TypedDict):
+    """What the study `recipe` found on a model: numbers have the ends of their 95 % interval beside them."""
+
+    parameters: int
+    ratio: float
+    perplexity: dict[str, list[float]]
+    """By text, the rise relative to the dense model's perplexity."""
+    capability: dict[str, list[float]]
+    """By the capability that lost most, the bits per byte of right answers that pruning added."""
+
+
+@cache
+def measured_losses() -> dict[str, Measured]:
+    """Return what was measured, by model."""
+    losses: dict[str, Measured] = _file()["models"]
+    return losses
+
+
+@cache
+def _file() -> dict[str, Any]:
     content: dict[str, Any] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text())
     return content
 
@@ -24,15 +43,15 @@ def expected(asked: Pruning, parameters: int) -> str:
         asked: the call, with a ratio or a limit of the loss.
         parameters: of the dense model; another model of the same name has another number.
     """
-    name, known = Path(asked.model).name, expectations()
-    measured = known["models"].get(name)
+    name = Path(asked.model).name
+    measured = measured_losses().get(name)
     limited = asked.ratio or asked.max_loss
     if not limited or not measured or measured["parameters"] != parameters or not _by_default(asked):
         return ""
     rises = " and ".join(f"by {_percent(rise)} on {text}" for text, rise in measured["perplexity"].items())
     ((capability, added),) = measured["capability"].items()
     bits = "{:+.2f} ({:+.2f} to {:+.2f})".format(*added)
-    text, studied = asked.text or "a mix of yours", known["calibrated_on"]
+    text, studied = asked.text or "a mix of yours", _file()["calibrated_on"]
     other = "" if text == studied else ", which the study did not measure: the losses may be far from these"
     return (
         f"what to expect of {name}: in the study recipe, removing {percent(measured['ratio'])} of the parameters "

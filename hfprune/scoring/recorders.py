@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from hfprune.criteria import ActivationCriterion, GradientCriterion, LayerCriterion
-from hfprune.models.layerwise import forward_replaced
+from hfprune.models.replacing import forward_replaced
 from hfprune.models.units import KeyValueGroups, Neurons, Units, attentions, gated_mlps, units_of
 from hfprune.scoring.samples import Scorer
 from hfprune.scoring.weight_forms import stacked_weights, weight_gradients

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from hfprune.assets.catalogue import Catalogue
 from hfprune.cells import DENSE, Cell
@@ -16,13 +16,32 @@ from hfprune.errors import HfpruneError
 from hfprune.measurement import Measure
 from hfprune.study import cells as study_cells
 from hfprune.study import paths
-from hfprune.study.method import Method
+from hfprune.study.method import Bits, Method
 from hfprune.study.references import load_study
 from hfprune.study.study import Study
 
 BaselineOutput = Literal["plan", "checkpoint"]
-Changes = dict[str, Any]
-"""Files that turn the dense model into another, by their names in the settings of a stage."""
+
+
+class Cut(TypedDict, total=False):
+    """The files of a model's pruning before a recovery, by their names in the settings of a stage."""
+
+    plan: Path
+    checkpoint: Path
+
+
+class Changes(Cut, total=False):
+    """All files that turn the dense model into a cell's model, by their names in the settings of a stage."""
+
+    linear: Path | None
+    adapter: Path | None
+
+
+class MeasuredChanges(Changes, total=False):
+    """As `Changes`, with the settings that only measurements take."""
+
+    instead: Path | None
+    quantised: Bits | None
 
 
 @dataclass(frozen=True)
@@ -81,7 +100,7 @@ class Files:
         draw = self.study.blocks_draw(cell.draw)
         return self.tensors(paths.BLOCKS, model=cell.model, calibration=cell.calibration, draw=draw)
 
-    def changed(self, cell: Cell) -> Changes:
+    def changed(self, cell: Cell) -> Cut:
         """Return the files of a cell's pruning before a recovery."""
         if cell.method == DENSE:
             return {}
@@ -110,7 +129,7 @@ class Files:
         adapter = self.file(paths.RECOVERY, cell) if cell.recovery.trains else None
         return {**self.changed(cell), "linear": self.solved(cell), "adapter": adapter}
 
-    def measured(self, cell: Cell) -> Changes:
+    def measured(self, cell: Cell) -> MeasuredChanges:
         """Return all that makes the measured model: another model or the cell's changes, and the bits."""
         method = self.study.methods.get(cell.method, Method())
         instead = None

@@ -12,8 +12,8 @@ from datasets import ClassLabel, Dataset, Features, Value
 from pyarrow import parquet
 
 from hfprune.assets.catalogue import CorpusAsset, TaskAsset
-from hfprune.assets.fetching import to_download
 from hfprune.assets.formats import describe, is_fetched, read_fetched, read_table
+from hfprune.assets.prefetch import to_download
 from hfprune.assets.tasks import task_files
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json, sha256

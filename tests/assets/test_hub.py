@@ -20,9 +20,10 @@ from smoke import build_tokenizer, write
 
 from hfprune.assets.catalogue import CorpusAsset, HubSource, ModelAsset
 from hfprune.assets.corpora import read_corpus
-from hfprune.assets.fetching import fetch_asset, pinned
+from hfprune.assets.fetching import fetch_asset
 from hfprune.assets.formats import is_fetched
 from hfprune.assets.hub import pending, repo_files
+from hfprune.assets.prefetch import pinned
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json
 

@@ -6,9 +6,10 @@ import pytest
 from assets.wheels import build_wheel, pin
 
 from hfprune.assets.catalogue import Catalogue
-from hfprune.assets.corpora import mixed, read_corpus
+from hfprune.assets.corpora import read_corpus
 from hfprune.assets.fetching import fetch_assets
 from hfprune.assets.formats import is_fetched
+from hfprune.assets.mixing import mixed
 from hfprune.errors import HfpruneError
 from hfprune.settings import validate
 

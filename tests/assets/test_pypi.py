@@ -15,7 +15,8 @@ from huggingface_hub import constants
 
 from hfprune.assets.catalogue import Catalogue, CorpusAsset
 from hfprune.assets.corpora import read_corpus
-from hfprune.assets.fetching import fetch_asset, fetch_assets, to_download
+from hfprune.assets.fetching import fetch_asset, fetch_assets
+from hfprune.assets.prefetch import to_download
 from hfprune.errors import HfpruneError
 from hfprune.settings import validate
 from hfprune.stages.fetch import Fetch
@@ -195,7 +196,7 @@ def test_a_joined_file_from_the_hub_needs_room_in_its_cache_and_not_for_wheels(
         folder.mkdir()
     monkeypatch.setenv("HFPRUNE_DOWNLOADS", str(downloads))
     monkeypatch.setattr(
-        "hfprune.assets.fetching.shutil.disk_usage",
+        "hfprune.assets.prefetch.shutil.disk_usage",
         lambda path: SimpleNamespace(free=10**9 * (path not in full)),
     )
     with serving({"text.bin": "".join(PIECES.values()).encode()}) as hub:

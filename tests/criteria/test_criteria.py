@@ -80,6 +80,21 @@ def test_agrees_with_naive_autograd(tiny, tokens, name: str) -> None:
     assert_near(neurons_by(criterion, tiny, tokens), official_scores(tiny, tokens, naive_loss(criterion)))
 
 
+def test_fishers_first_power_is_cross_entropy_on_tokens_drawn_from_the_model(tiny, tokens) -> None:
+    """By plain autograd on tokens that are drawn here once more, one by one; every position has one."""
+    rows = iter(range(len(tokens)))
+
+    def loss(logits, block):
+        generator = torch.Generator().manual_seed(derive_seed(3, "uniform", next(rows)))
+        uniform = torch.rand(block.shape[1], generator=generator).tolist()
+        shares = logits[0].detach().double().softmax(-1).cumsum(-1).tolist()
+        drawn = [bisect_right(of, number * of[-1]) for of, number in zip(shares, uniform, strict=True)]
+        return torch.nn.functional.cross_entropy(logits[0], torch.tensor(drawn))
+
+    drawn = make_criterion("fisher", {"aggregation": "sum_abs"})
+    assert_near(neurons_by(drawn, tiny, tokens, seed=3), official_scores(tiny, tokens, loss))
+
+
 def labels_of(number: int, block: int, length: int, p: torch.Tensor, seed: int) -> torch.Tensor:
     """Return the labels of this number by inverse transform sampling, from shares [length, vocabulary]."""
     place = (block, number) if number else (block,)
@@ -91,7 +106,7 @@ def labels_of(number: int, block: int, length: int, p: torch.Tensor, seed: int) 
 
 @pytest.mark.parametrize("aggregation", ["sum_abs", "sum_squares"])
 def test_several_labels_give_the_mean_of_what_each_gives(tiny, tokens, aggregation: str) -> None:
-    """By plain autograd, label by label, each with the hidden activations' own gradient; one label included."""
+    """By plain autograd, label by label, each with the hidden activations' own gradient."""
 
     def by_label(number: int) -> list[torch.Tensor]:
         rows = iter(range(len(tokens)))

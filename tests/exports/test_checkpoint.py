@@ -15,8 +15,8 @@ from families import TEXT, WIDTHS, build, cut
 from huggingface_hub import ModelCard
 from transformers import AutoTokenizer
 
-from hfprune.exports.card import _repository
 from hfprune.exports.checkpoint import export
+from hfprune.exports.metadata import _repository
 from hfprune.models.load import load_model
 from hfprune.models.units import count_parameters, gated_mlps
 from hfprune.plans.planning import apply_plan

@@ -19,9 +19,9 @@ from transformers import (
 )
 
 from hfprune.errors import HfpruneError
-from hfprune.evaluation.timing import aligned
 from hfprune.exports.checkpoint import export
 from hfprune.models import head
+from hfprune.models.aligned import aligned
 from hfprune.models.checks import check_model
 from hfprune.models.fused import joined, linear_of, separate
 from hfprune.models.head import back_to_hidden, before_transform, chunks, hidden_states, logits

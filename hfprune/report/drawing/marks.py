@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from math import ceil, floor, log10
-from typing import Any, cast
+from typing import Any, Literal, TypedDict, cast
 
 import numpy as np
 import pandas as pd
@@ -18,10 +18,22 @@ from hfprune.report.charts import Chart, at_edge, beyond
 from hfprune.report.style import Look
 
 BLACK, GREY, SHADE = "black", "#8C8C8C", "#EAF2F8"
-# Properties of lines and markers, by their names in matplotlib. An edge separates touching markers.
-EDGE: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.3}
-DENSE_LINE: dict[str, Any] = {"color": BLACK, "linewidth": 0.8, "linestyle": "--"}  # the dense model
-MARKED: dict[str, Any] = {"color": GREY, "linewidth": 0.8, "linestyle": "-."}
+
+
+class LineStyle(TypedDict, total=False):
+    """Properties of a line and its markers, by their names in matplotlib."""
+
+    color: str
+    linewidth: float
+    linestyle: Literal["--", "-."]
+    markeredgecolor: str
+    markeredgewidth: float
+
+
+# Separates touching markers.
+EDGE: LineStyle = {"markeredgecolor": "white", "markeredgewidth": 0.3}
+DENSE_LINE: LineStyle = {"color": BLACK, "linewidth": 0.8, "linestyle": "--"}  # the dense model
+MARKED: LineStyle = {"color": GREY, "linewidth": 0.8, "linestyle": "-."}
 KINDS = ["hollow", "published"]  # columns of a chart's rows that distinguish marks
 LONG = 1e5  # from here on, a number at a tick is a power of ten
 AT_EDGE = 0.75  # font size of a value beyond the edge, relative to other text
