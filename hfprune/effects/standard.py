@@ -24,13 +24,18 @@ def effects(evidence: Evidence) -> list[EffectRow]:
     that were not measured have no row. Changes against the dense model have rows by task, too.
     """
     outcomes = [part for whole in ComparedBy.all_of(evidence) for part in (whole, *whole.by_task(evidence))]
-    return [*ask(evidence, outcomes, Comparison.questions, _rows)]
+    return [*ask(evidence, outcomes, _questions, _row)]
 
 
-def _rows(compared: Comparison, asked: Question, difference: Contrast) -> Iterator[EffectRow]:
+def _questions(compared: Comparison) -> Iterator[Question]:
+    """Yield all questions on whole outcomes, and on those of single tasks the one about the dense model."""
+    for asked in compared.questions():
+        if not compared.outcome.task or asked.name == TO_DENSE:
+            yield asked
+
+
+def _row(compared: Comparison, asked: Question, difference: Contrast) -> Iterator[EffectRow]:
     to_dense = asked.name == TO_DENSE
-    if compared.outcome.task and not to_dense:
-        return
     effect, covers = over_draws_or_items(difference) if to_dense else (estimate(difference), None)
     methods = asked.left[0], asked.right[0]
     differs = differing(compared.evidence.study, *methods) if asked.name == REFERENCE else []

@@ -41,11 +41,19 @@ class Calibrations(AddedEffects):
 
 
 def _rows(compared: Comparison, other: Comparison) -> Iterator[EffectRow]:
-    for left in [side for side in compared.sides if side[0] != DENSE]:
-        reference = reference_of(compared.evidence.study, left[0]), left[1]
-        for right in dict.fromkeys([left, reference]):
+    for method, recovery in compared.sides:
+        if method == DENSE:
+            continue
+        reference = reference_of(compared.evidence.study, method)
+        for right in dict.fromkeys([(method, recovery), (reference, recovery)]):
             if right in other.sides:
                 with suppress(NotComparableError):
+                    left = method, recovery
                     effect = estimate(contrast([(1.0, compared.sides[left]), (-1.0, other.sides[right])]))
-                    text = other.calibrated.calibration
-                    yield compared.row(Calibrations.question, left, right, effect, against_calibration=text)
+                    yield compared.row(
+                        Calibrations.question,
+                        left,
+                        right,
+                        effect,
+                        against_calibration=other.calibrated.calibration,
+                    )

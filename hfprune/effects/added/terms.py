@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hfprune.effects.comparisons import ComparedBy, Comparison, ask
-from hfprune.effects.questions import Side
+from hfprune.effects.questions import Question, Side
 from hfprune.results.effect_rows import EffectRow
 from hfprune.results.evidence import Evidence
 from hfprune.statistics.combined import difference_of_independent, sum_on_common_items
@@ -63,21 +63,26 @@ def _model_rows(evidence: Evidence, first: Grid, second: Grid) -> Iterator[Effec
 
 def _grids(evidence: Evidence) -> Iterator[Grid]:
     grids: dict[tuple[object, ...], Grid] = {}
-    first = ComparedBy.first_of(evidence)
-    for compared, asked, contrast in ask(
-        evidence, first, Comparison.beside_references, lambda *answer: [answer]
-    ):
-        if len(contrast.tasks) == 1:  # else benchmarks: there is no other reading of the same kind
-            declared = compared.outcome.declared
-            at = compared.model, compared.ratio, declared.metric.name, asked.left
-            grid = grids.setdefault(at, Grid(compared, asked.left, asked.right, {}))
-            place = compared.calibrated.calibration, declared.measure
-            grids[at] = grid._replace(cells={**grid.cells, place: _renamed(contrast, declared.measure)})
+    outcomes = ComparedBy.first_of(evidence)
+    for compared, asked, contrast in ask(evidence, outcomes, Comparison.beside_references, _difference):
+        declared = compared.outcome.declared
+        at = compared.model, compared.ratio, declared.metric.name, asked.left
+        grid = grids.setdefault(at, Grid(compared, asked.left, asked.right, {}))
+        place = compared.calibrated.calibration, declared.measure
+        grids[at] = grid._replace(cells={**grid.cells, place: _renamed(contrast, declared.measure)})
     for grid in grids.values():
         readings = {reading for _, reading in grid.cells}
         calibrations = {calibration for calibration, _ in grid.cells}
         if len(readings) > 1 and len(grid.cells) == len(readings) * len(calibrations):
             yield grid
+
+
+def _difference(
+    compared: Comparison, asked: Question, difference: Contrast
+) -> Iterator[tuple[Comparison, Question, Contrast]]:
+    """Yield a comparison that has one text; of benchmarks there is no other reading of the same kind."""
+    if len(difference.tasks) == 1:
+        yield compared, asked, difference
 
 
 def _renamed(contrast: Contrast, name: str) -> Contrast:

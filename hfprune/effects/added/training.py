@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 from hfprune.cells import DENSE, Cell
 from hfprune.cells.recovery import Recovery
@@ -40,46 +39,64 @@ class Training(AddedEffects):
             if cell.method != DENSE and applicable:
                 control = replace(dense[cell.model], draw=0)
                 with suppress(NotComparableError):  # in a partial run
-                    yield from _rows(cell, curves.get(cell, {}), curves.get(control, {}))
+                    yield from _cell_rows(cell, curves.get(cell, {}), curves.get(control, {}))
 
 
-def _rows(cell: Cell, pruned: Mapping[int, Outcomes], dense: Mapping[int, Outcomes]) -> Iterator[EffectRow]:
-    def row(outcome: str, weights: Mapping[int, float], family: str, **fields: Any) -> EffectRow:
-        """Return the effect on a weighted sum of the losses after several steps, paired by sequence."""
-        sides = ((1.0, pruned), (-1.0, dense))
-        terms = [(sign * weight, losses[step]) for step, weight in weights.items() for sign, losses in sides]
-        effect, covers = over_draws_or_items(contrast(terms))
-        (tokens,) = next(iter(terms[0][1].values())).values()
-        return row_of(
-            effect,
-            float,
-            left=(cell.method, cell.recovery),
-            right=(DENSE, Recovery.LORA),
-            covers=covers,
-            family=f"{Training.question}: {family}" if covers == BOTH else "",
-            question=Training.question,
-            model=cell.model,
-            calibration=cell.calibration,
-            sequences=cell.sequences,
-            ratio=cell.ratio,
-            outcome=outcome,
-            measure="recovery",
-            metric="loss",
-            n=tokens.index.get_level_values("document").nunique(),  # sequences
-            better="lower",
-            form=Training.form,
-            label="Held-out loss",
-            **{"unit": "nats"} | fields,
-        )
-
+def _cell_rows(
+    cell: Cell, pruned: Mapping[int, Outcomes], dense: Mapping[int, Outcomes]
+) -> Iterator[EffectRow]:
     steps = sorted(pruned.keys() & dense.keys())
     for step in steps:
-        family, base = f"{OUTCOME} of each step", mean(dense[step])
-        yield row(OUTCOME, {step: 1.0}, family, task=f"step {step}", base=base)
+        row = _row(cell, OUTCOME, {step: 1.0}, pruned, dense, family=f"{OUTCOME} of each step")
+        yield row._replace(task=f"step {step}", base=mean(dense[step]), unit="nats")
     for step in steps:
         if step and step % 10 == 0 and step // 10 in steps:
-            yield row(f"{OUTCOME}_tenfold", {step: 1.0, step // 10: -1.0}, "a tenfold", task=f"step {step}")
+            row = _row(
+                cell, f"{OUTCOME}_tenfold", {step: 1.0, step // 10: -1.0}, pruned, dense, family="a tenfold"
+            )
+            yield row._replace(task=f"step {step}", unit="nats")
     trained = [step for step in steps if step]
     if len(trained) > 1:
         weights = dict(zip(trained, over_logarithm(trained).tolist(), strict=True))
-        yield row(f"{OUTCOME}_slope", weights, f"{OUTCOME}_slope", unit="nats per tenfold")
+        row = _row(cell, f"{OUTCOME}_slope", weights, pruned, dense, family=f"{OUTCOME}_slope")
+        yield row._replace(unit="nats per tenfold")
+
+
+def _row(
+    cell: Cell,
+    outcome: str,
+    weights: Mapping[int, float],
+    pruned: Mapping[int, Outcomes],
+    dense: Mapping[int, Outcomes],
+    family: str,
+) -> EffectRow:
+    """Return the effect on a weighted sum of the losses after several steps, paired by sequence."""
+    sides = ((1.0, pruned), (-1.0, dense))
+    terms = [(sign * weight, losses[step]) for step, weight in weights.items() for sign, losses in sides]
+    effect, covers = over_draws_or_items(contrast(terms))
+    return row_of(
+        effect,
+        float,
+        left=(cell.method, cell.recovery),
+        right=(DENSE, Recovery.LORA),
+        covers=covers,
+        family=f"{Training.question}: {family}" if covers == BOTH else "",
+        question=Training.question,
+        model=cell.model,
+        calibration=cell.calibration,
+        sequences=cell.sequences,
+        ratio=cell.ratio,
+        outcome=outcome,
+        measure="recovery",
+        metric="loss",
+        n=_sequences(terms[0][1]),
+        better="lower",
+        form=Training.form,
+        label="Held-out loss",
+    )
+
+
+def _sequences(outcomes: Outcomes) -> int:
+    """Return the number of sequences behind outcomes whose items are tokens."""
+    (losses,) = next(iter(outcomes.values())).values()
+    return losses.index.get_level_values("document").nunique()
