@@ -18,12 +18,11 @@ from hfprune.results.declarations import within_sentence
 from hfprune.results.effect import Effect
 from hfprune.results.effect_rows import EffectRow
 from hfprune.results.reader import Results
-from hfprune.rounding import percent
+from hfprune.rounding import DIGITS, percent
 from hfprune.study import paths
 
 # Labels that are no proper names, and so are lower-case within a sentence.
 WORDS = {"Entropy", "Cross-entropy", "Distillation", "Magnitude", "Random"}
-DIFFERENT = 1e-9  # smaller differences of numbers that are near zero come from rounding
 # The columns that may distinguish the rows of a selection, in the order of their names on the page.
 TELLING = [
     *("model", "calibration", "sequences", "measure", "method", "recovery", "against", "outcome", "ratio")
@@ -92,7 +91,7 @@ def check_rows(path: Path, rows: pd.DataFrame) -> None:
             compared |= {(*place, *sides): effect, (*place, *sides[::-1]): effect.turned()}
         elif row.question == CLAIM:
             twin = compared.get((*place, *sides), effect)
-            if not math.isclose(twin.value, effect.value, rel_tol=1e-6, abs_tol=DIFFERENT):
+            if not math.isclose(twin.value, effect.value, rel_tol=1e-6, abs_tol=10**-DIGITS):
                 raise HfpruneError(f"{said}, but another row with these sides has {twin}")
 
 

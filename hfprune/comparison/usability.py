@@ -122,25 +122,30 @@ def _share_lost(row: EffectRow) -> Effect:
 
 
 def _summary(capabilities: Sequence[EffectRow], lost: Sequence[EffectRow], held: Collection[str] = ()) -> str:
-    """Return what was lost, the worst first, what was kept, and the rest, as the end of the first sentence.
-
-    A capability in `held` is within the limit set for it.
-    """
+    """Return what was lost, the worst first, what was kept, and the rest, as the end of the first sentence."""
     if not capabilities:
         return ", by text alone: right answers were not measured"
+    return ": " + "; ".join(filter(None, [_lost(lost), *_rest(capabilities, held)]))
+
+
+def _lost(lost: Sequence[EffectRow]) -> str:
+    return f"lost {', '.join(map(_ends, lost))}" if lost else ""
+
+
+def _rest(capabilities: Sequence[EffectRow], held: Collection[str]) -> Iterator[str]:
+    """Yield what was kept, gained, and so on; a capability in `held` is within the limit set for it."""
     within = [_ends(row) for row in capabilities if row.task in held]
     capabilities = [row for row in capabilities if row.task not in held]
     unknown = [row.task for row in capabilities if not row.effect.has_interval]
     gained = [_ends(row) for row in capabilities if row.effect.standing == BETTER]
     kept = [row.task for row in capabilities if row.effect.standing == ALIKE]
     groups = {
-        "lost": [*map(_ends, lost)],
         "kept": within,
         "gained": gained,
         "no loss shown in": kept,
         "too few questions to tell of": unknown,
     }
-    return ": " + "; ".join(f"{words} {', '.join(names)}" for words, names in groups.items() if names)
+    yield from (f"{words} {', '.join(names)}" for words, names in groups.items() if names)
 
 
 def _by_bounds(
@@ -191,10 +196,8 @@ def _by_limit(
     if keep or (lost and verdict == USABLE):
         limit += f" for {_listed(sorted(names))}"
     if lost and verdict == USABLE:
-        rest = [row for row in capabilities if row not in lost]
-        too_much = f"{LOST}, " if any(_fall(row) > LOSS.lost for row in lost) else ""
-        kept = _summary(rest, [], held).replace(":", ";", 1) if rest else ""
-        said = f"{too_much}lost {', '.join(map(_ends, lost))}; {limit}{kept}"
+        too_much = f"{LOST}: " if any(_fall(row) > LOSS.lost for row in lost) else ""
+        said = too_much + "; ".join([_lost(lost), limit, *_rest(capabilities, held)])
     else:
         said = f"{limit}{_summary(capabilities, lost, held)}"
     changes = "; ".join(f"{row.label}: {loss} ({_basis(row)})" for row, loss in judged)

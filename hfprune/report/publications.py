@@ -48,9 +48,12 @@ def publications(name: str, study: Study, collected: Iterable[Path]) -> Publicat
     kinds |= {step for recovery in recoveries for step in recovery.steps}
     kinds |= {"sizes" if len(read.sizes) > 1 else "whole" for read in study.calibrations.values()}
     shows = {
-        name: str(figure.constants.get("shows", "")).split() for name, figure in FIGURES.outlines().items()
+        figure: {*str(outline.constants.get("shows", "")).split()}
+        for figure, outline in FIGURES.outlines().items()
     }
-    figures = [name for name in publication_names("figures") if not shows[name] or kinds & {*shows[name]}]
+    figures = [
+        figure for figure in publication_names("figures") if not shows[figure] or kinds & shows[figure]
+    ]
     written = [*map(str, collected)]
     return Publications(
         measured=[file for file in written if not file.endswith(".safetensors")],

@@ -394,11 +394,11 @@ def test_the_first_sentence_says_what_was_lost_the_worst_first(tmp_path: Path) -
 def test_a_limit_is_judged_by_what_is_to_be_kept_and_the_rest_is_said(tmp_path: Path) -> None:
     rows = compared(of_text(tmp_path, 0.1, measure="asked_perplexity") | answers(tmp_path, **LOSSES))
     first, why, helps = conclusions(rows, 400, repaired=False, most=0.3)
-    assert first.startswith("Conclusion: not usable, lost code (0."), "more than half"
+    assert first.startswith("Conclusion: not usable: lost code (0."), "more than half"
     assert first.endswith("; within --max-loss 30 % for perplexity; no loss shown in language.")
     assert helps == "What may help: --keep code,reading, which limits the cut by these, too."
     first, why, *_ = conclusions(rows, 400, repaired=False, most=0.3, keep=["reading"])
-    assert first.startswith("Conclusion: not usable, lost code (0.")
+    assert first.startswith("Conclusion: not usable: lost code (0.")
     assert "; within --max-loss 30 % for perplexity and reading; kept reading (0." in first
     (row,) = (row for row in rows if row.task == "reading")
     rise = row.value / row.base
