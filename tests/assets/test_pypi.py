@@ -116,7 +116,8 @@ def test_parallel_jobs_share_one_download_and_the_cached_wheel_serves_from_then_
 
 
 def test_a_wheel_is_downloaded_once_for_all_folders(index, tmp_path: Path, monkeypatch, capsys) -> None:
-    monkeypatch.delenv("HFPRUNE_DOWNLOADS", raising=False)
+    for name in ("HFPRUNE_DOWNLOADS", "HFPRUNE_HOME"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     wheel = build_wheel(index, TEXTS)
     wanted = {f"corpora/{name}": (name, one(wheel)) for name in ("a", "b")}
