@@ -38,11 +38,12 @@ def list_jobs(files: Files) -> Iterator[Stage]:
     yield from (_fetch(files, asset) for asset in study_assets(study) if asset not in files.elsewhere)
     for model in study.models:
         yield from (_budget(files, model, ratio) for ratio in study.ratios_of(model))
-        for calibration, draw in product(study.calibrations, study.draws):
+        for calibration, draw in product(study.calibrations_of(model), study.draws):
             yield _calibrate(files, model, calibration, draw)
     for methods, models in sweeps(study, files.criteria):
-        for model, calibration, draw in product(models, study.calibrations, study.draws):
-            yield _sweep(files, methods, model, calibration, draw)
+        for model in models:
+            for calibration, draw in product(study.calibrations_of(model), study.draws):
+                yield _sweep(files, methods, model, calibration, draw)
     for cell in files.pruned():
         if cell.method in files.criteria:
             yield from _plans(files, cell)

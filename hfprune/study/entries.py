@@ -81,6 +81,9 @@ class StudyModel(Chosen):
     recoveries: Recoveries | None = Field(
         default=None, min_length=1, description="replaces the study's recoveries"
     )
+    calibrations: Names | None = Field(
+        default=None, min_length=1, description="only these calibrations; null: all"
+    )
     sizes: Sizes | None = Field(
         default=None, description="subset of the calibrations' sizes, with other numbers of samples"
     )

@@ -128,6 +128,8 @@ class Study(Placement):
                 if {*methods} - {*self.methods} and (misspelt := self._misspelt()):
                     raise ValueError(misspelt)
                 require_known(f"{section}.{key}", methods, self.methods)
+        for name, model in self.models.items():
+            require_known(f"models.{name}.calibrations", model.calibrations or [], self.calibrations)
         valid = sorted({ratio for model in self.models for ratio in self.ratios_of(model)})
         ratios = {section: chosen.ratios for section, chosen in of_cells.items()}
         ratios |= {f"methods.{name}": method.ratios for name, method in self.methods.items()}
@@ -232,6 +234,11 @@ class Study(Placement):
             sizes = {size: most for size, most in own.items() if size in read.sizes}
         return {size: most or read.sequences // size for size, most in sizes.items()}
 
+    def calibrations_of(self, model: str) -> list[str]:
+        """Return the names of a model's calibrations, in the study's order."""
+        own = self.models[model].calibrations
+        return [name for name in self.calibrations if own is None or name in own]
+
     def reads(self, method: str) -> bool:
         """Tell whether a method's scores read a calibration; unknown criteria are refused elsewhere."""
         settings = self.methods[method]
@@ -246,8 +253,8 @@ class Study(Placement):
         A method that reads none is scored once per calibration, which a recovery may read.
         """
         calibrated = []
-        for name, read in self.calibrations.items():
-            sizes = [*self.sizes_of(model, name)] or [read.sequences]
+        for name in self.calibrations_of(model):
+            sizes = [*self.sizes_of(model, name)] or [self.calibrations[name].sequences]
             if method is not None and not self.reads(method):
                 sizes = [0]
             calibrated += [Calibrated(name, size) for size in sizes]

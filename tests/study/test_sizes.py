@@ -59,6 +59,21 @@ def of_c4(*sizes: int) -> list[Calibrated]:
     return [Calibrated("c4", size) for size in sizes]
 
 
+def test_a_model_with_calibrations_of_its_own_is_scored_on_these_alone() -> None:
+    both = {"c4": C4, "wikipedia": WIKIPEDIA}
+    it = study(models={"a": None, "b": {"calibrations": "c4"}}, calibrations=both)
+    assert (it.calibrations_of("a"), it.calibrations_of("b")) == (["c4", "wikipedia"], ["c4"])
+    pruned = {(cell.model, cell.calibration) for cell in cells("s", it) if cell.method == "entropy"}
+    assert pruned == {("a", "c4"), ("a", "wikipedia"), ("b", "c4")}
+    jobs = [*list_jobs(replace(files_of(it), elsewhere=ANYWHERE))]
+    for stage in ("calibrate", "score"):
+        outputs = [str(job.outputs()) for job in jobs if job.stage == stage]
+        assert {"wikipedia" in out for out in outputs if "/a/" in out} == {True, False}
+        assert {"wikipedia" in out for out in outputs if "/b/" in out} == {False}
+    with pytest.raises(HfpruneError, match=r"models.b.calibrations: unknown 'c5'; known: c4, wikipedia"):
+        study(models={"b": {"calibrations": "c5"}}, calibrations=both)
+
+
 def test_a_method_that_reads_the_calibration_is_scored_on_each_size() -> None:
     it = study()
     assert [*it.methods] == [*METHODS], "sizes are no methods"
