@@ -188,9 +188,7 @@ class Studies:
                 case "measure":
                     yield self.text(study, row.measure)
                 case "outcome":
-                    yield within_sentence(
-                        self.results(study).declared.find(row.measure, row.metric).metric.label
-                    )
+                    yield within_sentence(row.label)
                 case _:
                     yield str(getattr(row, column))
 

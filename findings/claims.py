@@ -9,6 +9,7 @@ import pandas as pd
 
 from findings.cited import Cited, Studies, effect_rows
 from findings.markdown import linked, unpadded
+from hfprune.cells import UNCALIBRATED
 from hfprune.effects.condition import ARITHMETIC, NOT_RUN, NOT_TESTABLE, corrected
 from hfprune.effects.verdicts import ClaimRow
 from hfprune.errors import HfpruneError
@@ -54,8 +55,14 @@ class Decided:
             yield from rows
 
     def measured(self, claim: str, study: str, model: str) -> list[Cited]:
-        """Return the rows of a claim that a study measured on a model, with the study's own verdicts."""
-        rows = self.studies.named(self.studies.results(study).claims)
+        """Return the rows of a claim that a study measured on a model, with the study's own verdicts.
+
+        Of several calibrations, the first one decides.
+        """
+        results = self.studies.results(study)
+        first, *_ = results.study.calibrations
+        rows = self.studies.named(results.claims)
+        rows = rows[rows["calibration"].isin([first, UNCALIBRATED])]
         rows = rows[(rows["claim"] == claim) & (rows["model"] == model) & (rows["verdict"] != NOT_RUN)]
         rows = rows[rows["metric"] != AVERAGE_WITHOUT_CROWS]  # a second reading of the same claim
         effects = self.studies.effects(study)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from findings import claims, significant
+from findings import claims, crossed, significant
 from findings.advantages import advantages
 from findings.cited import Cited, Studies
 from findings.claims import MARKS, Decided, named
@@ -46,7 +46,13 @@ class Findings:
             HfpruneError: a word of a text is not what the numbers say, or a declared number or figure is unused.
         """
         self.named()  # errors in there belong to no line of a text
-        blocks = {"figure": self._figure, "table": self._table, "studies": self._studies}
+        blocks = {
+            "figure": self._figure,
+            "table": self._table,
+            "studies": self._studies,
+            "crossed": lambda words: crossed.table(self.studies, words),
+            "terms": lambda words: crossed.terms(self.studies, words),
+        }
         texts = {path.name: Text(path, self.number, blocks) for path in self.sources.texts}
         numbered = {name: text.numbered() for name, text in texts.items()}
         for text in texts.values():
@@ -204,7 +210,9 @@ class Findings:
         tables: dict[str, Callable[[], str]] = {
             "claims": lambda: claims.table(self.decided, tested=True),
             "others": lambda: claims.table(self.decided, tested=False),
-            "significant": lambda: significant.table(self.studies, self._cited_studies()),
+            "significant": lambda: significant.table(
+                self.studies, self._cited_studies(), crossed.shown(self.used)
+            ),
             "studies": lambda: self.studies.described(self._cited_studies()),
         }
         if name not in tables:

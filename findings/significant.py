@@ -1,6 +1,6 @@
 """Every significant comparison of methods or calibrations, cited in a text or not, as a Markdown table."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from findings.cited import Studies, effect_rows
 from findings.claims import named
@@ -21,11 +21,12 @@ def questions() -> set[str]:
     return {REFERENCE, CLAIM, SLOPE} | added - OF_PRUNING
 
 
-def table(studies: Studies, names: Sequence[str]) -> str:
+def table(studies: Studies, names: Sequence[str], elsewhere: Set[tuple[str, str, str]]) -> str:
     """Return one row per study, pair of sides and outcome, with its effects by model, ratio and calibration.
 
-    The table has the comparisons of methods or calibrations that are significant after the study's correction. A
-    claim is listed unless it is one of these comparisons the other way round.
+    The table has the comparisons of methods or calibrations that are significant after the study's correction, but
+    those of the study, question and metric that are in tables `elsewhere`. A claim is listed unless it is one of
+    these comparisons the other way round.
     """
     lines: dict[tuple[str, str, str], list[str]] = {}
     for study in names:
@@ -33,7 +34,7 @@ def table(studies: Studies, names: Sequence[str]) -> str:
         compared = {_place(row) for row in effect_rows(rows[rows["question"] == REFERENCE])}
         for row in effect_rows(rows[rows["question"].isin(questions())]):
             repeated = row.question == CLAIM and _place(row) in compared
-            if row.effect.sure and not repeated:
+            if row.effect.sure and not repeated and (study, row.question, row.metric) not in elsewhere:
                 place = study, _sides(studies, study, row), _outcome(studies, study, row)
                 lines.setdefault(place, []).append(f"{_where(studies, study, row)}: {row.effect}")
     cells = [
@@ -57,9 +58,8 @@ def _sides(studies: Studies, study: str, row: EffectRow) -> str:
 
 
 def _outcome(studies: Studies, study: str, row: EffectRow) -> str:
-    declared = studies.results(study).declared.find(row.measure, row.metric)
     text = studies.text(study, row.measure)
-    return within_sentence(declared.metric.label) + (f" on {text}" if text else "")
+    return within_sentence(row.label) + (f" on {text}" if text else "")
 
 
 def _where(studies: Studies, study: str, row: EffectRow) -> str:

@@ -8,7 +8,7 @@ of `{name: in three | 3 of 4 lower}` the first words are shown and the second as
 have no sign and so need words, which assert it: `{name.relative: smaller}` is `0.9 % smaller`. A name of
 several effects takes words alone, or `{name.range}`, the smallest and the largest, and `{name.changes}`, of
 ratios by how much they differ from one.
-`{{figure name}}` and `{{table name}}` are replaced by what they name.
+`{{figure name}}`, `{{table name}}` and other blocks of several words are replaced by what they name.
 """
 
 import math
@@ -20,12 +20,12 @@ from pathlib import Path
 from findings.cited import Cited
 from findings.selections import remedy
 from findings.words import objection, wrong_sign
-from hfprune.errors import HfpruneError
+from hfprune.errors import HfpruneError, nearest
 
 # Parts that leave the sign out.
 UNSIGNED = ("relative", "size")
 PARTS = *UNSIGNED, "value", "base", "detectable", "n", "draws", "count", "range", "changes"
-_BLOCK = re.compile(r"\{\{(figure|table|studies) ([\w-]+)\}\}")
+_BLOCK = re.compile(r"\{\{(\w+) ([^{}]+)\}\}")
 _NUMBER = re.compile(rf"(?<!\{{)\{{([^{{}}:]+?)(?:\.({'|'.join(PARTS)}))?(?::\s*([^{{}}]+?))?\}}(?!\}})")
 
 
@@ -37,7 +37,7 @@ class Text:
     number: Callable[[str], Sequence[Cited] | str]
     """Finds effects by a name or by words; or a number that is no effect, as text."""
     blocks: Mapping[str, Callable[[str], str]]
-    """Makes a figure, a table or a list of studies by its name, as Markdown."""
+    """Makes a figure, a table or a list by its words, as Markdown."""
     used: set[str] = field(default_factory=set)
     """The names of numbers in the text, and of blocks as `figure name`."""
 
@@ -59,7 +59,7 @@ class Text:
             HfpruneError: there is no such block; names the line.
         """
         page = self._changed(
-            numbered, lambda line: _BLOCK.sub(lambda block: self.blocks[block[1]](block[2]), line)
+            numbered, lambda line: _BLOCK.sub(lambda block: self._block(*block.groups()), line)
         )
         return "\n".join(page) + "\n"
 
@@ -74,6 +74,11 @@ class Text:
         if wrong:
             raise HfpruneError("\n".join(wrong))
         return changed
+
+    def _block(self, kind: str, words: str) -> str:
+        if kind not in self.blocks:
+            raise HfpruneError(f"no block {kind!r}{nearest(kind, [*self.blocks])}")
+        return self.blocks[kind](words)
 
     def _number(self, match: re.Match[str]) -> str:
         name, part, phrase = match.groups()
