@@ -198,7 +198,7 @@ class Studies:
         return ", ".join(f"`{name}` {percent(share.mean())}" for name, share in shares.items() if share.any())
 
     def column(self, selection: str) -> str:
-        """Return as text a number that is no effect, selected by `table7-before/draws.again 20% entropy`.
+        """Return as text a number that is no effect, selected by `dose/draws.draws_sd smollm2 64 js_distance`.
 
         Raises:
             HfpruneError: the study has no such table, column or row.

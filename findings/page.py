@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 import pandas as pd
+from scipy.stats import norm
 
 from findings import claims, crossed, significant
 from findings.advantages import advantages
@@ -20,6 +21,7 @@ from hfprune.effects.condition import NOT_TESTABLE
 from hfprune.errors import REASON, HfpruneError, explained, nearest
 from hfprune.results.effect import Effect
 from hfprune.rounding import percent
+from hfprune.statistics.estimates import LEVEL
 
 FOLDER = "findings"  # beside the page, with its figures
 
@@ -200,7 +202,7 @@ class Findings:
         for row in advantages(self.paper).itertuples():
             doubt = " ?" if row.doubts else ""
             name = f"{row.model}, {percent(row.ratio)}: over {row.over}{doubt}"
-            half, value = 1.96 * row.stderr, row.advantage
+            half, value = norm.ppf((1 + LEVEL) / 2) * row.stderr, row.advantage
             effects[row.recovery][name] = Effect(value, value - half, value + half, "{:+.1f}")
             ranges[row.recovery][name] = row.least, row.most
         panels = [Panel(titles[kind], effects[kind], ranges[kind]) for kind in titles]

@@ -1,7 +1,7 @@
 """The text of the findings: Markdown in which numbers stand by their names, and words beside them are checked.
 
 `{name}` is the effect of this name in `numbers.yaml` with its interval; in place of a name, words may select
-it, as `{table7-gemma js_distance entropy}` (`findings.selections`). `{name.relative}` is its size as a share
+it, as `{larger js_distance entropy}` (`findings.selections`). `{name.relative}` is its size as a share
 of the other side's own outcome; `value`, `size` (without its sign), `base`, `detectable`, `n` and `draws` are
 parts of its row. `{name: closer}` is the word, and fails where the effect does not say so (`findings.words`);
 of `{name: in three | 3 of 4 lower}` the first words are shown and the second asserted. `relative` and `size`

@@ -15,9 +15,8 @@ from hfprune.effects.questions import PAIR
 from hfprune.errors import HfpruneError
 from hfprune.paper.printed import AVERAGE, AVERAGE_WITHOUT_CROWS
 from hfprune.results.declarations import Declarations
-from hfprune.results.effect import ALPHA
 from hfprune.results.effect_rows import EffectRow, corrected
-from hfprune.statistics.estimates import estimate
+from hfprune.statistics.estimates import ALPHA, estimate
 from hfprune.statistics.outcomes import contrast
 from hfprune.statistics.spread import MIN_DOCUMENTS
 

@@ -6,8 +6,7 @@ import numpy as np
 
 from hfprune.calibration.folds import MIN_DRAWS
 from hfprune.paper.claims import Claim
-from hfprune.results.effect import ALPHA
-from hfprune.statistics.estimates import Estimate, multiples_to_decide
+from hfprune.statistics.estimates import ALPHA, Estimate, multiples_to_decide
 
 # How a claim is judged: by measured outcomes, or by the budget alone.
 MEASURED, ARITHMETIC = "measured", "arithmetic"

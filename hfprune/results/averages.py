@@ -14,7 +14,8 @@ from hfprune.results.declarations import Declarations
 from hfprune.statistics.estimates import LEVEL, interval
 from hfprune.statistics.spread import MIN_DOCUMENTS, draws_and_items
 
-OF_LEVEL = [name for name in KEY if name != "draw"]
+# The columns that identify a mean over draws.
+OF_MEAN = [name for name in KEY if name != "draw"]
 MEAN = "mean"  # the task of a mean over the tasks of a measure that is not zero-shot
 
 
@@ -97,7 +98,7 @@ def _shares(results: pd.DataFrame, declared: Declarations) -> pd.Index:
     scores = results[accuracies | (kinds.eq("tasks") & results["metric"].eq(SCORE))]
     p, variance = scores["value"], scores["stderr"] ** 2 * (scores["n"] - 1)
     zero_or_one = pd.Series(np.isclose(variance, p * (1 - p), rtol=1e-4), scores.index)
-    in_all_draws = zero_or_one.groupby([scores[name] for name in OF_LEVEL]).all()
+    in_all_draws = zero_or_one.groupby([scores[name] for name in OF_MEAN]).all()
     return in_all_draws[in_all_draws].index
 
 
@@ -112,7 +113,7 @@ def _with_scores(levels: pd.DataFrame, shares: pd.Index) -> pd.DataFrame:
     """
     from scipy.stats import norm
 
-    rows = levels[pd.MultiIndex.from_frame(levels[OF_LEVEL]).isin(shares) & levels["low"].notna()]
+    rows = levels[pd.MultiIndex.from_frame(levels[OF_MEAN]).isin(shares) & levels["low"].notna()]
     p, normal = rows["value"], norm.ppf((1 + LEVEL) / 2)
     variance = rows["stderr"].fillna(0) ** 2 + (rows["sd"] ** 2 / rows["draws"]).fillna(0)
     vary = variance > 0

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from hfprune.rounding import DIGITS, written
+from hfprune.statistics.estimates import ALPHA
 
-ALPHA = 0.05  # the level of every test: a 95 % interval that excludes no effect has a smaller p-value
 # Places of one side beside the other, by the interval of their difference.
 STANDINGS = BETTER, ALIKE, WORSE = "better", "no significant difference", "worse"
 # The directions of better outcomes.

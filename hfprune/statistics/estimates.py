@@ -11,7 +11,8 @@ from hfprune.calibration.folds import MIN_DRAWS
 from hfprune.statistics.outcomes import Contrast
 from hfprune.statistics.spread import Spread, resampled_spread, spread_of
 
-LEVEL = 0.95
+LEVEL = 0.95  # of every interval
+ALPHA = 0.05  # of every test: an interval that excludes no effect has a smaller p-value
 POWER = 0.8
 MULTIPLES = range(2, 101)
 NO_SKEWNESS = 1e-8

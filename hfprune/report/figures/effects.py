@@ -16,9 +16,10 @@ from hfprune.report.looks import looks_of
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import Look
 from hfprune.results.declarations import Declaration
-from hfprune.results.effect import ALPHA, DIRECTIONS
+from hfprune.results.effect import DIRECTIONS
 from hfprune.results.files import NEURONS
 from hfprune.results.reader import Results
+from hfprune.statistics.estimates import ALPHA
 from hfprune.study import paths
 
 MOST_LINES = 30  # in a comparison at all ratios

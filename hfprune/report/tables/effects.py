@@ -9,10 +9,11 @@ from hfprune.report.effects import AT, GROUP, TYPES, agreement_on_neurons, besid
 from hfprune.report.looks import looks_of
 from hfprune.report.publication import TablePublication
 from hfprune.report.typeset import MISSING, Column, Table
-from hfprune.results.effect import ALPHA, BETTER, Effect
+from hfprune.results.effect import BETTER, Effect
 from hfprune.results.files import NEURONS
 from hfprune.results.reader import Results
 from hfprune.rounding import percent
+from hfprune.statistics.estimates import ALPHA
 from hfprune.study import paths
 
 NUMBERS = ["value", "low", "high", "holm"]
