@@ -24,7 +24,7 @@ COMMITTED = [Path(folder).name for folder in _TRACKED.stdout.split()]
 # What takes long is made again of these, one of each kind of effect, and by `make test-all` of all.
 OFTEN = {
     "demo",
-    "domains",
+    "table7",
     "dose",
     "recipe-confirm",
     "cost",

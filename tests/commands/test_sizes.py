@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 from command_line import failure, run
-from committed import results_of
 from safetensors.torch import load_file
 from smoke import ROOT
 
@@ -90,9 +89,15 @@ def test_what_reads_weights_alone_has_one_score_beside_sizes(many: Path, tmp_pat
 
 def score_job(many: Path, out: Path, **calibration: object) -> Score:
     """Return the job of a study like `table7` that scores under its first draw, here of a tiny model."""
-    raw = load(Study, results_of("table7-before") / "study.yaml").model_dump(exclude_defaults=True)
-    calibrations = {"wikipedia": raw["calibrations"]["wikipedia"] | calibration}
-    it = validate(Study, raw | {"calibrations": calibrations, "draws": [100]}, "s")
+    raw = load(Study, ROOT / "config/studies/table7.yaml").model_dump(exclude_defaults=True)
+    whole = {"sequences": 64, "sizes": {}} | calibration
+    changed = {
+        "models": ["smollm2-135m-instruct-q4"],
+        "methods": raw["methods"] | {"distillation": {}},
+        "calibrations": {"wikipedia": raw["calibrations"]["wikipedia"] | whole},
+        "draws": [100],
+    }
+    it = validate(Study, raw | changed | {"effects": []}, "s")
     files = Files("s", it, load(Catalogue, ROOT / "config/assets.yaml"), {}, results=out)
     (job,) = (job for job in list_jobs(files) if job.stage == "score")
     there = {"model": many / "mine", "blocks": many / "many.safetensors", "after": []}

@@ -34,6 +34,7 @@ from hfprune.results.reader import Results
 ROOT = Path(__file__).parents[2]
 FORMATS = ("pdf", "svg", "png")
 NAMES = publication_names("figures")
+SMOLLM2 = "smollm2-135m-instruct-q4"
 
 
 def text_of(svg: Path) -> str:
@@ -157,25 +158,26 @@ def test_mistakes_in_a_style_are_one_line(text: str | bytes | None, message: str
 
 
 def test_the_best_is_on_top_better_is_shaded_and_far_values_are_numbers_at_the_edge() -> None:
-    data = Results(results_of("domains"), PAPER)
-    # Of the first text; those of the others stand below it.
+    data = Results(results_of("demo"), PAPER)
+    chosen = data.effects[(data.effects["model"] == SMOLLM2) & (data.effects["ratio"] == 0.2)]
     axes: dict[str, Axes] = {}
-    for ax in figure_of("effects", data).axes:
+    for ax in figure_of("effects", data, effects=chosen).axes:
+        # The first row of panels, of the model that has been measured.
         axes.setdefault(re.sub(r"\s", " ", ax.get_xlabel()), ax)
-    effects = beside_reference(data)
-    effects = effects[effects["calibration"] == next(iter(data.study.calibrations))]
-    outcomes = "fidelity_code.js_distance", "perplexity_ratio"
+    effects = beside_reference(data).merge(chosen)
+    outcomes = "js_distance", "perplexity_ratio"
     rows, perplexities = (effects[effects["outcome"] == name] for name in outcomes)
     assert rows["value"].is_monotonic_increasing
     labels = [label.get_text() for label in axes["Overlap"].get_yticklabels()]
     assert labels == [looks_of(data)[method].label for method in rows["method"]]
     ratio = axes["Perplexity ratio ↓"]
     assert ratio.get_xscale() == "log"
-    # Magnitude, with its interval, and its point at the edge.
-    expected = ["60k (42k to 88k) →"]
+    # With their intervals, and their points at the edge.
+    assert labels[-2:] == ["Random", "Magnitude"]
+    expected = ["110 (0.0055 to 2,200k) →", "23k (6,700 to 900k) →"]
     assert [text.get_text() for text in ratio.texts if "→" in text.get_text()] == expected
     low, high = ratio.get_xlim()
-    assert sum(line.get_xdata()[0] == high for line in ratio.get_lines()) == 1
+    assert sum(line.get_xdata()[0] == high for line in ratio.get_lines()) == 2
     near = perplexities[perplexities["value"] < 10]
     assert low < near["low"].min() and near["high"].max() < high
     shades = [

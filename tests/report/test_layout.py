@@ -13,7 +13,7 @@ from hfprune.report.drawing.panels import theme
 from hfprune.results.reader import Results
 
 # One of each design.
-DESIGNS = ("domains", "dose", "recovery-before", "headline", "larger")
+DESIGNS = ("table7", "dose", "recovery-before", "headline", "larger")
 
 
 @pytest.mark.parametrize(
