@@ -97,7 +97,8 @@ def score_job(many: Path, out: Path, **calibration: object) -> Score:
         "calibrations": {"wikipedia": raw["calibrations"]["wikipedia"] | whole},
         "draws": [100],
     }
-    it = validate(Study, raw | changed | {"effects": []}, "s")
+    measures = {"fidelity": raw["measures"]["fidelity"]}
+    it = validate(Study, raw | changed | {"effects": [], "measures": measures}, "s")
     files = Files("s", it, load(Catalogue, ROOT / "config/assets.yaml"), {}, results=out)
     (job,) = (job for job in list_jobs(files) if job.stage == "score")
     there = {"model": many / "mine", "blocks": many / "many.safetensors", "after": []}

@@ -120,7 +120,7 @@ def test_each_claim_has_one_row_and_its_verdict_knows_its_family() -> None:
     table = [line for line in lines if " | [" in line or "| not run |" in line]
     shown = Counter(word for line in table for word in line.split(" | ")[7].split("<br>"))
     assert shown - Counter({"not run": shown["not run"]}) == expected
-    assert {"reproduced", "contradicted", "leaning against", "not testable"} <= expected.keys()
+    assert {"reproduced", "leaning against", "not testable"} <= expected.keys()
     arithmetic = [row for row in rows if row["basis"] == "arithmetic"]
     assert {row["verdict"] for row in arithmetic} == {"true by arithmetic"}
 
@@ -244,7 +244,7 @@ TEXT_MISTAKES = [
         "{larger js_distanc fidelity_c4",
         "'js_distanc'; did you mean 'js_distance'?",
     ),
-    ("{js_smollm2_30.relative: | smaller}", "{js_smollm2_30.relative: | larger}", "'larger', but SmolLM2"),
+    ("{js_gemma.relative: | smaller}", "{js_gemma.relative: | larger}", "'larger', but Gemma"),
     ("none of six | 0 of 6 fewer", "one of six | 1 of 6 fewer", "but 0 of 6"),
     ("smollm2 boolq lora dense}", "smollm2 boolq lora dense: lower}", "words assert nothing of it"),
     (
@@ -266,7 +266,12 @@ MISTAKES = [
         "'more' is declared, and no text uses it",
     ),
     ("figures.yaml", "summary:\n  lower-js", "summary:\n  lowr-js", "mean 'lower-js-distance'?"),
-    ("numbers.yaml", "higher-jaccard qwen\n", "higher-jaccard lora\n", "no row of higher-jaccard is 'lora'"),
+    (
+        "numbers.yaml",
+        "lower-js-distance qwen,",
+        "lower-js-distance lora,",
+        "no row of lower-js-distance is 'lora'",
+    ),
     (
         "numbers.yaml",
         "held_out_loss step-1\n",
@@ -452,7 +457,7 @@ def test_tables_have_names_of_texts_for_readers() -> None:
     lines = [line for page in PAGES.values() for line in page.splitlines() if line.startswith("| ")]
     assert [line for line in lines if re.search(rf"\b({names})\b", line)] == []
     rows = [line for line in PAGES["appendix.md"].splitlines() if re.match(r"\| \[", line)]
-    assert len(rows) > 100 and all(re.match(r"\| \[([\w-]+)\]\(\.\./results/\1/", line) for line in rows)
+    assert len(rows) > 60 and all(re.match(r"\| \[([\w-]+)\]\(\.\./results/\1/", line) for line in rows)
 
 
 @pytest.mark.parametrize(
