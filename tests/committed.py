@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from smoke import ROOT
 
 _TRACKED = subprocess.run(
@@ -49,6 +50,28 @@ def committed() -> Path:
 
 def results_of(study: str) -> Path:
     return committed() / "results" / study
+
+
+@cache
+def part_of(study: str, model: str, ratio: float, calibration: str) -> Path:
+    """Return a copy of a study's folder with one model, ratio and calibration alone."""
+    folder = committed() / f"{study}-{calibration}"
+    shutil.copytree(results_of(study), folder)
+    chosen = {"model": [model], "ratio": [ratio, 0.0], "calibration": [calibration, "none"]}
+    for path in (*folder.glob("*.csv"), *folder.glob("*.parquet")):
+        rows = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+        for column in rows.columns.intersection([*chosen]):
+            rows = rows[rows[column].isin(chosen[column]) | rows[column].isna()]
+        if path.suffix == ".csv":
+            rows.to_csv(path, index=False)
+        else:
+            rows.to_parquet(path, index=False)
+    settings = yaml.safe_load((folder / "study.yaml").read_text())
+    settings |= {"models": [model], "ratios": [ratio], "effects": []}
+    settings["calibrations"] = {calibration: settings["calibrations"][calibration]}
+    settings["measures"] = {"fidelity": settings["measures"]["fidelity"]}
+    (folder / "study.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    return folder
 
 
 def change(file: Path, query: str, **values: object) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 from command_line import failure, run
-from committed import results_of
+from committed import part_of, results_of
 from synthetic import PAPER, TEXTS, study_of_texts
 
 from hfprune.effects.condition import DETECTABLE, THRESHOLD
@@ -22,7 +22,8 @@ from hfprune.report.table_files import make_table
 from hfprune.results.effect_rows import read_effects
 from hfprune.results.reader import Results
 
-STUDIES = METHODS, DRAWS = results_of("larger"), results_of("table7-gemma")
+SMOLLM2 = "smollm2-135m-instruct-q4"
+STUDIES = METHODS, DRAWS = results_of("larger"), part_of("table7", SMOLLM2, 0.3, "wikipedia")
 
 
 class Elements(HTMLParser):
