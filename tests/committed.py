@@ -55,7 +55,7 @@ def results_of(study: str) -> Path:
 @cache
 def part_of(study: str, model: str, ratio: float, calibration: str) -> Path:
     """Return a copy of a study's folder with one model, ratio and calibration alone."""
-    folder = committed() / f"{study}-{calibration}"
+    folder = committed() / calibration / study
     shutil.copytree(results_of(study), folder)
     chosen = {"model": [model], "ratio": [ratio, 0.0], "calibration": [calibration, "none"]}
     for path in (*folder.glob("*.csv"), *folder.glob("*.parquet")):
