@@ -380,7 +380,7 @@ def test_a_turned_effect_is_relative_to_the_method(findings: Findings) -> None:
     items = pd.read_parquet(results_of("table7") / "items.parquet", filters=of)
     means = items.groupby("method")["js_distance"].mean()
     share = 100 * (1 - means["entropy"] / means["cross_entropy"])
-    assert f"on Gemma, by {share:.1f} %" in TEXT
+    assert f"Gemma's: {share:.1f} %" in TEXT
     (cited,) = findings.number("table7 gemma js_distance entropy against cross_entropy")
     assert cited.row.base == pytest.approx(means["cross_entropy"], rel=1e-5)
 
