@@ -61,7 +61,8 @@ def part_of(study: str, model: str, ratio: float, calibration: str) -> Path:
     for path in (*folder.glob("*.csv"), *folder.glob("*.parquet")):
         rows = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
         for column in rows.columns.intersection([*chosen]):
-            rows = rows[rows[column].isin(chosen[column]) | rows[column].isna()]
+            kept = rows[column].isin(chosen[column]) | rows[column].isna()
+            rows = rows[kept | (rows["verdict"] == "not run")] if "verdict" in rows else rows[kept]
         if path.suffix == ".csv":
             rows.to_csv(path, index=False)
         else:

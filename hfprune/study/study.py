@@ -10,7 +10,7 @@ from hfprune.calibration.sizes import resamples_of
 from hfprune.cells import DENSE, UNCALIBRATED
 from hfprune.cells.recovery import Recovery
 from hfprune.criteria import CRITERIA
-from hfprune.errors import distinct, nearest, require_known
+from hfprune.errors import distinct, require_known
 from hfprune.measurement import Measure, NamedMeasure
 from hfprune.settings import Dtype, Listed, Name, Placement
 from hfprune.settings.recovery import Linear
@@ -24,7 +24,7 @@ from hfprune.study.entries import (
     Recoveries,
     StudyModel,
 )
-from hfprune.study.method import Method
+from hfprune.study.method import Method, unknown_criterion
 
 
 class StudyMeasure(NamedMeasure, ChosenCells):
@@ -125,7 +125,7 @@ class Study(Placement):
         models = {f"models.{name}": model for name, model in self.models.items()}
         for section, chosen in (*of_cells.items(), *models.items()):
             for key, methods in (("methods", chosen.methods or []), ("without", chosen.without)):
-                if {*methods} - {*self.methods} and (misspelt := self._misspelt()):
+                if {*methods} - {*self.methods} and (misspelt := unknown_criterion(self.methods)):
                     raise ValueError(misspelt)
                 require_known(f"{section}.{key}", methods, self.methods)
         for name, model in self.models.items():
@@ -138,15 +138,6 @@ class Study(Placement):
                 if ratio not in valid:
                     raise ValueError(f"{section}.ratios: {ratio:g} is not among the study's ratios {valid}")
         return self
-
-    def _misspelt(self) -> str:
-        """Return a sentence about a method whose criterion is unknown, or ""."""
-        criteria = [*CRITERIA.sources()]
-        for name, method in self.methods.items():
-            criterion = method.criterion or name
-            if not method.unscored and criterion not in criteria:
-                return f"methods.{name}: unknown criterion {criterion!r}{nearest(criterion, criteria)}"
-        return ""
 
     @model_validator(mode="after")
     def _labels_differ(self) -> "Study":
