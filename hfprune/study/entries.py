@@ -96,3 +96,23 @@ class LoraRecovery(Lora, ChosenCells):
     batch_tokens: PositiveInt | None = Field(
         default=None, description="token budget of one forward pass; null: by device"
     )
+
+
+def by_name(named: Any, *, are_models: bool) -> Any:
+    """Return models or methods by name; a list of names means entries with defaults, a model as text its source.
+
+    Raises:
+        ValueError: a model's place stands where its name should.
+    """
+    if isinstance(named, list) and all(isinstance(name, str) for name in named):
+        named = dict.fromkeys(distinct(named))
+    if not isinstance(named, dict):
+        return named
+    spelt = [name for name in named if "/" in str(name)]
+    if spelt and are_models:
+        raise ValueError(f"{spelt[0]!r} is no name; give it one, as `models: {{mine: {spelt[0]}}}`")
+    if are_models:
+        named = {
+            name: {"source": entry} if isinstance(entry, str) else entry for name, entry in named.items()
+        }
+    return {name: {} if value is None else value for name, value in named.items()}

@@ -1,14 +1,11 @@
 """A method: a named, configured way to get a pruned model."""
 
 import re
-from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_validator
 
 from hfprune.cells import DENSE
-from hfprune.criteria import CRITERIA
-from hfprune.errors import nearest
 from hfprune.settings import Listed, Name, Ratio, Strict
 from hfprune.settings.allocation import Allocation
 from hfprune.settings.units import UnitShares
@@ -115,13 +112,3 @@ class Method(ByCriterion):
         if self.bias and self.units.keys() == {"layers"}:
             raise ValueError("bias: a plan of layers alone cuts nothing that a bias could replace")
         return self
-
-
-def unknown_criterion(methods: Mapping[str, Method]) -> str:
-    """Return a sentence about the first method whose criterion is unknown, with the nearest known one, or ""."""
-    criteria = [*CRITERIA.sources()]
-    for name, method in methods.items():
-        criterion = method.criterion or name
-        if not method.unscored and criterion not in criteria:
-            return f"methods.{name}: unknown criterion {criterion!r}{nearest(criterion, criteria)}"
-    return ""

@@ -10,7 +10,7 @@ from hfprune.calibration.sizes import resamples_of
 from hfprune.cells import DENSE, UNCALIBRATED
 from hfprune.cells.recovery import Recovery
 from hfprune.criteria import CRITERIA
-from hfprune.errors import distinct, require_known
+from hfprune.errors import nearest, require_known
 from hfprune.measurement import Measure, NamedMeasure
 from hfprune.settings import Dtype, Listed, Name, Placement
 from hfprune.settings.recovery import Linear
@@ -23,8 +23,9 @@ from hfprune.study.entries import (
     Ratios,
     Recoveries,
     StudyModel,
+    by_name,
 )
-from hfprune.study.method import Method, unknown_criterion
+from hfprune.study.method import Method
 
 
 class StudyMeasure(NamedMeasure, ChosenCells):
@@ -93,18 +94,7 @@ class Study(Placement):
     @field_validator("models", "methods", mode="before")
     @classmethod
     def _bare_name_means_defaults(cls, named: Any, info: ValidationInfo) -> Any:
-        if isinstance(named, list) and all(isinstance(name, str) for name in named):
-            named = dict.fromkeys(distinct(named))
-        if not isinstance(named, dict):
-            return named
-        spelt = [name for name in named if "/" in str(name)]
-        if spelt and info.field_name == "models":
-            raise ValueError(f"{spelt[0]!r} is no name; give it one, as `models: {{mine: {spelt[0]}}}`")
-        if info.field_name == "models":
-            named = {
-                name: {"source": entry} if isinstance(entry, str) else entry for name, entry in named.items()
-            }
-        return {name: {} if value is None else value for name, value in named.items()}
+        return by_name(named, are_models=info.field_name == "models")
 
     @model_validator(mode="after")
     def _reserved_names(self) -> "Study":
@@ -125,11 +115,9 @@ class Study(Placement):
         models = {f"models.{name}": model for name, model in self.models.items()}
         for section, chosen in (*of_cells.items(), *models.items()):
             for key, methods in (("methods", chosen.methods or []), ("without", chosen.without)):
-                if {*methods} - {*self.methods} and (misspelt := unknown_criterion(self.methods)):
+                if {*methods} - {*self.methods} and (misspelt := self._misspelt()):
                     raise ValueError(misspelt)
                 require_known(f"{section}.{key}", methods, self.methods)
-        for name, model in self.models.items():
-            require_known(f"models.{name}.calibrations", model.calibrations or [], self.calibrations)
         valid = sorted({ratio for model in self.models for ratio in self.ratios_of(model)})
         ratios = {section: chosen.ratios for section, chosen in of_cells.items()}
         ratios |= {f"methods.{name}": method.ratios for name, method in self.methods.items()}
@@ -138,6 +126,15 @@ class Study(Placement):
                 if ratio not in valid:
                     raise ValueError(f"{section}.ratios: {ratio:g} is not among the study's ratios {valid}")
         return self
+
+    def _misspelt(self) -> str:
+        """Return a sentence about a method whose criterion is unknown, or ""."""
+        criteria = [*CRITERIA.sources()]
+        for name, method in self.methods.items():
+            criterion = method.criterion or name
+            if not method.unscored and criterion not in criteria:
+                return f"methods.{name}: unknown criterion {criterion!r}{nearest(criterion, criteria)}"
+        return ""
 
     @model_validator(mode="after")
     def _labels_differ(self) -> "Study":
@@ -163,9 +160,10 @@ class Study(Placement):
         return self
 
     @model_validator(mode="after")
-    def _sizes_fit(self) -> "Study":
+    def _calibrations_fit(self) -> "Study":
         sizes = {size for calibration in self.calibrations.values() for size in calibration.sizes}
         for name, model in self.models.items():
+            require_known(f"models.{name}.calibrations", model.calibrations or [], self.calibrations)
             for size in model.sizes or {}:
                 if size not in sizes:
                     raise ValueError(f"models.{name}.sizes: {size} is not among the calibrations' sizes")
