@@ -16,6 +16,7 @@ from hfprune.results.effect_rows import EffectRow
 _TERM = re.compile(r"(?P<model>model(?: × |(?=:)))?(?P<term>.*?)(?:: less (?P<other>[^:]+))?")
 _TEXTS = re.compile(r"(?P<kind>calibration|reading): (?P<one>\S+) less (?P<other>\S+)")
 EMPTY = "–"
+Shown = tuple[str, str, str, frozenset[str]]  # study, question, metric, and the two methods
 
 
 def asked(words: str) -> tuple[str, str, str, str]:
@@ -93,13 +94,13 @@ def _effects(studies: Studies, words: str, question: str) -> Iterator[Cited]:
         raise HfpruneError(f"{study} has no {question} {metric} of {method} against {against}")
 
 
-def shown(blocks: Iterable[str]) -> set[tuple[str, str, str]]:
-    """Return study, question and metric of the tables of this module among blocks, as `crossed WORDS`."""
+def shown(blocks: Iterable[str]) -> set[Shown]:
+    """Return what the tables of this module among blocks, as `crossed WORDS`, show."""
     questions = {"crossed": REFERENCE, "terms": Terms.question}
     found = set()
     for block in blocks:
         name, _, words = block.partition(" ")
         if name in questions:
-            study, metric, *_ = asked(words)
-            found.add((study, questions[name], metric))
+            study, metric, *methods = asked(words)
+            found.add((study, questions[name], metric, frozenset(methods)))
     return found

@@ -4,6 +4,7 @@ from collections.abc import Sequence, Set
 
 from findings.cited import Studies, effect_rows
 from findings.claims import named
+from findings.crossed import Shown
 from findings.markdown import linked, unpadded
 from hfprune.effects.questions import CLAIM, PAIR, REFERENCE, SLOPE
 from hfprune.results.declarations import within_sentence
@@ -21,11 +22,11 @@ def questions() -> set[str]:
     return {REFERENCE, CLAIM, SLOPE} | added - OF_PRUNING
 
 
-def table(studies: Studies, names: Sequence[str], elsewhere: Set[tuple[str, str, str]]) -> str:
+def table(studies: Studies, names: Sequence[str], elsewhere: Set[Shown]) -> str:
     """Return one row per study, pair of sides and outcome, with its effects by model, ratio and calibration.
 
     The table has the comparisons of methods or calibrations that are significant after the study's correction, but
-    those of the study, question and metric that are in tables `elsewhere`. A claim is listed unless it is one of
+    those that are in tables `elsewhere`. A claim is listed unless it is one of
     these comparisons the other way round.
     """
     lines: dict[tuple[str, str, str], list[str]] = {}
@@ -34,7 +35,8 @@ def table(studies: Studies, names: Sequence[str], elsewhere: Set[tuple[str, str,
         compared = {_place(row) for row in effect_rows(rows[rows["question"] == REFERENCE])}
         for row in effect_rows(rows[rows["question"].isin(questions())]):
             repeated = row.question == CLAIM and _place(row) in compared
-            if row.effect.sure and not repeated and (study, row.question, row.metric) not in elsewhere:
+            there = study, row.question, row.metric, frozenset([row.method, row.against])
+            if row.effect.sure and not repeated and there not in elsewhere:
                 place = study, _sides(studies, study, row), _outcome(studies, study, row)
                 lines.setdefault(place, []).append(f"{_where(studies, study, row)}: {row.effect}")
     cells = [
