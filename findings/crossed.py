@@ -32,13 +32,20 @@ def asked(words: str) -> tuple[str, str, str, str]:
 
 
 def table(studies: Studies, words: str) -> str:
-    """Return the effects on a metric, one row per model, ratio and calibration, and one column per reading."""
+    """Return the effects on a metric, one row per model, ratio and calibration, and one column per reading.
+
+    Raises:
+        HfpruneError: two effects have the same place, as of several numbers of sequences or recoveries.
+    """
     study, *_ = asked(words)
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for cited in _effects(studies, words, REFERENCE):
         row = cited.row
         place = named(row.model, row.ratio), studies.calibration(study, row.calibration)
-        rows.setdefault(place, {})[studies.text(study, row.measure)] = str(cited.effect)
+        effects, reading = rows.setdefault(place, {}), studies.text(study, row.measure)
+        if reading in effects:
+            raise HfpruneError(f"{words!r}: two effects are of {', '.join(place)}, evaluated on {reading}")
+        effects[reading] = str(cited.effect)
     readings = [*dict.fromkeys(reading for effects in rows.values() for reading in effects)]
     lines = [[*place, *(effects.get(name, EMPTY) for name in readings)] for place, effects in rows.items()]
     return unpadded(

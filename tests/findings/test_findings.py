@@ -417,6 +417,22 @@ def test_nothing_significant_falls_out() -> None:
     assert count > 60
 
 
+def test_what_the_intervals_exclude_is_so() -> None:
+    """Of the published differences: 0.009 at 30 % on SmolLM2 and Qwen, and 0.002 at 20 % on SmolLM2 alone."""
+    published = pd.read_csv(ROOT / "paper/tables/table7.csv").query("metric == 'js_distance'")
+    value = published.set_index(["method", "ratio"])["value"]
+    rows = read_effects(results_of("table7") / "effects.csv")
+    rows = rows.query("claim == 'lower-js-distance' and calibration == 'c4'")
+    assert len(rows) == 4
+    excluded = set()
+    for row in rows.itertuples():
+        difference = value["entropy", row.ratio] - value["cross_entropy", row.ratio]
+        assert difference == pytest.approx({0.2: -0.002, 0.3: -0.009}[row.ratio])
+        if not row.low <= difference <= row.high:
+            excluded.add((row.model.partition("-")[0], row.ratio))
+    assert excluded == {("smollm2", 0.2), ("smollm2", 0.3), ("qwen2.5", 0.3)}
+
+
 @pytest.mark.parametrize(
     ("page", "metric"),
     [("findings.md", "js_distance"), ("appendix.md", "top15_jaccard"), ("appendix.md", "kl_divergence")],
