@@ -52,6 +52,17 @@ class Cell:
         if self.ratio is not None:
             object.__setattr__(self, "ratio", rounded_ratio(self.ratio))
 
+    @property
+    def cut_at(self) -> float:
+        """The ratio of a cell that has one.
+
+        Raises:
+            ValueError: the cell is a scoring, which precedes any cut.
+        """
+        if self.ratio is None:
+            raise ValueError(f"{self}: a scoring has no ratio")
+        return self.ratio
+
     @classmethod
     def parse(cls, text: str) -> Self:
         """Return the cell that a text spells.

@@ -57,10 +57,14 @@ def main() -> None:
         read = _add_flags(command, module)
         config = located(read(command.read(sys.argv[2:])))
         config.run()
+        sys.stdout.flush()
     except HfpruneError as error:
         sys.exit(f"{command.prog}: error: {error}")
     except ModuleNotFoundError as error:
         sys.exit(f"{command.prog}: error: {missing(error)}")
+    except BrokenPipeError:  # the reader of the output, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except OSError as error:  # a full disk, a path without permission, a folder where a file should be
         reason = brief(error)
         if error.filename and error.strerror:

@@ -153,7 +153,8 @@ class Workload:
         steps = defaultdict[int, float](float)
         for cell, files in zip(job.named_cells(), job.cells, strict=True):
             plain = (cell.method, cell.recovery) == (DENSE, Recovery.NONE)
-            own = unchanged if plain else Reader(self._cut(cell.model, cell))
+            uncut = plain or cell.ratio is None
+            own = unchanged if uncut else Reader(self._cut(cell.model, cell))
             masked = Reader(dense)
             for measure in (self.files.measures[name] for name in job.measures):
                 beside = [unchanged] if measure.needs in ("beside", "reference") and not plain else []
@@ -200,7 +201,7 @@ class Workload:
 
     def _cut(self, model: str, cell: Cell) -> Shape:
         """Return the shape of a cell's model, as if neurons alone were removed."""
-        return self.shapes[model].pruned(cell.ratio or 0)
+        return self.shapes[model].pruned(cell.cut_at)
 
     def _scoring(self, job: Any, methods: Iterable[str], units: Iterable[str]) -> ScoringCost:
         chosen = {method: self.files.criteria[method] for method in methods}

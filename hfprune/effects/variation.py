@@ -1,7 +1,6 @@
 """Variation between calibration samples: of outcomes, over draws and over resampled calibrations."""
 
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,8 +12,6 @@ from hfprune.cells.recovery import Recovery
 from hfprune.effects.comparisons import ComparedBy, comparisons
 from hfprune.results.effect import Effect
 from hfprune.results.evidence import Evidence
-from hfprune.results.files import NEURONS, read_csv
-from hfprune.results.kept_neurons import OF_PAIR
 from hfprune.statistics.estimates import LEVEL
 from hfprune.statistics.outcomes import Contrast, NotComparableError, contrast
 from hfprune.statistics.spread import RESAMPLING, resampling_dof
@@ -56,7 +53,7 @@ def over_draws(evidence: Evidence) -> pd.DataFrame:
     Outcomes are the first of each measure that compare two cells (`Declarations.first_outcomes`); ratios are
     logarithms.
     """
-    overlaps = _overlaps(evidence.folder / NEURONS)
+    overlaps = _overlaps(evidence.results.neurons)
     rows: list[DrawsRow] = []
     for compared in comparisons(evidence, ComparedBy.first_of(evidence)):
         plain = [method for method, recovery in compared.sides if recovery is Recovery.NONE]
@@ -92,11 +89,8 @@ def quotients(rows: pd.DataFrame) -> list[Effect]:
     return effects
 
 
-def _overlaps(path: Path) -> dict[tuple[Any, ...], float]:
+def _overlaps(rows: pd.DataFrame) -> dict[tuple[Any, ...], float]:
     """Return the mean overlap of a method with its reference or itself, by coordinates and both names."""
-    if not path.exists():
-        return {}
-    rows = read_csv(path, *OF_PAIR, "overlap")
     by = ["model", "calibration", "sequences", "ratio", "method", "reference"]
     return rows.groupby(by)["overlap"].mean().to_dict()
 

@@ -57,13 +57,12 @@ def cuts(jobs: Mapping[str, Stage], most: float | None, goal: float | None) -> l
     results = {file: read_result(file) for file in written if file.suffix == ".json"}
     by_ratio: dict[float, dict[tuple[str, str], Path]] = {}
     for file, result in results.items():
-        ratio = 0.0 if result.cell.method == DENSE else result.cell.ratio or 0.0
-        by_ratio.setdefault(ratio, {})[result.measure, result.task] = file
+        by_ratio.setdefault(result.cell.cut_at, {})[result.measure, result.task] = file
     dense = by_ratio.pop(0.0, {})
     sizes: dict[float, int] = {}
     for plan in (read_result(job.outputs()[1]) for job in jobs.values() if job.stage == "plan"):
         values = {value.metric: value.value for value in plan.values}
-        sizes[plan.cell.ratio or 0.0] = int(values["parameters"])
+        sizes[plan.cell.cut_at] = int(values["parameters"])
     tried = []
     for ratio, files in sorted(by_ratio.items()):
         rises, documents = dict[str, Effect](), dict[str, int]()

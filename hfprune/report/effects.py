@@ -8,7 +8,6 @@ import pandas as pd
 
 from hfprune.effects.questions import REFERENCE
 from hfprune.results.effect import DIRECTIONS, Effect
-from hfprune.results.kept_neurons import AGREEMENT, OF_PAIR
 from hfprune.results.reader import Results
 from hfprune.study.reference import reference_of
 
@@ -38,7 +37,7 @@ def beside_reference(data: Results) -> pd.DataFrame:
 def agreement_on_neurons(data: Results) -> pd.DataFrame:
     """Return the agreement of methods with their references, and of each draw of a reference with its first."""
     references = {reference_of(data.study, method) for method in data.study.methods}
-    rows = data.neurons if len(data.neurons) else pd.DataFrame(columns=["calibrated", *OF_PAIR, *AGREEMENT])
+    rows = data.neurons
     return rows[rows["draw"].isna() | rows["method"].isin(references)]
 
 

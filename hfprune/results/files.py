@@ -33,6 +33,11 @@ OVERLAP = [
     *("model", "calibration", "sequences", "draw", "ratio"),
     *("layer", "method_a", "method_b", "jaccard", "expected"),
 ]
+# The columns of neurons.csv: `overlap`, the mean over layers of the Jaccard index of the kept neurons;
+# `rank_correlation`, the mean over layers of Spearman's correlation of the scores; `near_cut`, the share of the
+# disputed neurons, which only one plan keeps, whose ranks by both scores are near the cut.
+OF_PAIR = ["model", "calibration", "sequences", "ratio", "method", "reference", "draw"]
+AGREEMENT = ["overlap", "rank_correlation", "near_cut"]
 # The columns of answers.csv: `share` and `balanced` of a cell and task (`hfprune.results.answers`).
 OF_ANSWER = ["model", "calibration", "sequences", "recovery", "ratio", "method", "task", "draw"]
 ANSWER = [*OF_ANSWER, "share", "balanced"]

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from hfprune.cells import DENSE, Cell
 from hfprune.cells.recovery import Recovery
 from hfprune.errors import REASON, explained
-from hfprune.results.files import OVERLAP
+from hfprune.results.files import AGREEMENT, OF_PAIR, OVERLAP
 from hfprune.study import cells as study_cells
 from hfprune.study import paths
 from hfprune.study.calibration import Calibrated
@@ -21,11 +21,6 @@ from hfprune.study.reference import reference_of
 from hfprune.study.study import Study
 
 NEAR = 0.1  # fraction of a layer's width within which a neuron is near the cut
-# The columns of neurons.csv: `overlap`, the mean over layers of the Jaccard index of the kept neurons;
-# `rank_correlation`, the mean over layers of Spearman's correlation of the scores; `near_cut`, the share of the
-# disputed neurons, which only one plan keeps, whose ranks by both scores are within `NEAR` of the cut.
-OF_PAIR = ["model", "calibration", "sequences", "ratio", "method", "reference", "draw"]
-AGREEMENT = ["overlap", "rank_correlation", "near_cut"]
 
 ByLayer = dict[int, np.ndarray]
 ScoresByLayer = dict[Cell, ByLayer]  # by the cell without its ratio
@@ -94,7 +89,7 @@ class KeptNeurons:
                 self._cut[cell] = read_layers(plan)
             for calibrated in study.calibrated(cell.model):
                 if study_cells.compared_within(study, calibrated, cell):
-                    group = self._groups.setdefault((cell.model, calibrated, cell.ratio or 0.0), {})
+                    group = self._groups.setdefault((cell.model, calibrated, cell.cut_at), {})
                     group.setdefault(cell.method, []).append(cell)
 
     def by_layer(self) -> pd.DataFrame:

@@ -16,12 +16,14 @@ from hfprune.results.declarations import Declarations, declare
 from hfprune.results.effect_rows import read_claims, read_effects, table
 from hfprune.results.files import (
     AGAIN,
+    AGREEMENT,
     ANSWER,
     DTYPES,
     ITEMS,
     LAYERS,
     NEURONS,
     OF_LEVEL,
+    OF_PAIR,
     OVERLAP,
     RECORDS,
     RESULT,
@@ -204,16 +206,14 @@ class Results:
     @cached_property
     def draws(self) -> pd.DataFrame:
         """How outcomes vary over draws (`hfprune.effects.variation`); empty if not kept."""
-        return self._beside(paths.DRAWS)
+        path = self.folder / paths.DRAWS
+        return self.kept(read_csv(path, "model")) if path.exists() else pd.DataFrame()
 
     @cached_property
     def neurons(self) -> pd.DataFrame:
-        """Agreement of methods on neurons (`hfprune.results.kept_neurons`); empty if not kept."""
-        return self._beside(NEURONS)
-
-    def _beside(self, name: str) -> pd.DataFrame:
-        path = self.folder / name
-        return self.kept(read_csv(path, "model")) if path.exists() else pd.DataFrame()
+        """Agreement of methods on neurons, with the columns `OF_PAIR` and `AGREEMENT`; empty if not kept."""
+        path, columns = self.folder / NEURONS, [*OF_PAIR, *AGREEMENT]
+        return self.kept(read_csv(path, *columns) if path.exists() else pd.DataFrame(columns=columns))
 
     @cached_property
     def effects(self) -> pd.DataFrame:

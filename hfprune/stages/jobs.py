@@ -163,7 +163,7 @@ def _plans(files: Files, cell: Cell) -> Iterator[Stage]:
             model=files.asset("models", cell.model),
             scores=scores,
             resampled=scores.with_suffix(paths.RESAMPLED) if last and resamples else None,
-            ratio=cell.ratio or 0,
+            ratio=cell.cut_at,
             part=float(f"{step / method.steps:.6g}"),
             units=method.units,
             allocation=method.allocation,
@@ -178,7 +178,7 @@ def _plans(files: Files, cell: Cell) -> Iterator[Stage]:
 def _adopt(files: Files, cell: Cell) -> Adopt:
     return Adopt(
         model=files.asset("models", cell.model),
-        ratio=cell.ratio or 0,
+        ratio=cell.cut_at,
         cell=cell,
         out=files.record(paths.PLAN, cell),
         **files.changed(cell),

@@ -1,6 +1,9 @@
 """Mistakes of users: each is told in one line, and nothing is left behind."""
 
+import os
 import shutil
+import subprocess
+import sys
 from contextlib import chdir
 from pathlib import Path
 
@@ -250,3 +253,14 @@ def test_an_interrupt_ends_with_what_to_do(work: Path, tmp_path: Path, monkeypat
     assert end.value.code == 130
     said = "hfprune export: stopped; the same command goes on from what is finished"
     assert capsys.readouterr().err.splitlines()[-1] == said
+
+
+def test_a_reader_who_stops_early_costs_no_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing) as pipe:
+        ended = subprocess.run(
+            [sys.executable, "-m", "hfprune", "methods"], stdout=pipe, stderr=subprocess.PIPE, text=True
+        )
+    assert ended.returncode == 1
+    assert ended.stderr == ""
