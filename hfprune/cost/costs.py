@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from hfprune.assets.catalogue import LocalSource
-from hfprune.cost.work import Work
+from hfprune.cost.work import LOGIT, Work
 from hfprune.cost.workload import Workload
 from hfprune.devices.known import UTILISATION, Device, nominal_cpu
 from hfprune.errors import HfpruneError
@@ -136,6 +136,10 @@ class Costs:
 
 
 def nominal_seconds(device: Device, work: Work) -> float:
-    """Return the seconds of passes and decoding at the table's speed of a GPU, or of one core."""
+    """Return the seconds of passes, losses and decoding at the table's speed of a GPU, or of one core.
+
+    A GPU forms losses as fast as it reads logits, which is left out.
+    """
     operations = work.flops + 2 * DECODED * work.products * sum(work.steps.values())
-    return operations / (UTILISATION * device.peak(work.dtype))
+    losses = 0 if device.on_gpu else LOGIT * work.logits
+    return operations / (UTILISATION * device.peak(work.dtype)) + losses

@@ -10,7 +10,7 @@ from statistics import median
 import torch
 from torch.nn.functional import linear, silu
 
-from hfprune.cost.work import Work
+from hfprune.cost.work import LOGIT, Work
 from hfprune.devices.known import UTILISATION
 from hfprune.models.load import load_skeleton
 from hfprune.models.shape import Shape
@@ -27,8 +27,6 @@ LEAST_WEIGHTS = 3 * 576 * 1536
 # Seconds of a stage relative to those of an MLP alone at `UTILISATION`: of SmolLM2, and for reconstruction, which
 # takes relatively more in smaller models, of Qwen2.5-Coder-0.5B.
 PACE = {"score": 0.65, "linear": 0.8, "measure": 0.7, "sample": 0.7}
-# Seconds in which a thread turns one logit into a loss or an entropy.
-LOGIT = 7e-9
 # Seconds of a decoding step per layer besides its products, and per layer and text.
 LAYER, TEXT = 5e-4, 4e-5
 # Picks the typical of several times.

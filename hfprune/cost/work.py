@@ -3,6 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+# Seconds in which a processor's thread turns one logit into a loss or an entropy.
+LOGIT = 7e-9
+# The times as long that it takes to turn one into the gradient of a criterion.
+GRADIENT = 3
+
 
 @dataclass(frozen=True)
 class Work:
@@ -20,7 +25,8 @@ class Work:
     text: float = 0
     """Bytes of main memory for a text, before the model is loaded."""
     logits: float = 0
-    """Logits that become losses or entropies; logits of a distance count three times."""
+    """Logits that become losses or entropies; logits of a distance count three times, those of a gradient
+    `GRADIENT` times."""
     steps: Mapping[int, float] = field(default_factory=dict)
     """Steps of decoding by the dense model, by the number of texts at a time."""
     products: float = 0

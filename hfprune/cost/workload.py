@@ -13,7 +13,7 @@ from hfprune.assets.text_sizes import pairs_to_learn
 from hfprune.calibration.sizes import most_open
 from hfprune.cells import DENSE, Cell
 from hfprune.cells.recovery import Recovery
-from hfprune.cost.work import Work
+from hfprune.cost.work import GRADIENT, Work
 from hfprune.criteria import StudentCriterion
 from hfprune.devices.batches import WRITTEN_AT_ONCE, training_tokens
 from hfprune.devices.known import Device
@@ -115,7 +115,8 @@ class Workload:
         )
         memory = scoring.peak(read.length * scoring.fitting(read.length, job.batch_tokens))
         flops = scoring.operations(last * read.length, read.length)
-        return Work(flops, scoring.dtype, memory, scoring.shape.weights(scoring.dtype))
+        logits = GRADIENT * scoring.logits(last * read.length)
+        return Work(flops, scoring.dtype, memory, scoring.shape.weights(scoring.dtype), logits=logits)
 
     def _linear(self, job: Any) -> Work:
         read, shape = self._calibration(job), self.shapes[job.model_name()]
@@ -163,6 +164,7 @@ class Workload:
                     read = self._calibration(job)
                     scoring = self._scoring(job, [cell.method], files.scored.units)
                     flops += scoring.operations(tokens * read.length, read.length)
+                    logits += GRADIENT * scoring.logits(tokens * read.length)
                     held = scoring.peak(read.length * scoring.fitting(read.length))
                 elif isinstance(measure, TextMeasure):
                     count = self._resamples(cell, measure) if files.resampled else 0

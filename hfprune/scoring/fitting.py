@@ -40,6 +40,15 @@ class ScoringCost:
             operations += len(self._parts(gradients)) * passes * self.shape.forward(read, length)
         return operations + sum(search.operations(self.shape, tokens, length) for search in self._searches())
 
+    def logits(self, tokens: float) -> float:
+        """Return the logits that become gradients: those of each token, once for every backward pass."""
+        logits = 0.0
+        for gradients in self._passes():
+            backward = _backward_passes([criterion for criterion, _ in gradients.criteria.values()])
+            read = tokens * (self.by_students if gradients.start else 1)
+            logits += len(self._parts(gradients)) * backward * read * self.shape.vocabulary
+        return logits
+
     def peak(self, tokens: float) -> float:
         """Return the bytes that the largest pass takes with batches of `tokens` tokens, weights included."""
         reading = self.shape.reading(self.dtype, on_gpu=math.isfinite(self.room))

@@ -20,6 +20,7 @@ from hfprune.models.shape import Shape, known_shapes
 from hfprune.models.units import count_parameters, units_of
 from hfprune.recovery.lora import with_adapters
 from hfprune.scoring.fitting import ScoringCost
+from hfprune.scoring.reading import Sweep
 from hfprune.scoring.recorders import GradientRecorder
 from hfprune.scoring.samples import Scorer
 from hfprune.scoring.score import score
@@ -96,6 +97,24 @@ def test_scoring_takes_whole_passes(name: str, options: dict, passes: int, model
     found = ScoringCost(shape(model), criteria, ["neurons"], "float32").operations(blocks.numel(), LENGTH)
     assert found == passes * shape(model).forward(blocks.numel(), LENGTH)
     assert found == pytest.approx(counted(lambda: score(criteria, model, blocks)), rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("entropy", {}), ("fisher", {"labels": 4}), ("distillation", {}), ("magnitude", {})]
+)
+def test_logits_become_gradients_once_a_backward_pass(
+    name: str, options: dict, model, blocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    formed, gradient = [], Sweep._logit_gradient
+
+    def counting(self: Sweep, criterion, chunk: torch.Tensor, given) -> torch.Tensor:
+        formed.append(chunk.numel())
+        return gradient(self, criterion, chunk, given)
+
+    monkeypatch.setattr(Sweep, "_logit_gradient", counting)
+    criteria = {"it": make_criterion(name, options)}
+    score(criteria, model, blocks)
+    assert ScoringCost(shape(model), criteria, ["neurons"], "float32").logits(blocks.numel()) == sum(formed)
 
 
 def test_training_takes_two_passes(model, blocks) -> None:
