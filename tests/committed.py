@@ -29,7 +29,7 @@ OFTEN = {
     "dose",
     "recipe-confirm",
     "cost",
-    "recovery-long",
+    "recovery",
 }
 EACH_STUDY = [
     pytest.param(study, marks=[] if study in OFTEN else pytest.mark.thorough) for study in COMMITTED

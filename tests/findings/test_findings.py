@@ -193,7 +193,7 @@ def test_a_changed_sign_fails_with_the_sentence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("study", "query", "message"),
     [
-        ("headline", "claim == 'above-dense'", "which its own interval does not hold"),
+        ("recovery", "claim == 'above-dense'", "which its own interval does not hold"),
         ("cost", "claim == 'fewer-flops'", "which its own interval does not hold"),
         ("recovery-before", "question == 'gain'", "which its own interval does not hold"),
         ("table7", "claim == 'lower-js-distance'", "but another row with these sides has"),
@@ -244,14 +244,14 @@ TEXT_MISTAKES = [
         "{larger js_distanc fidelity_c4",
         "'js_distanc'; did you mean 'js_distance'?",
     ),
-    ("{js_gemma.relative: | smaller}", "{js_gemma.relative: | larger}", "'larger', but Gemma"),
-    ("none of six | 0 of 6 fewer", "one of six | 1 of 6 fewer", "but 0 of 6"),
-    ("smollm2 boolq lora dense}", "smollm2 boolq lora dense: lower}", "words assert nothing of it"),
+    ("{chain.relative: | closer}", "{chain.relative: | farther}", "'farther', but Gemma"),
+    ("closer | closer in 2 of 2", "closer | closer in 1 of 2", "but 2 of 2"),
     (
-        "{recovery-before/answers.share smollm2 boolq maj",
-        "{recovery-before/answers.shar smollm2 boolq maj",
-        "'answers.shar'; did",
+        "64 js_distance cross_entropy against entropy}",
+        "64 js_distance cross_entropy against entropy: lower}",
+        "words assert nothing of it",
     ),
+    ("{dose/draws.draws_sd smollm2 64", "{dose/draws.draws_s smollm2 64", "'draws.draws_s'; did"),
     ("{tuned_smollm2: sig", "{above-tuned-dense entropy: sig", "no row of above-tuned-dense is 'entropy'"),
     ("{dose_slopes: no sign", "{dose_slops: no sign", "'dose_slops'; did you mean 'dose_slopes'?"),
 ]
@@ -274,25 +274,25 @@ MISTAKES = [
     ),
     (
         "numbers.yaml",
-        "held_out_loss step-1\n",
-        "held_out_los step-1\n",
-        "gap_1: no row of recovery-long is 'held_out_los'",
+        "held_out_loss step-0 ent",
+        "held_out_los step-0 ent",
+        "gap_0: no row of recovery is 'held_out_los'",
     ),
     (
         "numbers.yaml",
-        "headline dense",
-        "headlin dense",
-        "no number, study or claim 'headlin'; did you mean 'headline'?",
+        "recipe calibration",
+        "recip calibration",
+        "no number, study or claim 'recip'; did you mean 'recipe'?",
     ),
     (
         "figures.yaml",
-        "recovery-before smollm2 20% js_distance entropy",
-        "recovery-before smollm2 20% js_distanc entropy",
+        "recovery js_distance entropy",
+        "recovery js_distanc entropy",
         "mean 'js_distance'?",
     ),
     (
         "declared.yaml",
-        "above-dense: {SmolLM2: headline",
+        "above-dense: {SmolLM2: recovery",
         "above-dense: {SmolLM2: larger",
         "has no above-dense",
     ),
@@ -362,26 +362,14 @@ def test_a_line_may_hold_a_block_beside_numbers(tmp_path: Path) -> None:
     assert text.completed(text.numbered()) == "7 before, [x {n}] and 7 after\n"
 
 
-def test_the_share_of_the_commonest_answer_is_that_of_the_items() -> None:
-    """Of the tuned dense SmolLM2 on BoolQ, by hand."""
-    of = [("measure", "=", "zeroshot"), ("model", "=", "smollm2-135m-instruct-q4"), ("task", "=", "boolq")]
-    of += [("method", "=", "dense"), ("recovery", "=", "lora")]
-    items = pd.read_parquet(results_of("recovery-before") / "items.parquet", filters=of)
-    shares = []
-    for _, rows in items.groupby("draw"):
-        yes = np.mean([no < yes for no, yes in rows["loglikelihood"]])
-        shares.append(max(yes, 1 - yes))
-    assert f"its commonest answer to {100 * np.mean(shares):.0f} %" in " ".join(TEXT.split())
-
-
 def test_a_turned_effect_is_relative_to_the_method(findings: Findings) -> None:
     """How far entropy's distance on Gemma is below cross-entropy's, as a share of the latter, from the items."""
-    of = [("measure", "=", "fidelity"), ("ratio", "=", 0.08)]
-    items = pd.read_parquet(results_of("table7") / "items.parquet", filters=of)
+    of = [("measure", "=", "fidelity"), ("model", "=", "gemma-3-270m-q4"), ("ratio", "=", 0.08)]
+    items = pd.read_parquet(results_of("mechanism") / "items.parquet", filters=of)
     means = items.groupby("method")["js_distance"].mean()
     share = 100 * (1 - means["entropy"] / means["cross_entropy"])
-    assert f"Gemma's: {share:.1f} %" in TEXT
-    (cited,) = findings.number("table7 gemma js_distance entropy against cross_entropy")
+    assert f"Entropy itself is {share:.1f} % closer than cross-entropy" in TEXT
+    (cited,) = findings.number("mechanism gemma js_distance entropy against cross_entropy")
     assert cited.row.base == pytest.approx(means["cross_entropy"], rel=1e-5)
 
 
@@ -488,7 +476,7 @@ def test_tables_have_names_of_texts_for_readers() -> None:
             "are 'JS distance'; add js_distance or top15_jaccard or ",
         ),
         ("larger js_distance entropy", "; add against cross_entropy or against distillation or "),
-        ("headline 20% bpb cross_entropy none against lora", "no row of headline is"),
+        ("recovery 20% bpb sdmprune none against lora", "no row of recovery is"),
         # Two methods are no comparison of the two, and no silent change of the sides.
         (
             "table7 gemma js_distance entropy cross_entropy",
