@@ -251,7 +251,7 @@ TEXT_MISTAKES = [
         "64 js_distance cross_entropy against entropy: lower}",
         "words assert nothing of it",
     ),
-    ("{dose/draws.draws_sd smollm2 64", "{dose/draws.draws_s smollm2 64", "'draws.draws_s'; did"),
+    ("{dose/draws.draws_sd smollm2 256", "{dose/draws.draws_s smollm2 256", "'draws.draws_s'; did"),
     ("{tuned_smollm2: sig", "{above-tuned-dense entropy: sig", "no row of above-tuned-dense is 'entropy'"),
     ("{dose_slopes: no sign", "{dose_slops: no sign", "'dose_slops'; did you mean 'dose_slopes'?"),
 ]
