@@ -51,7 +51,7 @@ def swept(folder: Path, changes: dict[float, dict[str, np.ndarray]]) -> dict[str
     files, jobs = [], {}
     for ratio, change in ({0.0: {name: np.zeros(n) for name in dense}} | changes).items():
         method = "dense" if ratio == 0 else "fisher"
-        cell = Cell("prune", "m", method, "mix", 32, ratio or None, 0, Recovery.NONE)
+        cell = Cell("prune", "m", method, "mix", 32, ratio, 0, Recovery.NONE)
         for name, column, measure in (
             ("perplexity", "nll", "asked_perplexity"),
             ("code", "bpb", "asked_gold_bpb"),
