@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 # Seconds in which a processor's thread turns one logit into a loss or an entropy.
 LOGIT = 7e-9
-# The times as long that it takes to turn one into the gradient of a criterion.
+# How many times as long it takes to turn one into a gradient: by the scorings of the studies `table7` and
+# `mechanism`, and the trainings of `recovery`.
 GRADIENT = 3
 
 

@@ -141,11 +141,12 @@ class Workload:
         read = (2 * steps * settings.batch + measured) * settings.length
         flops = shape.forward(read, settings.length)
         memory = training_memory(shape, at_once, dtype, on_gpu=on_gpu)
+        logits = GRADIENT * read * shape.vocabulary
         if settings.loss == "kl":  # the dense model reads everything once
             dense = self.shapes[job.model_name()]
             flops += dense.forward(read - steps * settings.batch * settings.length, settings.length)
             memory += dense.weights(dtype)
-        return Work(flops, dtype, memory, shape.weights(dtype))
+        return Work(flops, dtype, memory, shape.weights(dtype), logits=logits)
 
     def _measure(self, job: Any) -> Work:
         dense, dtype = self.shapes[job.model_name()], job.dtype

@@ -389,7 +389,7 @@ def test_nothing_significant_falls_out() -> None:
     """
     shown = [line for page in PAGES.values() for line in page.splitlines() if line.startswith("| ")]
     by_text = [line for line in shown if "results/" not in line]
-    cited = {study for page in PAGES.values() for study in re.findall(r"results/([\w-]+)/claims", page)}
+    cited = {study for page in PAGES.values() for study in re.findall(r"results/([\w-]+)/study", page)}
     of_pruning = {"dense", "untuned_dense", "gain", "own_slope", "loss", "training"}
     count = 0
     for study in cited:
