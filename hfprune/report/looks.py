@@ -14,10 +14,8 @@ from hfprune.settings import load
 
 @cache
 def looks_of(data: Results) -> dict[str, Look]:
-    """Return the look of every method in a study's results, the overlaps or the published scores."""
-    tables = (data.whole["method"], data.overlap["method_a"], data.overlap["method_b"])
-    methods = {method for column in tables for method in column}
-    return looks({*methods, *data.published["method"]}, data.labels)
+    """Return the look of every method in a study's results or the published scores."""
+    return looks({*data.whole["method"], *data.published["method"]}, data.labels)
 
 
 def with_model_labels(values: pd.DataFrame) -> pd.DataFrame:

@@ -11,8 +11,6 @@ from hfprune.results.declarations import Declarations
 # Metric → the kind of its measure. Of each, lower is better.
 QUALITIES = {"js_distance": "fidelity", "bpb": "gold_bpb"}
 BYTES = {"disk_bytes": "storage"}
-# Relative to the dense model: a speed-up (higher is better), or the share that is kept (lower is better).
-GAINS = {"prefill_speedup": 1, "decode_speedup": 1, "parameters_kept": -1}
 # Measured → theoretical, if time followed the operations of a prefill, or the weights that a decoding step reads.
 THEORY = {
     "prefill_speedup": ("prefill_by_flops", "flops"),
@@ -39,11 +37,11 @@ def tradeoff(levels: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
 
     Returns:
         The columns of `CELL`; the metrics of `QUALITIES` (the dense model's distance to itself is 0);
-        `parameters`, `memory_bytes` (bytes), `flops` and the metrics of `BYTES` as measured; `GAINS` relative to
-        the dense model, which has 1. `<metric>_low` and `<metric>_high` are the ends of the 95 % interval of
-        qualities and speed-ups; that of a speed-up is over draws, each measured by its own process, and symmetric
-        in the logarithm. The theoretical speed-ups of `THEORY` are the dense model's operations or parameters
-        divided by the pruned one's.
+        `parameters`, `memory_bytes` (bytes), `flops` and the metrics of `BYTES` as measured; `prefill_speedup`,
+        `decode_speedup` and `parameters_kept` relative to the dense model, which has 1. `<metric>_low` and
+        `<metric>_high` are the ends of the 95 % interval of qualities and speed-ups; that of a speed-up is over
+        draws, each measured by its own process, and symmetric in the logarithm. The theoretical speed-ups of
+        `THEORY` are the dense model's operations or parameters divided by the pruned one's.
     """
     plain = levels[(levels["recovery"] == Recovery.NONE) & levels["ratio"].notna()]
     wide = _wide(plain[plain["measure"] == declared.first("latency")], [*THEORY, *BARE])

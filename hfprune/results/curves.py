@@ -8,18 +8,14 @@ import pandas as pd
 
 from hfprune.cells import CELL_COLUMNS, Cell
 from hfprune.cells.items import by_item, token_items
-from hfprune.criteria import CRITERIA
 from hfprune.results.effect import Effect
 from hfprune.runs import Provenance
 from hfprune.settings.recovery import half
 from hfprune.statistics.estimates import estimate
 from hfprune.statistics.outcomes import Draw, Outcomes, contrast
-from hfprune.study.study import Study
 
 MARK = ["sequences", "agreement"]
 POINT = ["step", "tokens", "loss", "stderr", "n", "doubling"]
-# The allocation is the budget's division among layers.
-SCORED = ["criterion", "units", "calibration", "allocation"]
 
 
 def curve(measure: str, provenance: Provenance, *, losses: bool = False) -> list[dict[str, object]]:
@@ -90,27 +86,6 @@ def held_out_losses(records: pd.DataFrame) -> dict[Cell, dict[int, Outcomes]]:
         }
         for cell, draws in levels.items()
     }
-
-
-def marks(records: pd.DataFrame, study: Study) -> pd.DataFrame:
-    """Return one row per mark of every scoring.
-
-    `criterion` names the criterion, the options that differ among the scorings, and the number of steps if the
-    method has several (the marks are of the first); `units` and `allocation` (the rule) are the method's.
-    """
-    names = ["model", "method", "calibration", "draw"]
-    rows = _exploded(records, "cost", names, MARK)
-    scored = {name: method for name, method in study.methods.items() if name in {*rows["method"]}}
-    settings = [dict(CRITERIA.make(x.criterion or name, x.options, name)) for name, x in scored.items()]
-    counts = pd.DataFrame([{key: str(value) for key, value in own.items()} for own in settings]).nunique()
-    about = []
-    for (name, method), own in zip(scored.items(), settings, strict=True):
-        differing = [f"{key} {own[key]}" for key in sorted(own) if counts[key] > 1]
-        steps = [f"{method.steps} steps"] if method.steps > 1 else []
-        criterion = ", ".join([method.criterion or name, *differing, *steps])
-        about.append([name, criterion, ", ".join(sorted(method.units)), method.allocation.rule])
-    named = pd.DataFrame(about, columns=["method", "criterion", "units", "allocation"])
-    return rows.merge(named, "left")
 
 
 def _exploded(records: pd.DataFrame, measure: str, names: list[str], points: list[str]) -> pd.DataFrame:

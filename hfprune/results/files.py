@@ -13,7 +13,7 @@ from hfprune.errors import REASON, HfpruneError, explained
 from hfprune.files import atomic_file
 from hfprune.study import paths
 
-RESULTS, ITEMS, RECORDS, STUDY, NEURONS, LAYERS = paths.TIDY
+RESULTS, ITEMS, RECORDS, STUDY, NEURONS = paths.TIDY
 
 # The columns of results.csv with their types; `draws`, `sd`, `low` and `high` are empty but for levels.
 DTYPES = {
@@ -28,11 +28,6 @@ DTYPES = {
 OF_LEVEL = [name for name in CELL_COLUMNS if name not in ("study", "draw")]
 # The columns that identify a result in items.parquet and records.parquet.
 RESULT = [*CELL_COLUMNS[1:], "measure", "task"]
-# The columns of layers.parquet.
-OVERLAP = [
-    *("model", "calibration", "sequences", "draw", "ratio"),
-    *("layer", "method_a", "method_b", "jaccard", "expected"),
-]
 # The columns of neurons.csv: `overlap`, the mean over layers of the Jaccard index of the kept neurons;
 # `rank_correlation`, the mean over layers of Spearman's correlation of the scores; `near_cut`, the share of the
 # disputed neurons, which only one plan keeps, whose ranks by both scores are near the cut.

@@ -16,7 +16,6 @@ from hfprune.results.declarations import Declarations, declare
 from hfprune.results.files import (
     DTYPES,
     ITEMS,
-    LAYERS,
     NEURONS,
     RECORDS,
     RESULT,
@@ -63,7 +62,6 @@ def collect(study_file: Path, results: Sequence[Path], folder: Path, out: Path) 
     write_union([none, *ordered], out / ITEMS)
     write_union([records.sort_values(key, ignore_index=True)], out / RECORDS)
     write_csv(neurons.with_reference(), out / NEURONS)
-    write_union([neurons.by_layer()], out / LAYERS)
     with atomic_file(out / STUDY) as temporary:
         temporary.write_bytes(study_file.read_bytes())
 

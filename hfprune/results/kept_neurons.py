@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from safetensors.numpy import load_file
 from hfprune.cells import DENSE, Cell
 from hfprune.cells.recovery import Recovery
 from hfprune.errors import REASON, explained
-from hfprune.results.files import AGREEMENT, OF_PAIR, OVERLAP
+from hfprune.results.files import AGREEMENT, OF_PAIR
 from hfprune.study import cells as study_cells
 from hfprune.study import paths
 from hfprune.study.calibration import Calibrated
@@ -25,7 +24,6 @@ NEAR = 0.1  # fraction of a layer's width within which a neuron is near the cut
 ByLayer = dict[int, np.ndarray]
 ScoresByLayer = dict[Cell, ByLayer]  # by the cell without its ratio
 Group = tuple[str, Calibrated, float]  # model, calibration and ratio, within which methods are compared
-PlansByLayer = dict[tuple[Group, int], dict[str, ByLayer]]  # (group, draw) → method
 
 
 def read_layers(path: Path) -> ByLayer:
@@ -38,29 +36,6 @@ def read_layers(path: Path) -> ByLayer:
             for name, tensor in tensors.items()
             if name.startswith("mlp.")
         }
-
-
-def overlaps(plans: PlansByLayer, scored: ScoresByLayer) -> pd.DataFrame:
-    """Return one row of `OVERLAP` for every two methods of a group and draw, and every layer.
-
-    `jaccard` is the index of the neurons that the methods keep, `expected` that of two random choices of as many,
-    which is missing where no scores tell the layer's width.
-    """
-    widths = {
-        (cell.model, layer): len(scores)
-        for cell, layers in scored.items()
-        for layer, scores in layers.items()
-    }
-    rows = []
-    for ((model, calibrated, ratio), draw), methods in sorted(plans.items()):
-        for a, b in combinations(sorted(methods), 2):
-            for layer in sorted(methods[a].keys() & methods[b].keys()):
-                kept = methods[a][layer], methods[b][layer]
-                # The index at the mean size of a random intersection; the true mean differs by less than 1/width.
-                shared = len(kept[0]) * len(kept[1]) / widths.get((model, layer), np.nan)
-                chance = shared / (len(kept[0]) + len(kept[1]) - shared)
-                rows.append((model, *calibrated, draw, ratio, layer, a, b, jaccard(*kept), chance))
-    return pd.DataFrame(rows, columns=OVERLAP)
 
 
 def jaccard(a: np.ndarray, b: np.ndarray) -> float:
@@ -91,16 +66,6 @@ class KeptNeurons:
                 if study_cells.compared_within(study, calibrated, cell):
                     group = self._groups.setdefault((cell.model, calibrated, cell.cut_at), {})
                     group.setdefault(cell.method, []).append(cell)
-
-    def by_layer(self) -> pd.DataFrame:
-        """Return the `overlaps` of all plans that exist."""
-        plans: PlansByLayer = {}
-        for group, methods in self._groups.items():
-            for method, cells in methods.items():
-                for cell in cells:
-                    if cell in self._cut:
-                        plans.setdefault((group, cell.draw), {})[method] = self._cut[cell]
-        return overlaps(plans, self._scores)
 
     def with_reference(self) -> pd.DataFrame:
         """Return the columns `OF_PAIR` and `AGREEMENT` of every method without recovery beside its reference.

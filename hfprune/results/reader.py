@@ -11,7 +11,7 @@ from hfprune.assets.shipped import shipped
 from hfprune.cells import DENSE
 from hfprune.errors import HfpruneError
 from hfprune.paper.relations import Paper
-from hfprune.results.curves import learning_curves, marks
+from hfprune.results.curves import learning_curves
 from hfprune.results.declarations import Declarations, declare
 from hfprune.results.effect_rows import read_claims, read_effects, table
 from hfprune.results.files import (
@@ -20,11 +20,9 @@ from hfprune.results.files import (
     ANSWER,
     DTYPES,
     ITEMS,
-    LAYERS,
     NEURONS,
     OF_LEVEL,
     OF_PAIR,
-    OVERLAP,
     RECORDS,
     RESULT,
     RESULTS,
@@ -228,22 +226,9 @@ class Results:
         return self.kept(read_csv(path, *ANSWER) if path.exists() else pd.DataFrame(columns=ANSWER))
 
     @cached_property
-    def overlap(self) -> pd.DataFrame:
-        """Overlaps of kept neurons by layer (`OVERLAP`); empty, with these columns, if not kept."""
-        path = self.folder / LAYERS
-        rows = read_union(path) if path.exists() else pd.DataFrame(columns=OVERLAP)
-        require_columns(rows, path, OVERLAP, filled="method_a")
-        return self.kept(rows)
-
-    @cached_property
     def distributions(self) -> pd.DataFrame:
         """The next-token distributions that a study shows: the items of the measure `distributions`."""
         return self.kept(self.items(self.declared.first(DISTRIBUTIONS)))
-
-    @cached_property
-    def marks(self) -> pd.DataFrame:
-        """One row per mark of every scoring: see `hfprune.results.curves.marks`."""
-        return self.kept(marks(self.records, self.study))
 
     @cached_property
     def curves(self) -> pd.DataFrame:

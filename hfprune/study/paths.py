@@ -33,10 +33,7 @@ CELL = f"cells/{_SCORED}/{{ratio}}/draw{{draw}}/{{recovery}}"
 SCORING = f"cells/{_SCORED}/scoring/draw{{draw}}"
 
 # The files of `collect`, in this order.
-TIDY = (
-    *("results.csv", "items.parquet", "records.parquet", "study.yaml"),
-    *("neurons.csv", "layers.parquet"),
-)
+TIDY = ("results.csv", "items.parquet", "records.parquet", "study.yaml", "neurons.csv")
 # The files that `effects` adds to those of `collect`.
 EFFECTS, CLAIMS, DRAWS, ANSWERS = ANALYSED = ("effects.csv", "claims.csv", "draws.csv", "answers.csv")
 # The report of `check`.

@@ -106,32 +106,7 @@ def test_nothing_measured_yet_gives_empty_tables(tmp_path: Path) -> None:
     assert (folder / "results.csv").read_text() == ",".join(DTYPES) + "\n"
     data = Results(folder, PAPER)
     assert data.tidy.empty and data.levels.empty and data.records.empty and data.items("fidelity").empty
-    assert data.overlap.empty and data.marks.empty and data.curves.empty
-
-
-def test_overlap_is_jaccard_of_each_pair_once_beside_that_of_chance(tmp_path: Path) -> None:
-    for method, kept in {"b": [0, 1, 2, 3], "a": [2, 3, 4, 5], "c": [6, 7, 8, 9]}.items():
-        plan = tmp_path / f"plans/m/{method}/c4/{READ[method]}/0.2/draw0.safetensors"
-        save_layers(plan, np.int32(kept), np.int32([0, 1]))
-    # Layer 0 is known to be ten neurons wide; layer 1 has no scores.
-    save_layers(tmp_path / "scores/m/a/c4/4/draw0.safetensors", np.arange(10.0))
-    for elsewhere in ("m/b/c4/0/0.2/draw1", "m/b/c4/0/0.3/draw0", "n/b/c4/0/0.2/draw0"):
-        save_layers(tmp_path / f"plans/{elsewhere}.safetensors", np.int32([0, 1]))
-    whole = settings(["a", "b", "c"], models=["m", "n"], ratios=[0.2, 0.3], draws=[0, 1])
-    overlap = Results(gather(whole, tmp_path), PAPER).overlap
-    first = overlap[overlap["layer"] == 0]
-    assert first[
-        ["model", "calibration", "sequences", "draw", "ratio", "method_a", "method_b"]
-    ].to_numpy().tolist() == [
-        ["m", "c4", 4, 0, 0.2, "a", "b"],
-        ["m", "c4", 4, 0, 0.2, "a", "c"],
-        ["m", "c4", 4, 0, 0.2, "b", "c"],
-    ]
-    # {2, 3} of {0, …, 5}; by chance 4·4/10 = 1.6 common ones of 8 - 1.6.
-    assert first["jaccard"].tolist() == [2 / 6, 0, 0]
-    assert first["expected"].tolist() == pytest.approx([1.6 / 6.4] * 3)
-    second = overlap[overlap["layer"] == 1]
-    assert second["jaccard"].tolist() == [1, 1, 1] and second["expected"].isna().all()
+    assert data.curves.empty
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from hfprune.settings import load
 from hfprune.study.paths import ANALYSED, TIDY
 from hfprune.study.study import Study
 
-HELD = [*(name for name in TIDY if name != "layers.parquet"), *ANALYSED]
+HELD = [*TIDY, *ANALYSED]
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import sys
 from contextlib import chdir
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import torch
 from command_line import EXPORT, failure, full_disk, killed, recover, run
@@ -18,7 +17,6 @@ from hfprune.cells import read_result
 from hfprune.errors import HfpruneError
 from hfprune.exports import checkpoint as exporting
 from hfprune.recovery import lora
-from hfprune.results.files import OVERLAP
 from hfprune.stages.budget import neurons_removed
 
 # A command, and under it what its line says; OUT is an empty folder, and TEXT says what is read of a corpus.
@@ -57,8 +55,8 @@ fetch tasks/pika --catalogue assets.yaml
     did you mean 'tasks/piqa'
 measure fidelty --model mine --out OUT
     unknown measure 'fidelty'; did you mean 'fidelity'?
-figures --results older --only overlap --out OUT/f
-    older/layers.parquet: has no column 'method_a': another version or another program wrote it; run
+figures --results older --only answers --out OUT/f
+    older/answers.csv: has no column 'model': another version or another program wrote it; run
 measure perplexity --model mine --checkpoint mine --plan plan.safetensors TEXT --out OUT
     give --plan or --checkpoint, not both
 measure perplexity --model mine --linear adapter TEXT --out OUT
@@ -161,7 +159,7 @@ def others(made: Path) -> None:
     lines = (cut / "results.csv").read_text().splitlines(keepends=True)
     (cut / "results.csv").write_text("".join(lines[: len(lines) // 2]))
     (foreign / "claims.csv").write_text("x")
-    pd.DataFrame([[None] * len(OVERLAP)], columns=OVERLAP).to_parquet(older / "layers.parquet")
+    (older / "answers.csv").write_text("task\n")
     (made / "torn.safetensors").write_bytes((made / "scores.safetensors").read_bytes()[:300])
     save_model("llama", made / "llama")
     for name, config in (("unheard", '{"model_type": "unheard_of"}'), ("broken", "{")):

@@ -31,7 +31,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Results:
 
 # Whose numbers the study has; the table `claims` counts verdicts over models, ratios and texts alike.
 TABLES = ["table4", "table5", "table6", "table7", "table8", "effects", "lost", "draws", "noise"]
-FIGURES = ["answer", "accuracy", "tasks", "overlap", "claims", "effects"]
+FIGURES = ["answer", "accuracy", "tasks", "claims", "effects"]
 
 
 @pytest.mark.parametrize("name", TABLES)

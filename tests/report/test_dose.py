@@ -14,12 +14,9 @@ from synthetic import PAPER, analysed, study_of_sizes
 from hfprune.paper.printed import DOSE
 from hfprune.report.drawing.figure_files import make_figure
 from hfprune.report.publication import FIGURES
-from hfprune.report.publications import publications
 from hfprune.report.style import METHODS
 from hfprune.report.table_files import make_table
 from hfprune.results.reader import Results
-from hfprune.settings import load
-from hfprune.study.study import Study
 
 LENGTH = 8  # tokens of a calibration sequence
 ENTROPY = {4: [0.30, 0.31, 0.35], 16: [0.25, 0.27, 0.26]}
@@ -72,20 +69,6 @@ def test_neurons_in_common_with_another_sample_and_with_the_reference(folder: Pa
             assert kept[name, "", size] == pytest.approx(again)
         beside = np.mean([overlap(folder, size, (one, draw), (other, draw)) for draw in range(3)])
         assert kept["cross_entropy", "entropy", size] == pytest.approx(beside)
-
-
-def test_it_stands_in_place_of_the_agreement_of_halves(folder: Path) -> None:
-    study = load(Study, folder / "study.yaml")
-    assert "dose" in publications("s", study, []).figures
-    assert "calibration" not in publications("s", study, []).figures
-    read = {name: read.model_copy(update={"sizes": {}}) for name, read in study.calibrations.items()}
-    whole = study.model_copy(update={"calibrations": read})
-    assert "dose" not in publications("s", whole, []).figures
-    assert "calibration" in publications("s", whole, []).figures
-    data = Results(folder, PAPER)
-    marks = pd.DataFrame([{"model": "tiny-llama", "method": "entropy", "sequences": 4, "agreement": 0.5}])
-    data.marks = marks.assign(criterion="entropy", units="neurons", calibration="c4", allocation="uniform")
-    assert make_figure("calibration", data).endswith("not measured")
 
 
 def test_a_study_without_sizes_has_no_dose(collected: Path) -> None:

@@ -60,7 +60,7 @@ def test_every_figure_in_three_formats_with_the_same_bytes_whatever_a_user_has_s
     names = sorted(path.name for path in written.iterdir())
     # Those commands have not run, or nothing was measured for it.
     absent = {"claims", "effects", "measures", "learning", "distributions", "tradeoff"}
-    absent |= {"calibration", "dose", "answer", "answers"}
+    absent |= {"dose", "answer", "answers"}
     assert names == sorted(f"{name}.{suffix}" for name in {*NAMES} - absent for suffix in FORMATS)
     for name in names:
         assert (tmp_path / name).read_bytes() == (written / name).read_bytes(), name
@@ -71,14 +71,14 @@ def test_what_was_not_kept_is_named_and_files_of_earlier_calls_stay(collected: P
         shutil.copy(collected / name, tmp_path)
     out = tmp_path / "figures"
     out.mkdir()
-    (out / "overlap.svg").write_text("of a run with all tables")
+    (out / "answers.svg").write_text("of a run with all tables")
     absent = write_figures(tmp_path, PAPER, out, formats=["svg"])
-    assert absent["overlap"] == f"{tmp_path} has no layers.parquet"
+    assert absent["answers"] == f"{tmp_path} has no answers.csv"
     assert absent["measures"] == "Other measures: not measured" and "fidelity" not in absent
-    assert {path.stem for path in out.iterdir()} == {*NAMES} - absent.keys() | {"overlap"}
-    assert (out / "overlap.svg").read_text() == "of a run with all tables"
-    with pytest.raises(HfpruneError, match=r"no layers\.parquet, which the figure overlap needs"):
-        write_figures(tmp_path, PAPER, out, only=["overlap"])
+    assert {path.stem for path in out.iterdir()} == {*NAMES} - absent.keys() | {"answers"}
+    assert (out / "answers.svg").read_text() == "of a run with all tables"
+    with pytest.raises(HfpruneError, match=r"no answers\.csv, which the figure answers needs"):
+        write_figures(tmp_path, PAPER, out, only=["answers"])
 
 
 NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?")
@@ -355,24 +355,6 @@ def test_a_constant_answer_shows_beside_the_commonest_right_one_and_wins_no_aver
     assert "Guess" not in (tmp_path / "table4.md").read_text()
 
 
-def test_overlap_compares_with_entropy_or_else_the_first_method_and_with_chance(
-    collected: Path, tmp_path: Path
-) -> None:
-    data = Results(collected, PAPER)
-    ax = figure_of("overlap", data).axes[0]
-    pairs = data.overlap.query("ratio == 0.2")
-    with_magnitude = pairs.query("method_a == 'entropy' and method_b == 'magnitude'")
-    assert ax.get_ylabel().split() == ["Jaccard", "with", "Entropy"]
-    assert {*points(ax)} - {"black"} == {
-        looks_of(data)[name].colour for name in ("cross_entropy", "magnitude")
-    }
-    assert points(ax)[looks_of(data)["magnitude"].colour][:, 1].tolist() == with_magnitude["jaccard"].tolist()
-    chance = next(line for line in ax.get_lines() if line.get_linestyle() == "--")
-    assert chance.get_ydata().tolist() == pytest.approx(with_magnitude["expected"].tolist())
-    without = Study(tmp_path, methods=["random", "magnitude", "wanda"]).write().collect()
-    assert figure_of("overlap", Results(without, PAPER)).axes[0].get_ylabel().endswith("Magnitude")
-
-
 def test_the_dense_model_stands_beside_weights_that_are_solved_again() -> None:
     """They leave it as it is; trained adapters do not, so each kind of recovery has its own."""
     beside = {"none": "none", "linear": "none", "lora": "lora", "linear+lora": "lora"}
@@ -410,7 +392,7 @@ def test_figures_without_data_are_sentences_only_where_all_files_are_wanted(stud
     assert all("not measured" in absent[name] for name in {*NAMES} - before)
     write_figures(folder, PAPER, folder / "figures", complete=True)
     assert len([*(folder / "figures").iterdir()]) == 3 * (len(NAMES) - len(before))
-    assert text_of(folder / "figures/overlap.svg") == "Overlap of kept neurons: not measured"
+    assert text_of(folder / "figures/accuracy.svg") == "Zero-shot accuracy: not measured"
 
 
 def test_one_ratio_several_draws_and_unknown_tasks_can_be_drawn(tmp_path: Path) -> None:

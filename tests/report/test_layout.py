@@ -43,7 +43,7 @@ def test_large_letters_of_a_users_style(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "mine.mplstyle").write_text("font.size: 11\nfont.family: serif\n")
     over = read_style(tmp_path / "mine.mplstyle")
     data = Results(results_of("larger"), PAPER)
-    for name in ("answer", "effects", "calibration", "claims"):
+    for name in ("answer", "effects", "claims"):
         with theme(over):
             assert misplaced(make_figure(name, data), monkeypatch) == [], name
     figure = Figure(figsize=(2, 1))
@@ -62,5 +62,5 @@ def test_large_letters_of_a_users_style(tmp_path: Path, monkeypatch: pytest.Monk
 )
 def test_studies_of_other_shapes(shape: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = Study(tmp_path, layers=3, neurons=32, **shape).write().collect()
-    expected = {"accuracy", "tasks", "overlap"}
+    expected = {"accuracy", "tasks"}
     assert check(folder, monkeypatch) == expected

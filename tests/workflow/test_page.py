@@ -38,7 +38,7 @@ def test_no_letters_of_a_finished_studys_figures_overlap(
     finished: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = check(finished[0] / "results/smoke", monkeypatch)
-    assert {"accuracy", "distributions", "overlap"} <= drawn
+    assert {"accuracy", "distributions"} <= drawn
 
 
 def column(page: Page, name: str) -> list[str]:

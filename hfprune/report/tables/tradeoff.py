@@ -28,8 +28,9 @@ class TradeoffTable(TablePublication):
             looks_of(data),
         )
         rows = data.with_calibrated(rows)
-        removed = data.marks.drop_duplicates(["model", "method"])[["model", "method", "units"]]
-        rows.insert(5, "units", words(rows[["model", "method"]].merge(removed, "left")["units"]))
+        scored = {name: method for name, method in data.study.methods.items() if not method.unscored}
+        units = rows["method"].map({name: ", ".join(sorted(method.units)) for name, method in scored.items()})
+        rows.insert(5, "units", words(units))
         columns = [
             *head_columns(rows, looks_of(data)),
             Column("Units", [units or MISSING for units in rows["units"]], words=True),
