@@ -1,21 +1,8 @@
 """Sizes: numbers of calibration sequences for scores; one pass over the calibration serves all of them."""
 
 from collections.abc import Iterable
-from typing import Annotated, Any
-
-from pydantic import BeforeValidator, PositiveInt
 
 from hfprune.calibration.folds import MIN_DRAWS
-
-
-def _numbers(given: Any) -> Any:
-    """Read sizes without the numbers of their samples as a mapping from size to `None`."""
-    given = [given] if isinstance(given, int) else given
-    return dict.fromkeys(given) if isinstance(given, list) else given
-
-
-# Size → most samples of this size; None: as many as the calibration holds.
-Sizes = Annotated[dict[PositiveInt, PositiveInt | None], BeforeValidator(_numbers)]
 
 
 def samples_of(size: int, count: int) -> list[range]:

@@ -87,8 +87,8 @@ def _row(
 ) -> Decidable:
     tuned = any(recovery.trains for side in (claim.left, claim.right) for recovery in side.recoveries)
     resamples = study.resamples if measure.resampled and not tuned else 0
-    model, calibration = next(iter(study.models)), next(iter(study.calibrations))
-    draws = len(study.draws_of(model, study.largest(model, calibration)))
+    calibration = next(iter(study.calibrations))
+    draws = len(study.draws_of(study.largest(calibration)))
     sizes = documents(measure, paper.tasks(claim))
     declared = declare(study).find(claim.measure, claim.metric)
     row = Decidable(
@@ -109,7 +109,7 @@ def _row(
     estimates: list[Estimate] = []
     for name, at in product(earlier.models, claim.ratios):
         with suppress(NotComparableError):
-            calibrated = earlier.study.largest(name, next(iter(earlier.study.calibrations)))
+            calibrated = earlier.study.largest(next(iter(earlier.study.calibrations)))
             place = Place(name, calibrated, at)
             effect = compare_items(paper, claim, earlier, place, claim.metric).effect
             if effect.has_interval and effect.spread:

@@ -189,7 +189,7 @@ class Workload:
     def _resamples(self, cell: Cell, measure: Measure) -> int:
         """Return the number of resampled plans that a measure is taken on, as masks on the dense model."""
         read_by = Calibrated(cell.calibration, cell.sequences)
-        return self.files.study.resamples_of(cell.model, read_by) if measure.resampled else 0
+        return self.files.study.resamples_of(read_by) if measure.resampled else 0
 
     def _sample(self, job: Any) -> Work:
         dense, (texts, length) = self.shapes[job.model_name()], job.prompts

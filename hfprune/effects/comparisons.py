@@ -112,7 +112,7 @@ class Comparison:
         study, outcomes = self.evidence.study, {side: self.sides[side] for side in sides}
         pruned = [side for side in outcomes if side[0] != DENSE]
         unread = [side for side in pruned if not study.reads(side[0])]
-        if 0 < len(unread) < len(pruned) and study.samples_of(self.model, self.calibrated) > 1:
+        if 0 < len(unread) < len(pruned) and study.samples_of(self.calibrated) > 1:
             if all(is_of_weights(study, *side) for side in unread):
                 outcomes |= {side: {None: next(iter(outcomes[side].values()))} for side in unread}
             else:

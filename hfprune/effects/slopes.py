@@ -41,7 +41,7 @@ def slopes(evidence: Evidence) -> Iterator[EffectRow]:
 def _calibration_rows(by_size: Mapping[int, Comparison]) -> Iterator[EffectRow]:
     first = next(iter(by_size.values()))
     study, calibration = first.evidence.study, first.calibrated.calibration
-    samples = study.sizes_of(first.model, calibration)
+    samples = study.calibrations[calibration].sizes
     all_sizes = replace(first, calibrated=Calibrated(calibration, 0))
     for method in filter(study.reads, study.methods_of(first.model)):
         left: Side = method, Recovery.NONE

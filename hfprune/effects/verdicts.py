@@ -153,7 +153,7 @@ def _calibrations(evidence: Evidence, model: str) -> list[Calibrated]:
     study = evidence.study
     if model not in study.models:
         return [Calibrated(UNCALIBRATED, 0)]
-    return [study.largest(model, name) for name in study.calibrations_of(model)]
+    return [study.largest(name) for name in study.calibrations_of(model)]
 
 
 def _evaluate(

@@ -144,7 +144,7 @@ class PaperTable(TablePublication):
         ours = pd.concat([ours, beside[beside["model"].isin(ours["model"])]])
         names = data.printed.model(pd.Series([*same], dtype=str))
         shown = ours[ours["key"].isin(self.keys)]
-        about = unread.notes(shown, dict(zip(names, same.values(), strict=True)), data.study.constant)
+        about = unread.notes(shown, dict(zip(names, same.values(), strict=True)))
         return ours.assign(source=OURS), about
 
     def _chosen(self, rows: pd.DataFrame, published: Paper, in_table: set[str]) -> pd.DataFrame:

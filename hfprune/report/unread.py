@@ -18,6 +18,7 @@ LOOKS = {GUESS: Look("Guess", GREY, "", "-"), MAJORITY: Look("Majority answer", 
 # Keys of the mean over right answers of the accuracy on their questions, and of an average over tasks.
 BALANCED = {task: f"{task}, balanced" for task in with_same_choices()}
 WITHOUT_CONSTANT = "average without constant"
+CONSTANT = 0.9  # share of a task's questions above which a commonest answer counts as constant
 Tasks = Mapping[str, Collection[str]]  # by model
 _CELL = ["model", "calibrated", "recovery", "ratio", "method", "task"]
 
@@ -30,9 +31,9 @@ def balanced(answers: pd.DataFrame) -> pd.DataFrame:
 
 
 def constant(data: Results, answers: pd.DataFrame) -> Tasks:
-    """Return by model the tasks to which a cell gives one answer, over all draws, in a share above `constant`."""
+    """Return by model the tasks to which a cell gives one answer, over all draws, in a share above `CONSTANT`."""
     means = answers[answers["method"] != MAJORITY].groupby(_CELL)["share"].mean().reset_index()
-    beyond = means[means["share"] > data.study.constant]
+    beyond = means[means["share"] > CONSTANT]
     models = sorted({*data.levels["model"]}) if len(beyond) else []
     return {model: sorted({*beyond["task"][beyond["model"] == model]}) for model in models}
 
@@ -69,7 +70,7 @@ def unread(data: Results, answers: pd.DataFrame, same: Tasks, left_out: Collecti
     return table.dropna(subset="value").assign(ratio=0.0, recovery="none")
 
 
-def notes(shown: pd.DataFrame, same: Tasks, share: float) -> list[str]:
+def notes(shown: pd.DataFrame, same: Tasks) -> list[str]:
     """Return notes that explain those of these numbers that a table shows."""
     short = {name: [task.short for task in tasks_in_order(tasks).values()] for name, tasks in same.items()}
     out = [
@@ -85,6 +86,6 @@ def notes(shown: pd.DataFrame, same: Tasks, share: float) -> list[str]:
             BALANCED.values(), "Bal.: the mean of the accuracies where yes and where no is right."
         ),
         WITHOUT_CONSTANT: f"w/o constant: without tasks to which a model of the study, dense or pruned, gives "
-        f"the same answer in over {percent(share)} of the questions: {'; '.join(out)}.",
+        f"the same answer in over {percent(CONSTANT)} of the questions: {'; '.join(out)}.",
     }
     return [note for name, note in meanings.items() if name in {*shown["method"], *shown["key"]}]

@@ -188,7 +188,7 @@ class Results:
         methods = rows["method"] if "method" in rows else [""] * len(rows)
         places = zip(rows["model"], methods, rows["calibration"], rows["sequences"], strict=True)
         calibrated = [
-            study.largest(model, calibration)
+            study.largest(calibration)
             if method in weights_alone and calibration in study.calibrations and model in study.models
             else Calibrated(calibration, sequences)
             for model, method, calibration, sequences in places

@@ -125,7 +125,7 @@ def _score(files: Files, cell: Cell, methods: list[str], out: Path, **more: Any)
         blocks=files.blocks(replace(cell, method=methods[0])),
         methods=dict(zip(methods, chosen, strict=True)),
         units=dict.fromkeys(chosen[0].units),
-        sizes=files.study.sizes_of(cell.model, cell.calibration) if files.study.reads(methods[0]) else {},
+        sizes=files.study.calibrations[cell.calibration].sizes if files.study.reads(methods[0]) else {},
         resamples=files.study.resamples,
         seed=cell.draw,
         cell=cell,
@@ -140,7 +140,7 @@ def _sweep(files: Files, methods: list[str], model: str, calibration: str, draw:
     sequences = next(calibrated.sequences for calibrated in read if calibrated.calibration == calibration)
     several = Cell(files.name, model, "{method}", calibration, sequences, None, draw, Recovery.NONE)
     size, sample = str(sequences), str(draw)
-    if study.reads(methods[0]) and study.sizes_of(model, calibration):
+    if study.reads(methods[0]) and study.calibrations[calibration].sizes:
         size, sample = "{sequences}", "{draw}"
     out = files.tensors(
         paths.SCORES, model=model, method="{method}", calibration=calibration, sequences=size, draw=sample

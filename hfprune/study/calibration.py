@@ -5,7 +5,6 @@ from typing import Annotated, ClassVar, NamedTuple
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
 from hfprune.assets.text import Text
-from hfprune.calibration.sizes import Sizes
 
 
 class Calibrated(NamedTuple):
@@ -45,10 +44,10 @@ class Calibration(Text):
     replaced: ClassVar = {"resamples": "give `resamples` to the study, beside `calibrations`"}
 
     continued_after: ContinuedAfter = None
-    sizes: Sizes = Field(
+    sizes: dict[PositiveInt, PositiveInt] = Field(
         default={},
-        description="numbers of sequences: every method is scored on each size instead of on all sequences, with "
-        "disjoint samples of it as draws; or {size: most samples}. One pass serves all sizes",
+        description="number of sequences → number of disjoint samples: every method is scored on each size "
+        "instead of on all sequences, with its samples as draws. One pass serves all sizes",
     )
     label: str | None = Field(
         default=None, description="name in tables and figures; null: the name in the study"

@@ -27,7 +27,7 @@ def cells(name: str, study: Study) -> Iterator[Cell]:
             if ratio not in (study.methods[method].ratios or [ratio]):
                 continue
             for calibrated in study.calibrated(model, method):
-                draws = study.draws_of(model, calibrated)
+                draws = study.draws_of(calibrated)
                 for draw, recovery in product(draws, study.recoveries_of(model)):
                     if _recovers(study, method, ratio, recovery):
                         yield Cell(name, model, method, *calibrated, ratio, draw, recovery)
@@ -65,7 +65,7 @@ def compared_within(study: Study, calibrated: Calibrated, cell: Cell) -> bool:
         return False
     if cell.sequences:
         return cell.sequences == calibrated.sequences
-    return calibrated == study.largest(cell.model, calibrated.calibration)
+    return calibrated == study.largest(calibrated.calibration)
 
 
 def is_of_weights(study: Study, method: str, recovery: Recovery) -> bool:

@@ -1,10 +1,9 @@
 """Entries of a study: its lists, and its models with their own settings."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_validator
 
-from hfprune.calibration.sizes import Sizes
 from hfprune.cells import DENSE
 from hfprune.cells.recovery import Recovery
 from hfprune.errors import distinct
@@ -73,6 +72,10 @@ class ChosenCells(Chosen):
 class StudyModel(Chosen):
     """A model of a study: its source, and its deviations from the study's lists."""
 
+    replaced: ClassVar = {
+        "sizes": "give the sizes to a calibration, and name this in `calibrations` of the model"
+    }
+
     source: str | None = Field(
         default=None,
         description="a folder, a file or a place on the hub, if the catalogue lacks the model",
@@ -83,9 +86,6 @@ class StudyModel(Chosen):
     )
     calibrations: Names | None = Field(
         default=None, min_length=1, description="only these calibrations; null: all"
-    )
-    sizes: Sizes | None = Field(
-        default=None, description="subset of the calibrations' sizes, with other numbers of samples"
     )
 
 

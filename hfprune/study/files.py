@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import product
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
@@ -167,9 +166,9 @@ def criteria_of(study: Study) -> dict[str, Criterion]:
             raise HfpruneError(f"{place}: {chosen} reads weights, which no step changes; remove steps")
         if not criteria[name].nested and method.steps > 1:
             raise HfpruneError(f"{place}: {chosen} chooses all units at once; remove steps")
-        for calibration, model in product(study.calibrations, study.models):
-            sizes = study.sizes_of(model, calibration)
-            if criteria[name].needs == "model" and any(count > 1 for count in (len(sizes), *sizes.values())):
+        for calibration, read in study.calibrations.items():
+            several = any(count > 1 for count in (len(read.sizes), *read.sizes.values()))
+            if criteria[name].needs == "model" and several:
                 raise HfpruneError(
                     f"{place}: {chosen} searches anew for each sample; give calibrations.{calibration} one size "
                     "with one sample, or none"
@@ -200,7 +199,7 @@ def method_settings(files: Files, method: str) -> str:
             for model in study.models
             if method in study.methods_of(model)
             for calibrated in study.calibrated(model, method)
-            if not study.resamples_of(model, calibrated)
+            if not study.resamples_of(calibrated)
         ]
     return json.dumps(about, sort_keys=True)
 

@@ -1,6 +1,6 @@
 """A study: models × methods × calibrations × ratios × draws × recoveries, and the measures."""
 
-from itertools import pairwise, product
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, NonNegativeInt, ValidationInfo, field_validator, model_validator
@@ -38,6 +38,7 @@ class Study(Placement):
     replaced: ClassVar = {
         "calibration": "write `calibrations: {NAME: {corpus: …, sequences: …}}`; every method is scored on each",
         "seeds": "write `draws`",
+        "constant": "remove it; answers are constant above 0.9 of a task's questions",
     }
 
     description: str = ""
@@ -83,12 +84,6 @@ class Study(Placement):
         "by_document: slopes of effects over the dense model's entropy on each document; calibrations: each "
         "method on a text minus itself, and minus the reference, on the first text; terms: differences of "
         "effects between calibrations, readings and models",
-    )
-    constant: float = Field(
-        default=0.9,
-        gt=0,
-        le=1,
-        description="share of a task's questions above which an answer counts as constant",
     )
 
     @field_validator("models", "methods", mode="before")
@@ -161,17 +156,13 @@ class Study(Placement):
 
     @model_validator(mode="after")
     def _calibrations_fit(self) -> "Study":
-        sizes = {size for calibration in self.calibrations.values() for size in calibration.sizes}
         for name, model in self.models.items():
             require_known(f"models.{name}.calibrations", model.calibrations or [], self.calibrations)
-            for size in model.sizes or {}:
-                if size not in sizes:
-                    raise ValueError(f"models.{name}.sizes: {size} is not among the calibrations' sizes")
-        for model_name, (name, calibration) in product(self.models, self.calibrations.items()):
-            for size, most in self.sizes_of(model_name, name).items():
-                if size * most > calibration.sequences or not most:
+        for name, calibration in self.calibrations.items():
+            for size, count in calibration.sizes.items():
+                if size * count > calibration.sequences:
                     raise ValueError(
-                        f"calibrations.{name}.sizes: {most or 1} of {size} sequences are more than the "
+                        f"calibrations.{name}.sizes: {count} of {size} sequences are more than the "
                         f"{calibration.sequences} of the calibration; lower the one, or raise the other"
                     )
             if self.resamples and calibration.sequences < FOLDS:
@@ -185,12 +176,13 @@ class Study(Placement):
     def _recovery_fits(self) -> "Study":
         if self.recovery is None and any(map(self.trains, self.models)):
             raise ValueError("recoveries lists lora: add a recovery section, at least `instructions: NAME`")
-        for model, name in product(filter(self.trains, self.models), self.calibrations):
-            if any(count > 1 for count in self.sizes_of(model, name).values()):
-                raise ValueError(
-                    f"recoveries: lora is trained for one sample of a size; give calibrations.{name} sizes as "
-                    "{64: 1}, or remove lora"
-                )
+        for model in filter(self.trains, self.models):
+            for name in self.calibrations_of(model):
+                if any(count > 1 for count in self.calibrations[name].sizes.values()):
+                    raise ValueError(
+                        f"recoveries: lora is trained for one sample of a size; give calibrations.{name} sizes "
+                        "as {64: 1}, or remove lora"
+                    )
         if self.device_map and any(map(self.trains, self.models)):
             raise ValueError(
                 "device_map: lora trains on one device; remove it from recoveries, or device_map"
@@ -199,9 +191,7 @@ class Study(Placement):
 
     @model_validator(mode="after")
     def _draws_differ(self) -> "Study":
-        of_models = product(self.models, self.calibrations)
-        samples = (count for place in of_models for count in self.sizes_of(*place).values())
-        most = max(samples, default=1)
+        most = max((count for read in self.calibrations.values() for count in read.sizes.values()), default=1)
         ordered = sorted(self.draws)
         for draw, following in pairwise(ordered):
             if following - draw < most:
@@ -214,14 +204,6 @@ class Study(Placement):
             if with_sizes and method.steps > 1:
                 raise ValueError(f"methods.{name}: a method in steps has no sizes; remove one of the two")
         return self
-
-    def sizes_of(self, model: str, calibration: str) -> dict[int, int]:
-        """Return size → number of samples for a calibration and model; empty if it is read as a whole."""
-        read = self.calibrations[calibration]
-        sizes = read.sizes
-        if (own := self.models[model].sizes) is not None:
-            sizes = {size: most for size, most in own.items() if size in read.sizes}
-        return {size: most or read.sequences // size for size, most in sizes.items()}
 
     def calibrations_of(self, model: str) -> list[str]:
         """Return the names of a model's calibrations, in the study's order."""
@@ -243,33 +225,33 @@ class Study(Placement):
         """
         calibrated = []
         for name in self.calibrations_of(model):
-            sizes = [*self.sizes_of(model, name)] or [self.calibrations[name].sequences]
+            sizes = [*self.calibrations[name].sizes] or [self.calibrations[name].sequences]
             if method is not None and not self.reads(method):
                 sizes = [0]
             calibrated += [Calibrated(name, size) for size in sizes]
         return calibrated
 
-    def largest(self, model: str, calibration: str) -> Calibrated:
+    def largest(self, calibration: str) -> Calibrated:
         """Return a calibration with the largest number of sequences that scores of a model read."""
-        sizes = [*self.sizes_of(model, calibration)] or [self.calibrations[calibration].sequences]
+        sizes = [*self.calibrations[calibration].sizes] or [self.calibrations[calibration].sequences]
         return Calibrated(calibration, max(sizes))
 
-    def samples_of(self, model: str, calibrated: Calibrated) -> int:
+    def samples_of(self, calibrated: Calibrated) -> int:
         """Return the number of samples in one draw of blocks: one, unless the calibration has sizes."""
-        return self.sizes_of(model, calibrated.calibration).get(calibrated.sequences, 1)
+        return self.calibrations[calibrated.calibration].sizes.get(calibrated.sequences, 1)
 
-    def draws_of(self, model: str, calibrated: Calibrated) -> list[int]:
+    def draws_of(self, calibrated: Calibrated) -> list[int]:
         """Return the numbers of the samples: each of `draws`, followed by further samples of a size."""
-        samples = self.samples_of(model, calibrated)
+        samples = self.samples_of(calibrated)
         return [first + number for first in self.draws for number in range(samples)]
 
     def blocks_draw(self, draw: int) -> int:
         """Return the draw to whose blocks a sample belongs."""
         return max(first for first in self.draws if first <= draw)
 
-    def resamples_of(self, model: str, calibrated: Calibrated) -> int:
+    def resamples_of(self, calibrated: Calibrated) -> int:
         """Return how often a sample is resampled: never if its size has enough samples."""
-        return resamples_of(self.samples_of(model, calibrated), self.resamples)
+        return resamples_of(self.samples_of(calibrated), self.resamples)
 
     def ratios_of(self, model: str) -> list[float]:
         """Return the ratios of a model: its own, or else the study's."""

@@ -52,12 +52,12 @@ def test_a_method_is_called_by_its_criterion_and_what_differs(criterion, setting
 
 def test_a_calibration_is_called_by_its_text_and_its_sequences_where_a_study_has_several() -> None:
     c4, own = CALIBRATIONS["c4"], {"label": "Wikipedia", "corpus": "w", "sequences": 8, "length": 8}
-    sized = c4 | {"sizes": [8, 64]}
+    sized = c4 | {"sizes": {8: 1, 64: 1}}
     for calibrations, at, label in (
         ({"c4": c4}, ("c4", 64), ""),
         ({"c4": c4, "wiki": own}, ("wiki", 8), "Wikipedia"),
         ({"my_c4": c4, "wiki": own}, ("my_c4", 64), "my c4"),
-        ({"c4": c4 | {"sizes": [8]}}, ("c4", 8), ""),
+        ({"c4": c4 | {"sizes": {8: 1}}}, ("c4", 8), ""),
         ({"c4": sized}, ("c4", 8), "8 sequences"),
         ({"c4": sized}, ("c4", 0), ""),
         ({"c4": sized, "wiki": own}, ("c4", 64), "c4, 64 sequences"),

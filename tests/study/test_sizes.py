@@ -25,7 +25,7 @@ from hfprune.study.study import Study
 
 CATALOGUE = load(Catalogue, ROOT / "config/assets.yaml")
 SMOLLM2 = "smollm2-135m-instruct-q4"
-SIZES = [16, 64, 256]
+SIZES = {16: 16, 64: 4, 256: 1}
 METHODS = {
     "entropy": None,
     "cross_entropy": None,
@@ -85,14 +85,14 @@ def test_a_method_that_reads_the_calibration_is_scored_on_each_size() -> None:
     shown = {name: label.label for name, label in labels(it).items()}
     assert (shown["entropy"], shown["squares"]) == ("Entropy", "Squares"), "of all its sizes"
     assert calibration_label(it, "c4", 64) == "64 sequences"
-    whole = study(sizes=[])
+    whole = study(sizes={})
     assert all(whole.calibrated(SMOLLM2, name) == of_c4(256) for name in READING)
     assert whole.calibrated(SMOLLM2, "random") == of_c4(0)
 
 
 def test_every_method_is_scored_on_every_text_and_each_of_its_sizes() -> None:
     """One pass serves the sizes of a text."""
-    texts = {"c4": C4 | {"sizes": [16, 256]}, "wiki": WIKIPEDIA}
+    texts = {"c4": C4 | {"sizes": {16: 16, 256: 1}}, "wiki": WIKIPEDIA}
     it = study(calibrations=texts, draws=[0, 500], models={"a": None, "b": {"without": ["squares"]}})
     read = [*of_c4(16, 256), Calibrated("wiki", 64)]
     assert it.calibrated("a", "entropy") == it.calibrated("a") == read
@@ -114,24 +114,12 @@ def test_every_method_is_scored_on_every_text_and_each_of_its_sizes() -> None:
     assert named == pruned, "scores of each pruned cell, once"
 
 
-def test_a_model_may_have_fewer_sizes_and_samples() -> None:
-    it = study(models={"a": None, "b": {"sizes": {64: 2, 16: None}}})
-    taken = {model: it.calibrated(model, "entropy") for model in "ab"}
-    assert taken == {"a": of_c4(*SIZES), "b": of_c4(64, 16)}
-    assert [it.draws_of(model, Calibrated("c4", 64)) for model in "ab"] == [[0, 1, 2, 3], [0, 1]]
-    assert [it.largest(model, "c4") for model in "ab"] == of_c4(256, 64)
-    found = Counter((cell.model, cell.sequences) for cell in cells("s", it) if cell.method == "entropy")
-    assert found == {("a", 16): 16, ("a", 64): 4, ("a", 256): 1, ("b", 16): 16, ("b", 64): 2}
-    jobs = [job for job in list_jobs(replace(files_of(it), elsewhere=ANYWHERE)) if job.stage == "score"]
-    assert [job.sizes for job in jobs if job.sizes] == [{16: 16, 64: 4, 256: 1}, {64: 2, 16: 16}]
-
-
 def test_samples_are_the_draws_of_a_size() -> None:
-    it = study(sizes={16: 3, 64: None, 256: None}, draws=[100, 7])
+    it = study(sizes={16: 3, 64: 4, 256: 1}, draws=[100, 7])
     for calibrated, count in zip(of_c4(16, 64, 256, 0), (3, 4, 1, 1), strict=True):
-        assert it.samples_of(SMOLLM2, calibrated) == count
+        assert it.samples_of(calibrated) == count
         drawn = [draw + number for draw in (100, 7) for number in range(count)]
-        assert it.draws_of(SMOLLM2, calibrated) == drawn
+        assert it.draws_of(calibrated) == drawn
     found = [cell for cell in cells("s", it) if cell.method != DENSE]
     assert len({*found}) == len(found)
     count = Counter((cell.method, cell.sequences) for cell in found)
@@ -162,22 +150,18 @@ def test_draws_of_a_size_read_disjoint_sequences_and_methods_of_one_the_same() -
     ("changes", "message"),
     [
         (
-            {"sizes": [16, 300]},
+            {"sizes": {16: 16, 300: 1}},
             "calibrations.c4.sizes: 1 of 300 sequences are more than the 256 of the calibration",
         ),
         ({"sizes": {64: 5}}, "calibrations.c4.sizes: 5 of 64 sequences are more than the 256"),
-        ({"sizes": [0]}, "calibrations.c4.sizes.0.* greater than 0"),
+        ({"sizes": {0: 1}}, "calibrations.c4.sizes.0.* greater than 0"),
         (
             {"draws": [0, 8]},
             "draws: 0 and 8 are too close: a size has 16 samples, and number k of them is draw",
         ),
         (
-            {"models": {SMOLLM2: {"sizes": [16, 32]}}},
-            f"models.{SMOLLM2}.sizes: 32 is not among the calibrations' sizes",
-        ),
-        (
             {"models": {SMOLLM2: {"sizes": {64: 5}}}},
-            "calibrations.c4.sizes: 5 of 64 sequences are more than the 256",
+            "the key 'sizes' is gone: give the sizes to a calibration",
         ),
         ({"methods": {"entropy": {"steps": 2}}}, "methods.entropy: a method in steps has no sizes"),
         (LORA, "recoveries: lora is trained for one sample of a size; give calibrations.c4 sizes as"),
@@ -212,13 +196,13 @@ def test_each_size_is_compared_within_itself() -> None:
         assert compared_within(it, Calibrated("c4", size), cell) == expected
         assert not compared_within(it, Calibrated("wiki", size), cell)
     assert compared_within(it, Calibrated("c4", 16), Cell("s", SMOLLM2, DENSE, "none", 0, **at))
-    plain = study(sizes=[], methods={"magnitude": None, "cross_entropy": None})
+    plain = study(sizes={}, methods={"magnitude": None, "cross_entropy": None})
     assert [reference_of(plain, name) for name in plain.methods] == ["magnitude"] * 2
 
 
 def test_few_draws_alone_are_resampled() -> None:
     it = study(resamples=4)
-    found = {size: it.resamples_of(SMOLLM2, Calibrated("c4", size)) for size in (*SIZES, 0)}
+    found = {size: it.resamples_of(Calibrated("c4", size)) for size in (*SIZES, 0)}
     assert found == {16: 0, 64: 0, 256: 4, 0: 4}
     (job,) = (job for job in list_jobs(files_of(it)) if job.stage == "score" and "entropy" in job.methods)
     assert {size: job.resamples_of(size) for size in SIZES} == {16: 0, 64: 0, 256: 4}
@@ -227,7 +211,7 @@ def test_few_draws_alone_are_resampled() -> None:
 def test_three_samples_of_a_size_tell_the_spread_and_two_do_not() -> None:
     for count, resamples in ((2, 4), (3, 0)):
         it = study(sizes={16: count}, resamples=4)
-        assert it.resamples_of(SMOLLM2, Calibrated("c4", 16)) == resamples
+        assert it.resamples_of(Calibrated("c4", 16)) == resamples
 
 
 def cost(it: Study, stage: str = "score") -> float:
@@ -238,17 +222,17 @@ def cost(it: Study, stage: str = "score") -> float:
 
 def test_a_pass_costs_what_the_largest_size_does_and_students_what_their_samples_do() -> None:
     plain = {"entropy": None, "cross_entropy": None}
-    sized, largest = study(methods=plain), study(methods=plain, sizes=[256])
+    sized, largest = study(methods=plain), study(methods=plain, sizes={256: 1})
     assert cost(sized) == pytest.approx(cost(largest), rel=0.01)
     few = study(methods=plain, sizes={16: 2, 64: 2})
     assert cost(few) == pytest.approx(cost(largest) * 128 / 256, rel=0.02), "no more than is read"
-    one, every = (cost(study(methods={"distillation": None}, sizes=sizes)) for sizes in ([256], SIZES))
-    start = cost(study(methods={"cross_entropy": None}, sizes=[256]))
+    one, every = (cost(study(methods={"distillation": None}, sizes=sizes)) for sizes in ({256: 1}, SIZES))
+    start = cost(study(methods={"cross_entropy": None}, sizes={256: 1}))
     assert every - start == pytest.approx(3 * (one - start), rel=0.02), "each size reads all sequences once"
     resampled, not_so = (
         cost(study(methods=plain, sizes=sizes, resamples=4), "measure")
         / sum(1 for _ in cells("s", study(methods=plain, sizes=sizes)))
-        for sizes in ([256], {64: 4})
+        for sizes in ({256: 1}, {64: 4})
     )
     assert resampled > 3 * not_so
 

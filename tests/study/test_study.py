@@ -109,7 +109,7 @@ def reading(*corpora: str) -> dict:
         ),
         ({"methods": {"a": {"units": "layer"}}}, "unknown kind of unit 'layer'; did you mean 'layers'"),
         (only("entropi"), "methods.a: unknown criterion 'entropi'; did you mean 'entropy'"),
-        (texts(c4=C4 | {"sizes": [999]}), "calibrations.c4.sizes: 1 of 999 sequences are more than the 8"),
+        (texts(c4=C4 | {"sizes": {999: 1}}), "calibrations.c4.sizes: 1 of 999 sequences are more than the 8"),
         (reading("c4-sample", "cod-sample"), "unknown corpora 'cod-sample'; did you mean 'code-sample'"),
         (
             measured("fidelity", **TEXT) | reading("c4-sample", "c4-sample-heldout"),
@@ -143,7 +143,7 @@ def reading(*corpora: str) -> dict:
             "methods.a: angular_distance chooses all units at once; remove steps",
         ),
         (
-            only("sleb", units="layers") | texts(c4=C4 | {"sizes": [4]}),
+            only("sleb", units="layers") | texts(c4=C4 | {"sizes": {4: 2}}),
             "methods.a: sleb searches anew for each sample; give calibrations.c4 one size with one sample, or no",
         ),
         ({"models": {"a": {"ratio": [0.2]}}}, "models.a: unknown key 'ratio'; did you mean 'ratios'"),

@@ -16,7 +16,7 @@ def test_one_pass_gives_every_size_its_draws_and_a_new_size_leaves_the_others_as
         models=["llama"],
         methods={"entropy": None, "cross_entropy": None, "random": None},
         **{"recoveries": ["none"], "recovery": None, "draws": [7], "resamples": 2},
-        calibrations={"text": calibration | {"sizes": {2: 3, 8: None}}},
+        calibrations={"text": calibration | {"sizes": {2: 3, 8: 1}}},
         measures={name: STUDY["measures"][name] | {"sequences": 8} for name in ("fidelity", "perplexity")},
     )
     done = jobs(snakemake(project, "effects"))
@@ -36,7 +36,7 @@ def test_one_pass_gives_every_size_its_draws_and_a_new_size_leaves_the_others_as
 
     before = contents(project, "results/smoke/scores/llama/*/text/[28]/*")
     assert len(before) == 2 * (3 + 1) * 3, "scores, their record and resampled ones of two methods"
-    change(path, calibrations={"text": calibration | {"sizes": {2: 3, 5: None, 8: None}}})
+    change(path, calibrations={"text": calibration | {"sizes": {2: 3, 5: 2, 8: 1}}})
     done = jobs(snakemake(project, "effects"))
     assert (done["score_0"], done["plan"]) == (1, 4) and "score_1" not in done
     assert contents(project, "results/smoke/scores/llama/*/text/[28]/*") == before

@@ -1,5 +1,5 @@
 """The share of questions, in percent, to which a model gives its commonest answer (the position of a choice); a
-star marks a constant answer, above the study's `constant`. The first row is the share of the commonest right
+star marks a constant answer, in a share above `CONSTANT`. The first row is the share of the commonest right
 answer; blank if the items do not number it.
 """
 
@@ -13,6 +13,7 @@ from hfprune.report.drawing.marks import headline, inches
 from hfprune.report.drawing.panels import framed, full, wrapped
 from hfprune.report.looks import looks_of
 from hfprune.report.publication import FigurePublication
+from hfprune.report.unread import CONSTANT
 from hfprune.results.answers import MAJORITY
 from hfprune.results.reader import Results
 
@@ -42,7 +43,7 @@ class Answers(FigurePublication):
             right = values[(values["method"] == MAJORITY) & values["model"].isin(facet["model"])]
             matrix = pd.concat([right, shown]).pivot_table(index="method", columns="task", values="share")
             matrix = matrix.reindex(index=[name for name in names if name in matrix.index], columns=[*tasks])
-            constant = (shown["share"] > 100 * data.study.constant).any()
+            constant = (shown["share"] > 100 * CONSTANT).any()
             heading = f"{name}, {charts.share_removed(ratio)}: share of the commonest answer, %"
             matrices[f"{heading} (* constant)" if constant else heading] = matrix.rename(index=names)
         labels = [task.short for task in tasks.values()]
@@ -52,7 +53,7 @@ class Answers(FigurePublication):
         upright = room < 1.1 * inches(max(labels, key=len))
         axes = figure.subplots(len(matrices), squeeze=False, height_ratios=[*map(len, matrices.values())])
         for ax, (name, matrix) in zip(axes.flat, matrices.items(), strict=True):
-            texts = matrix.map(lambda share: f"{share:.0f}" + "*" * (share > 100 * data.study.constant))
+            texts = matrix.map(lambda share: f"{share:.0f}" + "*" * (share > 100 * CONSTANT))
             seaborn.heatmap(matrix, annot=texts, fmt="", ax=ax, xticklabels=labels, **LOOK)
             headline(ax, wrapped(name, full() - 0.2))
             ax.set(xlabel="", ylabel="")
