@@ -60,6 +60,11 @@ class Cited:
         return cls(name, effect, row)
 
     @property
+    def ratio(self) -> float | None:
+        """The share of parameters removed; None where nothing is."""
+        return None if self.row.ratio is None or math.isnan(self.row.ratio) else self.row.ratio
+
+    @property
     def verdict(self) -> str:
         """The verdict of a claim; "" for any other effect."""
         return self.claim.verdict if self.claim else ""
@@ -191,11 +196,6 @@ class Studies:
                     yield within_sentence(row.label)
                 case _:
                     yield str(getattr(row, column))
-
-    def changed(self, names: Sequence[str]) -> str:
-        """Return the studies with results measured from a changed tree, and the shares of these, in words."""
-        shares = {name: self.results(name).records["commit"].str.endswith("+changes") for name in names}
-        return ", ".join(f"`{name}` {percent(share.mean())}" for name, share in shares.items() if share.any())
 
     def column(self, selection: str) -> str:
         """Return as text a number that is no effect, selected by `dose/draws.draws_sd smollm2 64 js_distance`.

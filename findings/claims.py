@@ -78,22 +78,19 @@ class Decided:
         """All rows, claim by claim."""
         return [row for rows in self.rows.values() for row in rows]
 
-    def published(self, claim: str) -> list[float]:
-        """Return the smallest and the largest published effect of a claim; empty if none is published."""
-        (entry,) = (other for other in self.paper.claims if other.id == claim)
-        models = self.paper.numbers_of(entry)["model"].unique()
+    def published(self, claim: Claim, ratio: float | None) -> list[float]:
+        """Return the smallest and the largest published effect of a claim at a ratio; empty if there is none."""
+        models = self.paper.numbers_of(claim)["model"].unique()
         effects = [
             effect.effect
             for model in models
-            for at in entry.ratios
-            if (effect := self.paper.effect(entry, model, at, entry.metric))
+            if (effect := self.paper.effect(claim, model, ratio, claim.metric))
         ]
         return sorted({min(effects), max(effects)}) if effects else []
 
 
 def _place(row: ClaimRow | EffectRow, outcome: str) -> tuple[object, ...]:
-    ratio = None if pd.isna(row.ratio) else row.ratio
-    return row.calibration, row.sequences, ratio, outcome
+    return row.calibration, row.sequences, None if pd.isna(row.ratio) else row.ratio, outcome
 
 
 def _cited(claim: ClaimRow, row: EffectRow, study: str) -> Cited:
@@ -112,9 +109,9 @@ def _corrected(row: Cited, p: float) -> Cited:
 
 HEADINGS = [
     "claim",
-    "published",
     "model, removed",
     "calibrated on",
+    "published",
     "effect",
     "samples × items",
     "detectable",
@@ -131,31 +128,40 @@ def named(model: str, ratio: float | None) -> str:
 def table(decided: Decided, *, tested: bool) -> str:
     """Return the claims as a Markdown table, one row per claim: those that could be tested, or all the others.
 
-    A claim that could be tested only on some of its models is in both tables, each with its part.
+    A claim that could be tested only on some of its models is in both tables, each with its part. What is the same in
+    all rows of a claim stands once.
     """
     lines: list[list[str]] = []
     for claim in decided.paper.claims:
         rows = [row for row in decided.rows[claim.id] if _tested(row) == tested]
         if not rows and (tested or decided.rows[claim.id]):
             continue
-        published = " to ".join(f"{end:.3g}" for end in decided.published(claim.id)).replace("-", "−")
-        head = f"{claim.sentence.rstrip('.')} ({claim.where})", published or "–"
+        head = f"{claim.sentence.rstrip('.')} ({claim.where})"
         cells = [
             [row.name for row in rows],
             [decided.studies.calibration(row.study, row.row.calibration) for row in rows],
+            [_published(decided, claim, row.ratio) for row in rows],
             [str(row.effect) for row in rows],
             [_size(decided.studies, row) for row in rows],
             [_detectable(row) for row in rows],
             [row.verdict for row in rows],
             [linked(row.study, "claims.csv") for row in rows],
         ]
-        empty = ["–"] * 5 + [NOT_RUN, "–"]
-        lines.append([*head, *("<br>".join(cell) or none for cell, none in zip(cells, empty, strict=True))])
+        for shared in (1, 4, 7):
+            if len({*cells[shared]}) == 1:
+                cells[shared] = cells[shared][:1]
+        empty = ["–"] * 6 + [NOT_RUN, "–"]
+        lines.append([head, *("<br>".join(cell) or none for cell, none in zip(cells, empty, strict=True))])
     return unpadded(lines, HEADINGS)
 
 
 def _tested(cited: Cited) -> bool:
     return cited.verdict != NOT_TESTABLE and not _by_arithmetic(cited)
+
+
+def _published(decided: Decided, claim: Claim, ratio: float | None) -> str:
+    ends = decided.published(claim, ratio)
+    return " to ".join(f"{end:.3g}" for end in ends).replace("-", "−") or "–"
 
 
 def _by_arithmetic(cited: Cited) -> bool:
@@ -174,4 +180,4 @@ def _size(studies: Studies, cited: Cited) -> str:
 
 def _detectable(cited: Cited) -> str:
     unknown = _by_arithmetic(cited) or pd.isna(cited.row.detectable)
-    return "–" if unknown else f"{cited.row.detectable:.2g}"
+    return "–" if unknown else f"{cited.row.detectable:{'.2f' if cited.row.neutral else '.2g'}}"

@@ -60,14 +60,14 @@ def terms(studies: Studies, words: str) -> str:
     for cited in _effects(studies, words, Terms.question):
         term, other = _parsed(studies, study, cited.row)
         model = named(cited.row.model, cited.row.ratio)
-        column = f"{cited.row.model} less {other}" if other else model
+        column = f"{cited.row.model} minus {other}" if other else model
         lines.setdefault(term, {})[column] = cited.effect
     columns = [*dict.fromkeys(column for effects in lines.values() for column in effects)]
     cells = [
         [term, *(str(effects[column]) if column in effects else EMPTY for column in columns)]
         for term, effects in sorted(lines.items(), key=lambda line: line[0] != MEAN)
     ]
-    return unpadded(cells, ["difference of effects", *columns])
+    return unpadded(cells, ["change of the difference", *columns])
 
 
 MEAN = "mean of all texts"
@@ -83,8 +83,8 @@ def _parsed(studies: Studies, study: str, row: EffectRow) -> tuple[str, str]:
     if texts := _TEXTS.fullmatch(term):
         name = studies.calibration if texts["kind"] == "calibration" else studies.text
         verb = "calibrated" if texts["kind"] == "calibration" else "evaluated"
-        return f"{verb} on {name(study, texts['one'])} less {name(study, texts['other'])}", other
-    return ("calibrated and evaluated on the same kind of text less on others" if term else MEAN), other
+        return f"{verb} on {name(study, texts['one'])} minus {name(study, texts['other'])}", other
+    return ("same kind of text in both minus different kinds" if term else MEAN), other
 
 
 def _effects(studies: Studies, words: str, question: str) -> Iterator[Cited]:

@@ -51,7 +51,6 @@ class Findings:
         blocks = {
             "figure": self._figure,
             "table": self._table,
-            "studies": self._studies,
             "crossed": lambda words: crossed.table(self.studies, words),
             "terms": lambda words: crossed.terms(self.studies, words),
         }
@@ -111,12 +110,6 @@ class Findings:
         words = [words for selection in self.used for words in effects.get(selection, [selection])]
         return sorted((set(map(source_of, words)) | self.sources.studies) & {*self.studies.names})
 
-    def _studies(self, what: str) -> str:
-        """Return which studies were measured from a changed tree, as Markdown."""
-        if what != "changed":
-            raise HfpruneError(f"no studies {what!r}; known: changed")
-        return self.studies.changed(self._cited_studies())
-
     def _figure(self, name: str) -> str:
         special = {"claims": self._claims, "published": self._published}
         if name in special:
@@ -144,8 +137,7 @@ class Findings:
 
     def _panels(self, figure: FigureOf) -> Iterator[Panel]:
         for panel in figure.panels:
-            rows = self._claim_effects(panel) if panel.claim else self._selected(panel)
-            yield Panel(panel.title, rows, hollow=[*filter(_untestable, rows)])
+            yield Panel(panel.title, self._selected(panel))
 
     def _selected(self, panel: PanelOf) -> dict[str, Effect]:
         forms = panel.names or ["{}"] * len(panel.rows)
@@ -155,20 +147,6 @@ class Findings:
                 if (name := form.format(cited.name)) in effects:
                     raise HfpruneError(f"figures.yaml: {panel.title}: two rows are named {name!r}")
                 effects[name] = cited.effect
-        return effects
-
-    def _claim_effects(self, panel: PanelOf) -> dict[str, Effect]:
-        """Return the rows of a claim in several studies; ▸ marks those that decide."""
-        assert panel.claim is not None
-        deciding = {(cited.name, cited.study): cited for cited in self.decided.rows[panel.claim]}
-        effects = {}
-        for study in panel.studies:
-            for model in self.studies.models.values():
-                for measured in self.decided.measured(panel.claim, study, model):
-                    at = measured.name, study
-                    cited = deciding.get(at, measured)
-                    mark = "▸ " if at in deciding else ""
-                    effects[f"{mark}{cited.name}, {study}{MARKS.get(cited.verdict, '')}"] = cited.effect
         return effects
 
     def _claims(self) -> tuple[str, list[Panel]]:
@@ -185,7 +163,7 @@ class Findings:
                     titles[kind] = "Quotient that the claim names"
                 name = f"{claim.short}: {cited.name}{MARKS.get(cited.verdict, '')}"
                 effects.setdefault(kind, {})[name] = replace(cited.effect, neutral=claim.neutral)
-                if ends := self.decided.published(claim.id):
+                if ends := self.decided.published(claim, cited.ratio):
                     ranges.setdefault(kind, {})[name] = (ends[0], ends[-1])
         panels = []
         for kind, title in titles.items():

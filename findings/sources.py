@@ -28,9 +28,7 @@ class PanelOf(Strict):
     """A panel of a figure: effects one below the other."""
 
     title: str
-    claim: Name | None = Field(default=None, description="the rows of a claim in all of `studies`")
-    studies: Some = Field(default=[])
-    rows: Some = Field(default=[], description="or selections in words, whose rows follow each other")
+    rows: Some = Field(description="selections in words, whose rows follow each other")
     names: list[str] = Field(
         default=[], description="a form for the names of each selection, as `{} on code`"
     )
@@ -79,4 +77,4 @@ class Sources:
         panels = [panel for figure in self.figures.values() for panel in figure.panels]
         deciding = {study for by_model in self.deciding.values() for study in by_model.values()}
         drawn = {source_of(selection) for panel in panels for selection in panel.rows}
-        return deciding | drawn | {study for panel in panels for study in panel.studies}
+        return deciding | drawn

@@ -32,9 +32,7 @@ def summary(decided: Decided, beside: Mapping[str, Sequence[Cited]]) -> tuple[st
             _effects(axis, [*decided.rows[claim], *beside.get(claim, [])], *titles)
         figure.supxlabel(LEGEND, fontsize=8)
         svg = short_svg(figure)
-    words = (
-        "Verdicts on the paper's claims, counted, and entropy against cross-entropy in the outputs, by model"
-    )
+    words = "The number of the paper's claims by verdict, and entropy minus cross-entropy on each model"
     return words, svg
 
 

@@ -1,13 +1,13 @@
 """The text of the findings: Markdown in which numbers stand by their names, and words beside them are checked.
 
 `{name}` is the effect of this name in `numbers.yaml` with its interval; in place of a name, words may select
-it, as `{larger js_distance entropy}` (`findings.selections`). `{name.relative}` is its size as a share
-of the other side's own outcome; `value`, `size` (without its sign), `base`, `detectable`, `n` and `draws` are
-parts of its row. `{name: closer}` is the word, and fails where the effect does not say so (`findings.words`);
-of `{name: in three | 3 of 4 lower}` the first words are shown and the second asserted. `relative` and `size`
-have no sign and so need words, which assert it: `{name.relative: smaller}` is `0.9 % smaller`. A name of
-several effects takes words alone, or `{name.range}`, the smallest and the largest, and `{name.changes}`, of
-ratios by how much they differ from one.
+it, as `{dose qwen 256 js_distance entropy}` (`findings.selections`). `{name.relative}` is its size as a share of
+the other side's own outcome; `value`, `size` (without its sign), `base` and `detectable` are
+parts of its row.
+`{name: closer}` is the word, and fails where the effect does not say so (`findings.words`); of
+`{name: in three | 3 of 4 lower}` the first words are shown and the second asserted. `relative` and `size`
+have no sign and so need words, which assert it: `{name.relative: lower}` is `0.9 % lower`. A name of
+several effects takes words alone or, if they are ratios, `{name.changes}`: by how much they differ from one.
 `{{figure name}}`, `{{table name}}` and other blocks of several words are replaced by what they name.
 """
 
@@ -24,7 +24,7 @@ from hfprune.errors import HfpruneError, nearest
 
 # Parts that leave the sign out.
 UNSIGNED = ("relative", "size")
-PARTS = *UNSIGNED, "value", "base", "detectable", "n", "draws", "count", "range", "changes"
+PARTS = *UNSIGNED, "value", "base", "detectable", "changes"
 _BLOCK = re.compile(r"\{\{(\w+) ([^{}]+)\}\}")
 _NUMBER = re.compile(rf"(?<!\{{)\{{([^{{}}:]+?)(?:\.({'|'.join(PARTS)}))?(?::\s*([^{{}}]+?))?\}}(?!\}})")
 
@@ -111,14 +111,9 @@ def _single(name: str, cited: Sequence[Cited]) -> Cited:
 
 
 def _part(name: str, part: str, cited: Sequence[Cited]) -> str:
-    if part == "range":
-        ordered = sorted(cited, key=lambda row: row.effect.value)
-        return " to ".join(dict.fromkeys(row.effect.texts[0] for row in (ordered[0], ordered[-1])))
     if part == "changes":
         sizes = sorted(abs(row.effect.value - 1) for row in cited)
         return " to ".join(dict.fromkeys(f"{100 * size:.0f}" for size in (sizes[0], sizes[-1]))) + " %"
-    if part == "count":
-        return str(len(cited))
     cited_row = _single(name, cited)
     effect, row = cited_row.effect, cited_row.row
     if part == "relative":
@@ -131,7 +126,7 @@ def _part(name: str, part: str, cited: Sequence[Cited]) -> str:
         return effect.texts[0]
     if part == "size":
         return effect.texts[0].lstrip("+−")
-    number = float(getattr(row, part))  # base, detectable, n or draws
+    number = row.base if part == "base" else row.detectable
     if not math.isfinite(number):
         raise HfpruneError(f"{name}.{part}: is not known")
     return f"{number:.3g}"

@@ -8,8 +8,8 @@ from hfprune.effects.condition import VERDICTS
 
 # Words for the side of no effect on which an effect lies: -1 below, 1 above, 0 neither.
 DIRECTIONS = {
-    **dict.fromkeys(("closer", "fewer", "less", "lower", "below", "shorter", "smaller", "less accurate"), -1),
-    **dict.fromkeys(("farther", "more", "higher", "above", "larger", "more accurate", "positive"), 1),
+    **dict.fromkeys(("closer", "fewer", "lower", "less accurate"), -1),
+    **dict.fromkeys(("farther", "more", "higher", "more accurate"), 1),
     **dict.fromkeys(("no significant difference", "not significantly different", "not significant"), 0),
 }
 # Beside a direction: only the interval excludes no effect, not Holm's correction.
@@ -50,7 +50,7 @@ def wrong_sign(phrase: str, cited: Cited) -> str:
     asserted = _WORD.search(phrase)
     side = DIRECTIONS.get(asserted[1], 0) if asserted else 0
     if not side:
-        return "a number without its sign needs a word for it, as `{name.relative: smaller}`"
+        return "a number without its sign needs a word for it, as `{name.relative: lower}`"
     if side * (cited.effect.value - cited.effect.neutral) > 0:
         return ""
     return f"{phrase!r}, but {cited.name} is {cited.effect}"

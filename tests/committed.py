@@ -27,7 +27,7 @@ OFTEN = {
     "demo",
     "table7",
     "dose",
-    "recipe-confirm",
+    "accuracy",
     "cost",
     "recovery",
 }

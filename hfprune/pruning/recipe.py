@@ -21,7 +21,7 @@ class PruningRecipe(NamedTuple):
 
 
 RECIPES: dict[RecipeName, PruningRecipe] = {
-    # docs/recipe.md says what it rests on; in `recipe-confirm` it is the method `best`.
+    # docs/recipe.md says what it rests on; in the study `recipe` it is the method `fisher_global`.
     "best": PruningRecipe("fisher", {}, Allocation(rule="global"), linear=True),
     "paper": PruningRecipe("entropy", {}, Allocation(), linear=False),
 }

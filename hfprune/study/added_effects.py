@@ -21,7 +21,7 @@ class AddedEffects(Strict):
     """Rows of `effects.csv` on a question of their own, such as a statistical test.
 
     A sort is one file in `hfprune/effects/added/` with one subclass, and a study takes it by the file's name
-    (`effects: losses`). A test of one's own is the function `test`, which the suite calls for every method beside
+    (`effects: pairs`). A test of one's own is the function `test`, which the suite calls for every method beside
     its reference, on the same model, calibration, ratio and recovery. Effects of other sides define `rows`.
     """
 

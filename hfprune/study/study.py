@@ -78,12 +78,11 @@ class Study(Placement):
     )
     effects: Annotated[list[Name], Listed, Distinct] = Field(
         default=[],
-        description="effects besides those of every study. losses: the log perplexity that a plan adds, relative "
-        "to entropy's; pairs: every two methods; steps: each method of `chain` minus the one before; "
-        "training: held-out losses of pruned models minus the dense one's, by training step; "
-        "by_document: slopes of effects over the dense model's entropy on each document; calibrations: each "
-        "method on a text minus itself, and minus the reference, on the first text; terms: differences of "
-        "effects between calibrations, readings and models",
+        description="effects besides those of every study. pairs: every two methods; steps: each method of "
+        "`chain` minus the one before; training: held-out losses of pruned models minus the dense one's, by "
+        "training step; by_document: slopes of effects over the dense model's entropy on each document; "
+        "calibrations: each method on a text minus itself, and minus the reference, on the first text; terms: "
+        "differences of effects between calibrations, readings and models",
     )
 
     @field_validator("models", "methods", mode="before")

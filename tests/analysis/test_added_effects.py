@@ -16,7 +16,6 @@ from synthetic import PAPER, Study, evidence, gather
 import hfprune.effects.added
 from hfprune.cells import DENSE, Value
 from hfprune.effects.added.by_document import ByDocument
-from hfprune.effects.added.losses import Losses
 from hfprune.effects.added.training import Training
 from hfprune.effects.standard import rows_of
 from hfprune.errors import HfpruneError
@@ -87,7 +86,7 @@ def test_the_documented_test_joins_the_effects_and_their_table(signs: None, tmp_
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("losse", "effects: unknown 'losse'; did you mean 'losses'?"),
+        ("trainin", "effects: unknown 'trainin'; did you mean 'training'?"),
         ("by_document", "needs the measure output_entropy"),
         ("steps", "steps needs `chain`, a list of three or more methods"),
         ("calibrations", "needs more than one text under `calibrations`"),
@@ -122,7 +121,7 @@ def test_effects_without_a_test_or_rows_say_so(tmp_path: Path) -> None:
 ENTROPY = {"corpus": "c4-sample", "sequences": 8, "length": 32}
 
 
-@pytest.mark.parametrize("analysis", [Losses, ByDocument, Training])
+@pytest.mark.parametrize("analysis", [ByDocument, Training])
 def test_a_run_that_has_not_ended_lacks_rows_and_nothing_else(
     analysis: type[AddedEffects], tmp_path: Path
 ) -> None:

@@ -111,4 +111,4 @@ def test_a_grid_with_a_hole_has_no_terms(tmp_path: Path) -> None:
 
 def test_benchmarks_have_no_terms() -> None:
     """Several tasks of one measure are no readings of the same kind."""
-    assert [*Terms().rows(Evidence(results_of("recovery-before")))] == []
+    assert [*Terms().rows(Evidence(results_of("recovery")))] == []

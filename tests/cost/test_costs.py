@@ -138,7 +138,7 @@ def test_auto_takes_the_largest_that_fits(study: str, card: Device, devices: int
 def test_what_a_gpu_takes_by_itself_can_decide_a_claim_on_accuracy(tier: str) -> None:
     """Fewer than three calibration samples have no interval of accuracy."""
     study = load(Study, STUDIES / f"{tier}.yaml")
-    earlier = Evidence(results_of("recovery-before"))
+    earlier = Evidence(results_of("recovery" if tier == "paper-recovery" else "accuracy"))
     said = [row.decides for row in decidable(Paper.read(ROOT / "paper/claims.yaml"), study, earlier)]
     assert any("published effect" in one for one in said) and not any("nothing" in one for one in said)
 
@@ -195,7 +195,7 @@ def test_mistakes_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     said = failure("cost", "--study", STUDIES / "demo.yaml", "--device", "h1000")
     assert "'h1000'; known: cpu" in said and "a100-80, h100" in said
     (tmp_path / "results").mkdir()
-    (tmp_path / "results/recovery").symlink_to(results_of("recovery-before"))
+    (tmp_path / "results/recovery").symlink_to(results_of("recovery"))
     monkeypatch.chdir(tmp_path)
     said = failure("cost", "--study", "demo", "--like", "recovry")
     assert re.search(r"--like recovry: no items.parquet in .*did you mean 'recovery'", said)

@@ -175,19 +175,19 @@ def test_words_without_a_direction_assert_nothing() -> None:
 def test_a_changed_sign_fails_with_the_sentence(tmp_path: Path) -> None:
     """In a copy of the results, as a rerun might give it."""
     results = Path(shutil.copytree(committed() / "results", tmp_path / "results"))
-    path = results / "larger" / "effects.csv"
+    path = results / "accuracy" / "effects.csv"
     rows = read_effects(path)
     wrong = (
         (rows["question"] == "reference")
-        & (rows["method"] == "magnitude")
+        & (rows["method"] == "entropy_attention")
+        & (rows["recovery"] == "none")
         & (rows["outcome"] == "js_distance")
     )
     rows.loc[wrong, ["value", "low", "high"]] = -rows.loc[wrong, ["value", "high", "low"]].to_numpy()
     rows.to_csv(path, index=False)
     said = failure(ROOT / "findings", results)
-    number = next(i for i, line in enumerate(text_lines(), 1) if "magnitude.size: | farther}" in line)
-    poor = "larger js_distance magnitude.size"
-    assert f"findings.md:{number}: {poor}: 'farther', but Qwen 1.5B is −0.149 (−0.161 to −0.138)" in said
+    number = next(i for i, line in enumerate(text_lines(), 1) if "attention_js.size: | farther}" in line)
+    assert f"findings.md:{number}: attention_js.size: 'farther', but Qwen" in said and "is −0.210 (" in said
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_a_changed_sign_fails_with_the_sentence(tmp_path: Path) -> None:
     [
         ("recovery", "claim == 'above-dense'", "which its own interval does not hold"),
         ("cost", "claim == 'fewer-flops'", "which its own interval does not hold"),
-        ("recovery-before", "question == 'gain'", "which its own interval does not hold"),
+        ("accuracy", "question == 'gain'", "which its own interval does not hold"),
         ("table7", "claim == 'lower-js-distance'", "but another row with these sides has"),
     ],
 )
@@ -238,14 +238,10 @@ def text_lines() -> list[str]:
 
 # On several lines of the text.
 TEXT_MISTAKES = [
-    ("{larger js_distance magnitude.", "{largr js_distance magnitude.", "'largr'; did you mean 'larger'?"),
-    (
-        "{larger js_distance fidelity_c4",
-        "{larger js_distanc fidelity_c4",
-        "'js_distanc'; did you mean 'js_distance'?",
-    ),
-    ("{chain.relative: | closer}", "{chain.relative: | farther}", "'farther', but Gemma"),
-    ("closer | closer in 2 of 2", "closer | closer in 1 of 2", "but 2 of 2"),
+    ("{accuracy 20% margin", "{accurac 20% margin", "'accurac'; did you mean 'accuracy'?"),
+    ("{recipe dense qwen code mix bpb", "{recipe dense qwen code mix bp", "'bp'; did you mean 'bpb'?"),
+    ("{gemma_code.relative: | closer}", "{gemma_code.relative: | farther}", "'farther', but Gemma"),
+    ("fewer | fewer in 3 of 3", "fewer | fewer in 2 of 3", "but 3 of 3"),
     (
         "64 js_distance cross_entropy against entropy}",
         "64 js_distance cross_entropy against entropy: lower}",
@@ -293,7 +289,7 @@ MISTAKES = [
     (
         "declared.yaml",
         "above-dense: {SmolLM2: recovery",
-        "above-dense: {SmolLM2: larger",
+        "above-dense: {SmolLM2: table7",
         "has no above-dense",
     ),
     ("appendix.md", "{{table others}}", "{{table other}}", "mean 'others'?"),
@@ -475,14 +471,14 @@ def test_tables_have_names_of_texts_for_readers() -> None:
             "table7 gemma entropy against cross_entropy",
             "are 'JS distance'; add js_distance or top15_jaccard or ",
         ),
-        ("larger js_distance entropy", "; add against cross_entropy or against distillation or "),
+        ("accuracy 20% js_distance entropy none", "; add against cross_entropy or against distillation or "),
         ("recovery 20% bpb sdmprune none against lora", "no row of recovery is"),
         # Two methods are no comparison of the two, and no silent change of the sides.
         (
             "table7 gemma js_distance entropy cross_entropy",
             "no row of table7 is 'gemma js_distance entropy cross",
         ),
-        ("larger fidelity cross_entropy against dense", "is 'fidelity'"),
+        ("accuracy fidelity cross_entropy against dense", "is 'fidelity'"),
         ("recipe mix bpb entropy against entropy", "; add the question calibration"),
     ],
 )

@@ -210,7 +210,7 @@ def test_the_majority_answer_stands_beside_the_accuracies() -> None:
 
 
 def test_the_width_of_a_column_is_an_option(tmp_path: Path) -> None:
-    where = "figures", "--results", results_of("recovery-before"), "--format", "svg", "--out", tmp_path
+    where = "figures", "--results", results_of("accuracy"), "--format", "svg", "--out", tmp_path
     run(*where, "--only", "effects", "answer", "--width", "3.3")
     size = re.search(r'width="([\d.]+)pt"', (tmp_path / "answer.svg").read_text())
     assert float(size[1]) / 72 == pytest.approx(3.3, abs=0.01)

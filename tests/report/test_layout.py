@@ -13,16 +13,14 @@ from hfprune.report.drawing.panels import theme
 from hfprune.results.reader import Results
 
 # One of each design.
-DESIGNS = ("table7", "dose", "recovery-before", "recovery", "larger")
+DESIGNS = ("table7", "dose", "mechanism", "recovery", "accuracy")
 
 
 @pytest.mark.parametrize(
     "study", ["demo", *(pytest.param(study, marks=pytest.mark.thorough) for study in DESIGNS)]
 )
 def test_the_figures_of_finished_studies(study: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Two models at two ratios are more than a page holds of learning curves, claims and tasks of a measure.
-    large = {"model": ["smollm2-135m-instruct-q4"], "ratio": [0.2]} if study == "recovery-before" else {}
-    checked = check(results_of(study), monkeypatch, **large)
+    checked = check(results_of(study), monkeypatch)
     assert {"effects", "answer"} <= checked
 
 
@@ -42,7 +40,7 @@ def test_the_column_of_a_page_with_two(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_large_letters_of_a_users_style(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine.mplstyle").write_text("font.size: 11\nfont.family: serif\n")
     over = read_style(tmp_path / "mine.mplstyle")
-    data = Results(results_of("larger"), PAPER)
+    data = Results(results_of("mechanism"), PAPER)
     for name in ("answer", "effects", "claims"):
         with theme(over):
             assert misplaced(make_figure(name, data), monkeypatch) == [], name

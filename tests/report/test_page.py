@@ -23,7 +23,11 @@ from hfprune.results.effect_rows import read_effects
 from hfprune.results.reader import Results
 
 SMOLLM2 = "smollm2-135m-instruct-q4"
-STUDIES = METHODS, DRAWS = results_of("larger"), part_of("table7", SMOLLM2, 0.3, "wikipedia")
+GEMMA = "gemma-3-270m-q4"
+STUDIES = METHODS, DRAWS = (
+    part_of("mechanism", GEMMA, 0.08, "c4"),
+    part_of("table7", SMOLLM2, 0.3, "wikipedia"),
+)
 
 
 class Elements(HTMLParser):
@@ -54,7 +58,7 @@ def page_of(folder: Path, out: Path) -> Elements:
 
 @pytest.fixture
 def copied(tmp_path: Path, words_only: None) -> Path:
-    return Path(shutil.copytree(METHODS, tmp_path / "larger"))
+    return Path(shutil.copytree(METHODS, tmp_path / "mechanism"))
 
 
 @pytest.fixture(scope="module")
@@ -101,9 +105,9 @@ def test_figures_are_those_of_the_command_with_their_values(both: Elements, tmp_
         drawn = re.findall(r"<text[^>]*>([^<]+)</text>", (tmp_path / f"{name}.svg").read_text())
         assert len(drawn) > 10 and all(" ".join(unescape(text).split()) in both.words for text in drawn)
         labels = [found.get("aria-label", "") for _, found in both.elements]
-        assert f"Values of the figure {name} of larger" in labels
+        assert f"Values of the figure {name} of mechanism" in labels
     ids = [found["id"] for _, found in both.elements if "id" in found]
-    assert len(ids) == len({*ids}) and "larger-answer-figure_1" in ids
+    assert len(ids) == len({*ids}) and "mechanism-answer-figure_1" in ids
     links = [value for _, found in both.elements for name, value in found.items() if name.endswith("href")]
     assert {link[1:] for link in links if link.startswith("#")} <= {*ids}
 
@@ -119,19 +123,19 @@ def test_the_answer_counts_both_sides_after_holm_and_a_single_draw_has_no_number
 ) -> None:
     effects = read_effects(copied / "effects.csv")
     rows = effects.query("question == 'reference' and outcome == 'js_distance'")
-    assert {*rows["against"]} == {"entropy"} and {*rows["ratio"]} == {0.2}
-    worse = (rows["low"] > 0) & (rows["holm"] < 0.05)
-    assert worse.sum() > 1 and f", {worse.sum()} farther, and " in both.words
-    effects.loc[worse.idxmax(), "holm"] = 0.06
+    assert {*rows["against"]} == {"entropy"} and {*rows["ratio"]} == {0.08}
+    better = (rows["high"] < 0) & (rows["holm"] < 0.05)
+    assert better.sum() > 1 and f"{better.sum()} closer, " in both.words
+    effects.loc[better.idxmax(), "holm"] = 0.06
     effects.to_csv(copied / "effects.csv", index=False)
-    assert f", {worse.sum() - 1} farther, and " in page_of(copied, tmp_path).words
+    assert f"{better.sum() - 1} closer, " in page_of(copied, tmp_path).words
     assert re.search(r"○\s*2 ×\s*one draw", page_of(results_of("demo"), tmp_path).words)
 
 
 def test_the_answer_is_by_the_primary_outcome_of_the_study(words_only: None, tmp_path: Path) -> None:
-    page = page_of(results_of("recovery-before"), tmp_path)
+    page = page_of(results_of("recovery"), tmp_path)
     assert "Which pruned model needs the fewest bits for right answers?" in page.words
-    rows = read_effects(results_of("recovery-before") / "effects.csv").query("question == 'reference'")
+    rows = read_effects(results_of("recovery") / "effects.csv").query("question == 'reference'")
     effect = rows.query("method == 'cross_entropy' and outcome == 'bpb' and ratio == 0.2").iloc[0]
     assert re.search(
         rf"differ significantly in Bits per byte.*a difference of \+{effect['value']:.3f}", page.words
@@ -218,7 +222,7 @@ def test_mistakes_end_with_one_line(tmp_path: Path) -> None:
     (tmp_path / "header/results.csv").write_text(lines[0])
     out = tmp_path / "report.html"
     for results, message in (
-        ([METHODS, METHODS], "two results folders are of one study, 'larger'"),
+        ([METHODS, METHODS], "two results folders are of one study, 'mechanism'"),
         ([tmp_path], "run `hfprune collect` first"),
         ([tmp_path / "header"], "results.csv holds no result; run `hfprune collect` first"),
     ):
