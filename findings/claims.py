@@ -128,8 +128,8 @@ def named(model: str, ratio: float | None) -> str:
 def table(decided: Decided, *, tested: bool) -> str:
     """Return the claims as a Markdown table, one row per claim: those that could be tested, or all the others.
 
-    A claim that could be tested only on some of its models is in both tables, each with its part. What is the same in
-    all rows of a claim stands once.
+    A claim that could be tested only on some of its models is in both tables, each with its part. What all rows of
+    a claim share stands once.
     """
     lines: list[list[str]] = []
     for claim in decided.paper.claims:
