@@ -65,10 +65,10 @@ def limits(name: str, study: str = "demo") -> Limits:
 
 def test_times_over_draws_are_no_impossible_ones() -> None:
     """Whose intervals may begin below zero."""
-    table = read_flat(results_of("recovery") / "results.csv")
+    table = read_flat(results_of("recipe") / "results.csv")
     times = table["metric"].str.contains("seconds|speed") & (pd.to_numeric(table["low"]) < 0)
     assert times.any()
-    found = by_key(table, table, NAMES, limits("results.csv", "recovery")).kinds
+    found = by_key(table, table, NAMES, limits("results.csv", "recipe")).kinds
     assert found.isin([EQUAL, LEFT_OUT]).all()
 
 

@@ -210,11 +210,13 @@ def test_the_majority_answer_stands_beside_the_accuracies() -> None:
 
 
 def test_the_width_of_a_column_is_an_option(tmp_path: Path) -> None:
-    where = "figures", "--results", results_of("accuracy"), "--format", "svg", "--out", tmp_path
-    run(*where, "--only", "effects", "answer", "--width", "3.3")
+    where = "figures", "--results", results_of("demo"), "--format", "svg", "--out", tmp_path
+    run(*where, "--only", "answer", "--width", "3.3")
     size = re.search(r'width="([\d.]+)pt"', (tmp_path / "answer.svg").read_text())
     assert float(size[1]) / 72 == pytest.approx(3.3, abs=0.01)
-    assert not (tmp_path / "effects.svg").exists(), "taller than a page, so that it is refused"
+    tall = "figures", "--results", results_of("table7"), "--format", "svg", "--out", tmp_path / "tall"
+    run(*tall, "--only", "answer", "--width", "3.3")
+    assert not (tmp_path / "tall/answer.svg").exists(), "taller than a page, so that it is refused"
     assert "3" in failure(*where, "--width", "1")
 
 

@@ -40,7 +40,7 @@ def test_the_column_of_a_page_with_two(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_large_letters_of_a_users_style(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine.mplstyle").write_text("font.size: 11\nfont.family: serif\n")
     over = read_style(tmp_path / "mine.mplstyle")
-    data = Results(results_of("mechanism"), PAPER)
+    data = Results(results_of("accuracy"), PAPER)
     for name in ("answer", "effects", "claims"):
         with theme(over):
             assert misplaced(make_figure(name, data), monkeypatch) == [], name
