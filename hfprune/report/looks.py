@@ -14,8 +14,14 @@ from hfprune.settings import load
 
 @cache
 def looks_of(data: Results) -> dict[str, Look]:
-    """Return the look of every method in a study's results or the published scores."""
-    return looks({*data.whole["method"], *data.published["method"]}, data.labels)
+    """Return the look of every method in a study's results, its kept neurons or the published scores."""
+    tables = (
+        data.whole["method"],
+        data.neurons["method"],
+        data.neurons["reference"],
+        data.published["method"],
+    )
+    return looks({method for column in tables for method in column}, data.labels)
 
 
 def with_model_labels(values: pd.DataFrame) -> pd.DataFrame:

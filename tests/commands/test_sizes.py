@@ -105,9 +105,9 @@ def score_job(many: Path, out: Path, **calibration: object) -> Score:
     return job.model_copy(update=there)
 
 
-@pytest.mark.parametrize("sizes", [[64], [16, 64], [10, 32, 64]])
+@pytest.mark.parametrize("sizes", [{64: 1}, {16: 4, 64: 1}, {10: 6, 32: 2, 64: 1}])
 def test_a_size_of_64_is_the_calibration_of_64_to_the_digit(
-    sizes: list[int], many: Path, tmp_path: Path
+    sizes: dict[int, int], many: Path, tmp_path: Path
 ) -> None:
     plain, sized = score_job(many, tmp_path / "a"), score_job(many, tmp_path / "b", sizes=sizes)
     assert plain.run() and sized.run()

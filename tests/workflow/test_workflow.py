@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from smoke import STUDY, change, contents, jobs, snakemake, write
+from smoke import STUDY, change, contents, jobs, same_as_before, snakemake, write
 
 from hfprune.report.publication import publication_names
 from hfprune.results.effect_rows import read_effects
@@ -259,3 +259,7 @@ def test_a_study_that_cannot_be_run_costs_nothing(project: Path, changes: dict, 
     output = snakemake(project, check=False)
     assert message in output and "Traceback" not in output
     assert contents(project, "results/**/*") == before
+
+
+def test_numbers_are_those_from_before_measures_had_a_contract(finished) -> None:
+    same_as_before(finished[0] / "results/smoke/results.csv")
