@@ -7,7 +7,6 @@ from dataclasses import replace
 from itertools import product
 from math import inf
 from pathlib import Path
-from typing import Any
 
 from hfprune.assets.catalogue import Catalogue
 from hfprune.cells import Cell
@@ -43,10 +42,10 @@ def list_jobs(files: Files) -> Iterator[Stage]:
     for methods, models in sweeps(study, files.criteria):
         for model in models:
             for calibration, draw in product(study.calibrations_of(model), study.draws):
-                yield _sweep(files, methods, model, calibration, draw)
+                yield _score(files, methods, model, calibration, draw)
     for cell in files.pruned():
         if cell.method in files.criteria:
-            yield from _plans(files, cell)
+            yield _plan(files, cell)
         elif study.methods[cell.method].baseline:
             yield _adopt(files, cell)
     yield from _linear(files)
@@ -61,7 +60,7 @@ def list_jobs(files: Files) -> Iterator[Stage]:
 def collected(files: Files, jobs: Iterable[Stage]) -> list[Path]:
     """Return the outputs of jobs that `collect` reads: results with their items, scores and plans.
 
-    Intermediate files are left out: steps before the last, and weights that were solved for an adapter.
+    Weights that were solved for an adapter are left out.
     """
     recovered = {
         files.file(paths.RECOVERY, cell) / RECOVERED for cell in study_cells.cells(files.name, files.study)
@@ -115,64 +114,46 @@ def _calibrate(files: Files, model: str, calibration: str, draw: int) -> Calibra
     )
 
 
-def _score(files: Files, cell: Cell, methods: list[str], out: Path, **more: Any) -> Score:
-    """Return the job that scores a cell's model by these methods, which share their passes."""
-    chosen = [files.study.methods[method] for method in methods]
-    return Score(
-        model=files.asset("models", cell.model),
-        dtype=files.study.dtype,
-        device_map=files.study.device_map,
-        blocks=files.blocks(replace(cell, method=methods[0])),
-        methods=dict(zip(methods, chosen, strict=True)),
-        units=dict.fromkeys(chosen[0].units),
-        sizes=files.study.calibrations[cell.calibration].sizes if files.study.reads(methods[0]) else {},
-        resamples=files.study.resamples,
-        seed=cell.draw,
-        cell=cell,
-        out=out,
-        **more,
-    )
-
-
-def _sweep(files: Files, methods: list[str], model: str, calibration: str, draw: int) -> Score:
-    study, about = files.study, [files.record(paths.METHOD, method=method) for method in methods]
+def _score(files: Files, methods: list[str], model: str, calibration: str, draw: int) -> Score:
+    """Return the job that scores a model by these methods, which share their passes."""
+    study, chosen = files.study, [files.study.methods[method] for method in methods]
     read = study.calibrated(model, methods[0])
     sequences = next(calibrated.sequences for calibrated in read if calibrated.calibration == calibration)
     several = Cell(files.name, model, "{method}", calibration, sequences, None, draw, Recovery.NONE)
-    size, sample = str(sequences), str(draw)
-    if study.reads(methods[0]) and study.calibrations[calibration].sizes:
-        size, sample = "{sequences}", "{draw}"
-    out = files.tensors(
-        paths.SCORES, model=model, method="{method}", calibration=calibration, sequences=size, draw=sample
+    sizes = study.calibrations[calibration].sizes if study.reads(methods[0]) else {}
+    size, sample = ("{sequences}", "{draw}") if sizes else (str(sequences), str(draw))
+    return Score(
+        model=files.asset("models", model),
+        dtype=study.dtype,
+        device_map=study.device_map,
+        blocks=files.blocks(replace(several, method=methods[0])),
+        methods=dict(zip(methods, chosen, strict=True)),
+        units=dict.fromkeys(chosen[0].units),
+        sizes=sizes,
+        resamples=study.resamples,
+        seed=draw,
+        cell=several,
+        out=files.tensors(
+            paths.SCORES, model=model, method="{method}", calibration=calibration, sequences=size, draw=sample
+        ),
+        after=[files.record(paths.METHOD, method=method) for method in methods],
     )
-    return _score(files, several, methods, out, after=about)
 
 
-def _plans(files: Files, cell: Cell) -> Iterator[Stage]:
-    """Yield the jobs that make the plan of a cell; a method in several steps scores again before each."""
-    method, about = files.study.methods[cell.method], [files.record(paths.METHOD, method=cell.method)]
-    blocks, resamples = files.blocks(cell), files.study.resamples
+def _plan(files: Files, cell: Cell) -> MakePlan:
+    method, blocks = files.study.methods[cell.method], files.blocks(cell)
     scores = files.tensors(paths.SCORES, cell)
-    before: list[Path] = []
-    for step in range(1, method.steps + 1):
-        last = step == method.steps
-        if before:
-            scores = files.tensors(paths.STEP_SCORES, cell, step=step)
-            yield _score(files, cell, [cell.method], scores, plan=before[0], after=about)
-        plan = MakePlan(
-            model=files.asset("models", cell.model),
-            scores=scores,
-            resampled=scores.with_suffix(paths.RESAMPLED) if last and resamples else None,
-            ratio=cell.cut_at,
-            part=float(f"{step / method.steps:.6g}"),
-            units=method.units,
-            allocation=method.allocation,
-            cell=cell,
-            out=files.tensors(paths.PLAN if last else paths.STEP_PLAN, cell, step=step),
-            after=[*about, *([blocks] if blocks else []), *before],
-        )
-        yield plan
-        before = [plan.out]
+    return MakePlan(
+        model=files.asset("models", cell.model),
+        scores=scores,
+        resampled=scores.with_suffix(paths.RESAMPLED) if files.study.resamples else None,
+        ratio=cell.cut_at,
+        units=method.units,
+        allocation=method.allocation,
+        cell=cell,
+        out=files.tensors(paths.PLAN, cell),
+        after=[files.record(paths.METHOD, method=cell.method), *([blocks] if blocks else [])],
+    )
 
 
 def _adopt(files: Files, cell: Cell) -> Adopt:

@@ -154,7 +154,7 @@ def criteria_of(study: Study) -> dict[str, Criterion]:
     """Return the criterion of every scored method, with its options, by the method's name.
 
     Raises:
-        HfpruneError: a criterion or option is unknown, or a criterion cannot score in steps or by sizes as asked.
+        HfpruneError: a criterion or option is unknown, or a criterion cannot score by sizes as asked.
     """
     criteria = {}
     for name, method in study.methods.items():
@@ -162,10 +162,6 @@ def criteria_of(study: Study) -> dict[str, Criterion]:
             continue
         place, chosen = f"study: methods.{name}", method.criterion or name
         criteria[name] = make_criterion(chosen, method.options, place, [*method.units])
-        if criteria[name].needs == "weights" and method.steps > 1:
-            raise HfpruneError(f"{place}: {chosen} reads weights, which no step changes; remove steps")
-        if not criteria[name].nested and method.steps > 1:
-            raise HfpruneError(f"{place}: {chosen} chooses all units at once; remove steps")
         for calibration, read in study.calibrations.items():
             several = any(count > 1 for count in (len(read.sizes), *read.sizes.values()))
             if criteria[name].needs == "model" and several:

@@ -97,8 +97,6 @@ def _differences(method: Method) -> Iterator[str]:
     yield from _allocation(method.allocation)
     if method.bias:
         yield "bias"
-    if method.steps > 1:
-        yield f"{method.steps} steps"
 
 
 def _option(key: str, value: Any) -> str:

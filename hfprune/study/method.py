@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from hfprune.cells import DENSE
 from hfprune.settings import Listed, Name, Ratio, Strict
@@ -46,6 +46,7 @@ class ByCriterion(Strict):
     replaced: ClassVar = {
         "sequences": "how many sequences are read is a calibration's; give `sizes` there",
         "corpus": "texts are listed under `calibrations`, and every method is scored on each",
+        "steps": "a study prunes at once; `hfprune score --plan` prunes in steps",
     }
 
     criterion: Name | None = Field(default=None, description="defaults to the method's own name")
@@ -60,10 +61,6 @@ class Method(ByCriterion):
     bias: bool = Field(
         default=False,
         description="add the mean output that the plan removes from a layer to its bias, as FLAP does",
-    )
-    steps: PositiveInt = Field(
-        default=1,
-        description="number of equal parts in which to prune, with new scores before each; 1: at once",
     )
     ratios: Annotated[list[Ratio] | None, Listed] = Field(
         default=None, min_length=1, description="ratios of this method; null: all of the study's"

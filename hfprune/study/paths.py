@@ -18,9 +18,6 @@ METHOD = "methods/{method}"
 _SCORED = "{model}/{method}/{calibration}/{sequences}"
 SCORES = f"scores/{_SCORED}/draw{{draw}}"
 PLAN = f"plans/{_SCORED}/{{ratio}}/draw{{draw}}"
-# Scores and plan of one of several steps; the first step's scores and the last step's plan are those above.
-STEP_SCORES = f"steps/{_SCORED}/{{ratio}}/draw{{draw}}/scores{{step}}"
-STEP_PLAN = f"steps/{_SCORED}/{{ratio}}/draw{{draw}}/plan{{step}}"
 RECOVERY = f"recoveries/{_SCORED}/{{ratio}}/draw{{draw}}/{{recovery}}"
 # Instruction pairs as sequences, for all recoveries of a model.
 PAIRS = "pairs/{model}/draw{draw}"

@@ -35,7 +35,6 @@ def _settings(study: Study, name: str) -> dict[str, object]:
         "criterion": method.criterion or name,
         **dict(criterion),
         "allocation": method.allocation,
-        "steps": method.steps,
         "units": method.units,
         "bias": method.bias,
         "quantised": method.quantised,

@@ -198,10 +198,6 @@ class Study(Placement):
                     f"draws: {draw} and {following} are too close: a size has {most} samples, and number k of "
                     "them is draw + k"
                 )
-        with_sizes = any(calibration.sizes for calibration in self.calibrations.values())
-        for name, method in self.methods.items():
-            if with_sizes and method.steps > 1:
-                raise ValueError(f"methods.{name}: a method in steps has no sizes; remove one of the two")
         return self
 
     def calibrations_of(self, model: str) -> list[str]:

@@ -38,7 +38,6 @@ def config(methods: dict, **changes) -> Config:
         ({"criterion": "fisher"}, "criterion, aggregation"),
         (BASE | {"options": {"aggregation": "sum_squares"}}, "aggregation"),
         (BASE | {"allocation": "global"}, "allocation"),
-        (BASE | {"steps": 4}, "steps"),
         (BASE | {"bias": True}, "bias"),
         (BASE, ""),
         (BASE | {"bias": True, "units": ["neurons", "key_value_groups"]}, "units, bias"),

@@ -4,7 +4,6 @@ import json
 import math
 import re
 from collections import Counter
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,7 @@ from hfprune.study.study import Study
 
 CATALOGUE = load(Catalogue, ROOT / "config/assets.yaml")
 STUDIES = sorted((ROOT / "config/studies").glob("*.yaml"))
-STEPS = {"entropy": {"steps": 3}, "magnitude": None, "outside": {"baseline": "outside"}}
+METHODS = {"entropy": None, "magnitude": None, "outside": {"baseline": "outside"}}
 
 
 def files_of(
@@ -61,7 +60,7 @@ PERPLEXITY = {"corpus": "c4-sample-heldout", "sequences": 2, "length": 16}
 def small(**changes: object) -> Study:
     study = {
         "models": ["smollm2-135m-instruct-q4"],
-        "methods": STEPS,
+        "methods": METHODS,
         "ratios": [0.2],
         "calibrations": {"c4": CALIBRATION},
         "resamples": 2,
@@ -111,21 +110,6 @@ def test_a_local_file_in_the_home_folder_is_an_input(monkeypatch, tmp_path: Path
     assert job.outputs() == [Path("resources/corpora/mine/asset.json")]
 
 
-def test_a_method_in_steps_scores_what_the_plan_before_has_left() -> None:
-    jobs = listed(small())
-    steps = [job for job in jobs if job.stage == "score" and job.plan]
-    assert [job.out.stem for job in steps] == ["scores2", "scores3"]
-    cuts = [job for job in jobs if job.stage == "plan" and "entropy" in job.about()]
-    assert [job.part for job in cuts] == [0.333333, 0.666667, 1.0]
-    assert [job.plan for job in steps] == [job.out for job in cuts[:2]]
-    for before, job in pairwise(cuts):
-        assert before.out in {*job.inputs()} - {*job.ancient()}, "which says that the scores are new"
-    folder = "results/s/steps/smollm2-135m-instruct-q4/entropy/c4/16/0.2/draw0"
-    assert cuts[-1].scores == Path(folder, "scores3.safetensors")
-    (plain,) = [job for job in jobs if job.stage == "plan" and "magnitude" in job.about()]
-    assert plain.ancient() == [plain.scores, plain.resampled]
-
-
 def test_a_method_is_budgeted_at_its_own_ratios_alone() -> None:
     groups = {"criterion": "entropy", "units": "key_value_groups", "ratios": [0.3]}
     jobs = listed(small(methods={"entropy": None, "groups": groups}, ratios=[0.2, 0.3]), "budget")
@@ -147,7 +131,7 @@ def test_a_baselines_checkpoint_is_adopted_before_it_is_measured() -> None:
     [
         {"resamples": 3},
         {"dtype": "float32"},
-        {"methods": STEPS | {"entropy": {"options": {"aggregation": "sum_squares"}, "steps": 3}}},
+        {"methods": METHODS | {"entropy": {"options": {"aggregation": "sum_squares"}}}},
     ],
 )
 def test_what_decides_about_scores_is_in_the_file_of_the_method(change: dict) -> None:

@@ -26,7 +26,6 @@ BOTH = ["neurons", "key_value_groups"]
     ("criterion", "settings", "label"),
     [
         ("entropy", {}, "Entropy"),
-        ("entropy", {"steps": 4}, "Entropy, 4 steps"),
         ("cross_entropy", {}, "Cross-entropy"),
         ("entropy", {"options": {"aggregation": "sum_squares"}}, "Entropy, sum squares"),
         ("sdmprune", {"options": {"alpha": 0.1}}, "SDMPrune, alpha 0.1"),

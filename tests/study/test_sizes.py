@@ -163,7 +163,6 @@ def test_draws_of_a_size_read_disjoint_sequences_and_methods_of_one_the_same() -
             {"models": {SMOLLM2: {"sizes": {64: 5}}}},
             "the key 'sizes' is gone: give the sizes to a calibration",
         ),
-        ({"methods": {"entropy": {"steps": 2}}}, "methods.entropy: a method in steps has no sizes"),
         (LORA, "recoveries: lora is trained for one sample of a size; give calibrations.c4 sizes as"),
     ],
 )

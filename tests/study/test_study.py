@@ -137,11 +137,6 @@ def reading(*corpora: str) -> dict:
             together("fidelity", "latency"),
             "'latency' has no outcomes of items, so it has no p-value; leave it out",
         ),
-        (only("random", steps=2), "methods.a: random reads weights, which no step changes; remove steps"),
-        (
-            only("angular_distance", units="layers", steps=2),
-            "methods.a: angular_distance chooses all units at once; remove steps",
-        ),
         (
             only("sleb", units="layers") | texts(c4=C4 | {"sizes": {4: 2}}),
             "methods.a: sleb searches anew for each sample; give calibrations.c4 one size with one sample, or no",

@@ -248,7 +248,7 @@ def test_edited_local_file_is_read_again(project: Path) -> None:
         ),
         (
             UNTUNED | {"methods": {"random": {"steps": 2}}, "measures": {}},
-            "methods.random: random reads weights, which no step changes; remove steps",
+            "methods.random: the key 'steps' is gone: a study prunes at once; ",
         ),
         ({"ratios": [0.15, 0.95]}, "ratio 0.95 cannot be reached"),
     ],

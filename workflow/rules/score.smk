@@ -4,8 +4,6 @@ from hfprune.study.files import method_settings
 BUDGETS = Jobs(f"{RESULTS}/{paths.BUDGET}.json")
 BLOCKS = Jobs(f"{RESULTS}/{paths.BLOCKS}.safetensors")
 PLANS = Jobs(f"{RESULTS}/{paths.PLAN}.safetensors")
-STEP_PLANS = Jobs(f"{RESULTS}/{paths.STEP_PLAN}.safetensors")
-STEP_SCORES = Jobs(f"{RESULTS}/{paths.STEP_SCORES}.safetensors")
 ADOPTED = Jobs(f"{RESULTS}/{paths.PLAN}.json")
 
 
@@ -110,39 +108,6 @@ use rule calibrate as plan with:
         **PLANS.params,
     message:
         "{rule} {params.about}"
-
-
-use rule plan as plan_step with:
-    input:
-        **STEP_PLANS.inputs("model", "scores", "after"),
-    output:
-        plan=STEP_PLANS.pattern,
-        size=f"{RESULTS}/{paths.STEP_PLAN}.json",
-    log:
-        f"{LOGS}/{paths.STEP_PLAN}.log",
-    resources:
-        **STEP_PLANS.limits,
-    params:
-        **STEP_PLANS.params,
-    message:
-        "plan step {wildcards.step} of {params.about}"
-
-
-# What the plan of the step before has left. The first step scores the dense model, with the other methods.
-use rule calibrate as score_step with:
-    input:
-        **STEP_SCORES.inputs("model", "plan", "blocks", "after"),
-    output:
-        expand(f"{RESULTS}/{paths.STEP_SCORES}{{suffix}}", suffix=SCORED, allow_missing=True),
-    log:
-        f"{LOGS}/{paths.STEP_SCORES}.log",
-    threads: STEP_SCORES.cores
-    resources:
-        **STEP_SCORES.needs,
-    params:
-        **STEP_SCORES.params,
-    message:
-        "score step {wildcards.step} of {params.about}"
 
 
 use rule calibrate as adopt with:
