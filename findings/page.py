@@ -19,6 +19,7 @@ from findings.summary import OUTPUTS, summary
 from findings.text import Text
 from hfprune.effects.condition import NOT_TESTABLE
 from hfprune.errors import REASON, HfpruneError, explained, nearest
+from hfprune.report.charts import BARS
 from hfprune.results.effect import Effect
 from hfprune.rounding import percent
 from hfprune.statistics.estimates import LEVEL
@@ -113,8 +114,7 @@ class Findings:
     def _figure(self, name: str) -> str:
         special = {"claims": self._claims, "published": self._published}
         if name in special:
-            words, panels = special[name]()
-            self.files[f"{name}.svg"] = drawn(panels)
+            words, self.files[f"{name}.svg"] = special[name]()
         elif name == "summary":
             words, self.files["summary.svg"] = summary(self.decided, self._beside_claims())
         else:
@@ -149,8 +149,8 @@ class Findings:
                 effects[name] = cited.effect
         return effects
 
-    def _claims(self) -> tuple[str, list[Panel]]:
-        """Return the deciding rows of all claims by the unit of their effects, with the published ranges."""
+    def _claims(self) -> tuple[str, str]:
+        """Return words and SVG of the deciding rows of all claims by the unit of their effects."""
         titles: dict[str, str] = {}
         effects: dict[str, dict[str, Effect]] = {}
         ranges: dict[str, dict[str, tuple[float, float]]] = {}
@@ -170,10 +170,12 @@ class Findings:
             untestable = [*filter(_untestable, effects[kind])]
             shown = f"{title} (⊘ not testable)" if untestable else title
             panels.append(Panel(shown, effects[kind], ranges.get(kind, {}), untestable))
-        return "Our effect on each claim, with its interval, and the range of published effects", panels
+        return "Our effect on each claim, with its interval, and the range of published effects", drawn(
+            panels
+        )
 
-    def _published(self) -> tuple[str, list[Panel]]:
-        """Return the published advantages of entropy, and their range with one task left out."""
+    def _published(self) -> tuple[str, str]:
+        """Return words and SVG of the published advantages of entropy, and their range with one task left out."""
         titles = {"none": "Published advantage, points, without recovery", "lora": "The same after LoRA"}
         effects: dict[str, dict[str, Effect]] = {kind: {} for kind in titles}
         ranges: dict[str, dict[str, tuple[float, float]]] = {kind: {} for kind in titles}
@@ -184,7 +186,12 @@ class Findings:
             effects[row.recovery][name] = Effect(value, value - half, value + half, "{:+.1f}")
             ranges[row.recovery][name] = row.least, row.most
         panels = [Panel(titles[kind], effects[kind], ranges[kind]) for kind in titles]
-        return "Published advantages of entropy, and what leaving out one task makes of them", panels
+        svg = drawn(
+            panels,
+            f"{BARS} over the questions. Filled: the interval excludes zero",
+            ("Published", "Least and most with one task left out"),
+        )
+        return "Published advantages of entropy, and what leaving out one task makes of them", svg
 
     def _table(self, name: str) -> str:
         tables: dict[str, Callable[[], str]] = {
