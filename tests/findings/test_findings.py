@@ -247,13 +247,13 @@ TEXT_MISTAKES = [
         "64 js_distance cross_entropy against entropy: lower}",
         "words assert nothing of it",
     ),
-    ("{dose/draws.draws_sd smollm2 256", "{dose/draws.draws_s smollm2 256", "'draws.draws_s'; did"),
-    ("{tuned_smollm2: sig", "{above-tuned-dense entropy: sig", "no row of above-tuned-dense is 'entropy'"),
+    ("{tuned_smollm2: the", "{above-tuned-dense entropy: sig", "no row of above-tuned-dense is 'entropy'"),
     ("{dose_slopes: not change", "{dose_slops: not change", "'dose_slops'; did you mean 'dose_slopes'?"),
 ]
 MISTAKES = [
     # A number without its sign, and no word for the side of it.
     ("findings.md", "attention_js.size: | farther}", "attention_js.size}", "needs a word for it"),
+    ("findings.md", "{dose/draws.draws_sd", "{dose/draws.draws_s", "'draws.draws_s'; did"),
     ("findings.md", "{{figure tuned}}", "", "'figure tuned' is declared, and no text uses it"),
     (
         "numbers.yaml",
