@@ -23,14 +23,7 @@ _TRACKED = subprocess.run(
 )
 COMMITTED = [Path(folder).name for folder in _TRACKED.stdout.split()]
 # What takes long is made again of these, one of each kind of effect, and by `make test-all` of all.
-OFTEN = {
-    "demo",
-    "table7",
-    "dose",
-    "accuracy",
-    "cost",
-    "recovery",
-}
+OFTEN = {"demo", "table7", "dose", "accuracy", "cost", "recovery"}
 EACH_STUDY = [
     pytest.param(study, marks=[] if study in OFTEN else pytest.mark.thorough) for study in COMMITTED
 ]

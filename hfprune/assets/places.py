@@ -17,11 +17,12 @@ def user_folder() -> Path:
 def resources_folder(catalogue: Path = CATALOGUE) -> Path:
     """Return the folder of fetched assets that a command takes by itself.
 
-    It is `resources` where that is there, or where a catalogue of the working folder's own may give other assets
-    the same names; elsewhere one for all working folders, which hold to the package's catalogue.
+    It is `resources` where that holds an asset, or where a catalogue of the working folder's own may give other
+    assets the same names; elsewhere one for all working folders, which hold to the package's catalogue.
     """
     own = CATALOGUE.exists() or (catalogue.exists() and catalogue.absolute() != shipped(CATALOGUE).absolute())
-    return RESOURCES if own or RESOURCES.is_dir() else user_folder() / "resources"
+    holds_assets = any(RESOURCES.glob("*/*/asset.json"))
+    return RESOURCES if own or holds_assets else user_folder() / "resources"
 
 
 def is_shared(resources: Path) -> bool:

@@ -21,10 +21,13 @@ from hfprune.study.study import Study
 
 @pytest.fixture
 def moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The demo as another version of torch would have measured it: most values may move within intervals."""
+    """The demo as measured by another torch on another processor: most values may move within intervals."""
     monkeypatch.chdir(ROOT)
     folder = Path(shutil.copytree(results_of("demo"), tmp_path / "mine"))
-    another = {"packages": lambda old: old.replace('"torch": "2.13.0', '"torch": "9.9.9')}
+    another = {
+        "packages": lambda old: old.replace('"torch": "2.13.0', '"torch": "9.9.9'),
+        "hardware": lambda old: old.replace("AMD EPYC", "Another"),
+    }
     change(folder / "records.parquet", "model != ''", **another)
     return folder
 

@@ -91,7 +91,7 @@ def test_a_model_on_the_hub_is_fetched_once_and_stays_at_its_commit(hub: HubServ
 def test_working_folders_share_what_the_packages_catalogue_names(
     hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A folder with `resources` or a catalogue of its own keeps its own; an edited entry is fetched again."""
+    """A folder with assets or a catalogue of its own keeps its own; an edited entry is fetched again."""
     network.close()
     package, shared = tmp_path / "package", tmp_path / "home/resources"
     monkeypatch.setattr(shipping, "_HOME", package)
@@ -107,11 +107,13 @@ def test_working_folders_share_what_the_packages_catalogue_names(
     assert (shared / "models/mine/config.json").is_file() and [*first.iterdir()] == [first / "budget.json"]
     hub.asked.clear()
     monkeypatch.chdir(second)
+    (second / "resources/images").mkdir(parents=True)  # somebody else's
     assert resolve("models", "mine") == shared / "models/mine" and hub.asked == []
     assert is_there("models/mine", load(Catalogue, package / "config/assets.yaml"), shared)
     assert Pruning(model="mine", ratio=0.2, out=Path("x")).resources == shared
 
-    (clone / "resources").mkdir()
+    (clone / "resources/models/before").mkdir(parents=True)
+    (clone / "resources/models/before/asset.json").write_text("{}")
     monkeypatch.chdir(clone)
     assert (
         resolve("models", "mine") == Path("resources/models/mine") and Path("resources/models/mine").is_dir()
