@@ -1,5 +1,6 @@
 """The claims of the paper on the page, each on every model of the study that decides it."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -10,7 +11,7 @@ import pandas as pd
 from findings.cited import Cited, Studies, effect_rows
 from findings.markdown import linked, unpadded
 from hfprune.cells import UNCALIBRATED
-from hfprune.effects.condition import ARITHMETIC, NOT_RUN, NOT_TESTABLE, corrected
+from hfprune.effects.condition import ARITHMETIC, NOT_RUN, NOT_TESTABLE, Condition, corrected
 from hfprune.effects.verdicts import ClaimRow
 from hfprune.errors import HfpruneError
 from hfprune.paper.claims import Claim
@@ -141,7 +142,7 @@ def table(decided: Decided, *, tested: bool) -> str:
             [row.name for row in rows],
             [decided.studies.calibration(row.study, row.row.calibration) for row in rows],
             [_published(decided, claim, row.ratio) for row in rows],
-            [str(row.effect) for row in rows],
+            [_effect(claim, row) for row in rows],
             [_size(decided.studies, row) for row in rows],
             [_detectable(row) for row in rows],
             [row.verdict for row in rows],
@@ -157,6 +158,15 @@ def table(decided: Decided, *, tested: bool) -> str:
 
 def _tested(cited: Cited) -> bool:
     return cited.verdict != NOT_TESTABLE and not _by_arithmetic(cited)
+
+
+def _effect(claim: Claim, cited: Cited) -> str:
+    """Return a row's effect, with what its interval must exclude where that is not the value of no effect."""
+    limits = Condition.of(claim, cited.effect.neutral).limits
+    if claim.effect == "ratio":
+        limits = [math.exp(limit) for limit in limits]
+    threshold = " to ".join(f"{limit:.4g}" for limit in limits)
+    return str(cited.effect) + ("" if limits == [claim.neutral] else f"; threshold {threshold}")
 
 
 def _published(decided: Decided, claim: Claim, ratio: float | None) -> str:
