@@ -84,6 +84,8 @@ class Allowed:
             for name in FOLLOWING
             if name in old
         }
+        if "verdict" in old:  # one on times follows from them
+            limits["verdict"] = Limit(left_out=once)
         if "value" not in old:
             return limits
         value, low, high = (number(old[name]) for name in SIDES[:3])
@@ -105,7 +107,7 @@ class Allowed:
                 least = np.where(number(new[name]).notna(), 0.0, np.nan)
                 limits[name] = Limit(left_out=True, least=least)
             elif name in HASHES:
-                limits[name] = Limit(left_out=changed)
+                limits[name] = Limit(left_out=changed | moved)
             elif part in ("curve", "more"):
                 limits[name] = Limit(left_out=moved)
         return limits

@@ -11,9 +11,9 @@ from command_line import failure, run
 from committed import COMMITTED, ROOT, change, results_of
 
 from hfprune.checking.allowed import FOLLOWING, OF_RUN, Allowed
-from hfprune.checking.by_key import ADDED, EQUAL, LEFT_OUT, MISSING, Limits, by_key
+from hfprune.checking.by_key import ADDED, EQUAL, LEFT_OUT, MISSING, OUTSIDE, Limits, by_key
 from hfprune.checking.flat import read_flat
-from hfprune.checking.reproduction import MOST, NAMES, reproduction
+from hfprune.checking.reproduction import MOST, NAMES, compared, reproduction
 from hfprune.effects.analysed import analysed
 from hfprune.results.declarations import declare
 from hfprune.settings import load
@@ -95,7 +95,7 @@ def test_any_value_that_is_another_is_found_and_named(name: str) -> None:
         (at,) = found.old.index[found.old["layer"] == str(number)]
         if text_left_out:
             assert found.kinds[at] == LEFT_OUT
-            assert {column, column.partition(".")[0]} & {*OF_RUN, "needs", "note"}
+            assert {column, column.partition(".")[0]} & {*OF_RUN, "needs", "note", "verdict"}
         else:
             assert [*found.outside.columns[found.outside.loc[at]]] == [column], (column, made[number][column])
     assert len(columns) >= same.old.shape[1] - len(same.key) - same.old.isna().all().sum()
@@ -212,6 +212,29 @@ def test_another_plan_has_its_values_within_the_intervals(made: Path, tmp_path: 
     assert re.search(r"^\| results.csv +\| +954 \| +0 \| +1 \| +1 \|( +0 \|)+$", text, re.M)
     change(made / "results.csv", level, value=lambda x: float(x) + 1)
     assert "not the numbers" in failure("check", "--results", made)
+
+
+def test_a_verdict_on_times_may_be_another_and_no_other_verdict() -> None:
+    table = read_flat(results_of("cost") / "claims.csv")
+    made = table.assign(verdict="another")
+    found = by_key(table, made, NAMES, limits("claims.csv", "cost"))
+    ran = found.old[found.old["basis"].notna() & found.old["verdict"].ne("not run")]
+    kinds = found.kinds[ran.index].groupby(ran["claim"]).agg(set)
+    assert kinds["faster-scoring"] == kinds["faster-prefill"] == {LEFT_OUT}
+    assert kinds["as-many-parameters"] == {OUTSIDE}
+
+
+def test_scores_may_be_another_file_on_another_machine_alone() -> None:
+    """Also in a study without any outcome that tells whether the model has changed."""
+    records = read_flat(results_of("cost") / "records.parquet")
+    other_scores = records.assign(**{"inputs.scores": "another"})
+    for made, fails in (
+        (other_scores, True),
+        (other_scores.assign(**{"hardware.processor": "another"}), False),
+    ):
+        declared = declare(load(Study, results_of("cost") / "study.yaml"))
+        ((_, found),) = compared(declared, {"records.parquet": records}, {"records.parquet": made})
+        assert bool(len(found.failed)) == fails
 
 
 # What a study or a claim declares, which no run changes.

@@ -247,7 +247,7 @@ TEXT_MISTAKES = [
         "64 js_distance cross_entropy against entropy: lower}",
         "words assert nothing of it",
     ),
-    ("{tuned_smollm2: the", "{above-tuned-dense entropy: sig", "no row of above-tuned-dense is 'entropy'"),
+    ("{tuned_smollm2: a", "{above-tuned-dense entropy: a", "no row of above-tuned-dense is 'entropy'"),
     ("{dose_slopes: not change", "{dose_slops: not change", "'dose_slops'; did you mean 'dose_slopes'?"),
 ]
 MISTAKES = [
