@@ -2,7 +2,7 @@
 
 `{dose smollm2 64 js_distance entropy against cross_entropy}` is a row of the study `dose`; the source may be
 a claim, too. `20%` is a ratio, `all-ratios` no ratio, `64` a number of sequences; any other word
-is a value of a column, in lower case and with `-` for blanks, such as `qwen-1.5b`, `lora`, `wikipedia` or
+is a value of a column, in lower case and with `-` for blanks, such as `qwen`, `lora`, `wikipedia` or
 `step-16`. By default, the question is `reference`, the task none, and any other column has all of its values.
 Words after `against` describe the other side; if the table has the sides in the other order, they are turned.
 `{dose/draws.draws_sd smollm2 64 js_distance cross_entropy against entropy}` is a number that is no effect:

@@ -12,8 +12,8 @@ from hfprune.results.effect_rows import EffectRow
 from hfprune.study.added_effects import ADDED
 
 HEADINGS = ["study", "comparison", "outcome", "significant effects"]
-# The questions of tests that compare with the dense model, or losses with the reference's: what pruning costs.
-OF_PRUNING = {"loss", "training"}
+# The questions of tests that compare with the dense model: what pruning costs.
+OF_PRUNING = {"training"}
 
 
 def questions() -> set[str]:

@@ -14,7 +14,7 @@ from hfprune.results.declarations import Declarations
 FOLLOWING = (
     *("stderr", "sd", "low", "high", "base", "p", "holm", "detectable", "needs", "note"),
     *("draws_sd", "resamples_sd", "again", "share", "balanced"),
-    *("overlap", "rank_correlation", "near_cut", "jaccard", "expected"),
+    *("overlap", "rank_correlation", "near_cut"),
 )
 # These differ from each other where they are near zero, and have a common rounding.
 SIDES = ["value", "low", "high", "base"]
@@ -41,11 +41,13 @@ class Allowed:
 
     `moved` are the cells, by `CELL`, with a different plan or adapter, or measured with different packages or on a
     different machine. Their values must lie within the intervals; those of all others must be equal up to
-    rounding. `changed` are the models of which any item is not equal.
+    rounding. `elsewhere` are those of them with different packages or on a different machine, where scores may be
+    another file. `changed` are the models of which any item is not equal.
     """
 
     declared: Declarations
     moved: Collection[tuple[str, ...]] = ()
+    elsewhere: Collection[tuple[str, ...]] = ()
     changed: Collection[str] = ()
 
     def after(self, items: Compared) -> "Allowed":
@@ -84,8 +86,8 @@ class Allowed:
             for name in FOLLOWING
             if name in old
         }
-        if "verdict" in old:  # one on times follows from them
-            limits["verdict"] = Limit(left_out=once)
+        if "verdict" in old:  # it follows from values that may be others
+            limits["verdict"] = Limit(left_out=once | moved)
         if "value" not in old:
             return limits
         value, low, high = (number(old[name]) for name in SIDES[:3])
@@ -100,6 +102,7 @@ class Allowed:
     def in_records(self, old: pd.DataFrame, new: pd.DataFrame) -> Mapping[str, Limit]:
         """Return the limits of settings, inputs and curves; numbers that describe the run are not negative."""
         changed, moved = old["model"].isin(self.changed), self._moved(old)
+        elsewhere = _among(old, CELL, {*self.elsewhere})
         limits = {}
         for name in old:
             part = name.partition(".")[0]
@@ -107,7 +110,7 @@ class Allowed:
                 least = np.where(number(new[name]).notna(), 0.0, np.nan)
                 limits[name] = Limit(left_out=True, least=least)
             elif name in HASHES:
-                limits[name] = Limit(left_out=changed | moved)
+                limits[name] = Limit(left_out=changed | elsewhere)
             elif part in ("curve", "more"):
                 limits[name] = Limit(left_out=moved)
         return limits
@@ -138,9 +141,19 @@ def size_of_sides(rows: pd.DataFrame) -> pd.Series:
 
 def moved(records: Compared) -> set[tuple[str, ...]]:
     """Return the cells whose records have a different plan, adapter, packages or machine."""
-    names = [name for name in records.outside if name in MADE_INPUTS or name.partition(".")[0] in OF_MACHINE]
-    others = records.outside[names].any(axis=1)
-    return {*records.old.loc[others[others].index, CELL].itertuples(index=False, name=None)}
+    made = [name for name in records.outside if name in MADE_INPUTS]
+    return _cells_with(records, made) | elsewhere(records)
+
+
+def elsewhere(records: Compared) -> set[tuple[str, ...]]:
+    """Return the cells whose records have different packages or a different machine."""
+    return _cells_with(records, [name for name in records.outside if name.partition(".")[0] in OF_MACHINE])
+
+
+def _cells_with(records: Compared, others: Sequence[str]) -> set[tuple[str, ...]]:
+    """Return the cells whose records differ in any of these columns."""
+    differing = records.outside[[*others]].any(axis=1)
+    return {*records.old.loc[differing[differing].index, CELL].itertuples(index=False, name=None)}
 
 
 def _among(rows: pd.DataFrame, names: Sequence[str], some: Collection[tuple[str, ...]]) -> pd.Series:

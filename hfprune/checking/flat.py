@@ -18,7 +18,7 @@ from hfprune.study.study import Study
 NAMES = (
     *KEY,
     *("question", "against", "against_recovery", "outcome", "claim", "kind", "reference"),
-    *("resample", "item", "layer", "method_a", "method_b"),
+    *("resample", "item", "layer"),
 )
 # Parts of a record that are JSON.
 _JSON = (*PARTS, "curve", "more")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from hfprune.checking.allowed import OF_MACHINE, OF_RUN, Allowed, moved
+from hfprune.checking.allowed import OF_MACHINE, OF_RUN, Allowed, elsewhere, moved
 from hfprune.checking.by_key import INSIDE, KINDS, OUTSIDE, ROUNDED, Compared, by_key, number
 from hfprune.checking.chain import Analyse, broken_links
 from hfprune.checking.flat import NAMES, read_flat, read_lines
@@ -86,7 +86,8 @@ def compared(
     """
     allowed, pairs = Allowed(declared), {name: (kept[name], run[name]) for name in kept}
     if RECORDS in pairs:
-        allowed = replace(allowed, moved=moved(by_key(*pairs[RECORDS], NAMES)))
+        records = by_key(*pairs[RECORDS], NAMES)
+        allowed = replace(allowed, moved=moved(records), elsewhere=elsewhere(records))
     if ITEMS in pairs:
         items = by_key(*pairs.pop(ITEMS), NAMES, allowed.in_items)
         yield ITEMS, items

@@ -46,7 +46,8 @@ def publications(name: str, study: Study, collected: Iterable[Path]) -> Publicat
         *(recovery for model in study.models.values() for recovery in model.recoveries or ()),
     ]
     kinds |= {step for recovery in recoveries for step in recovery.steps}
-    kinds |= {"sizes" if len(read.sizes) > 1 else "whole" for read in study.calibrations.values()}
+    if any(len(read.sizes) > 1 for read in study.calibrations.values()):
+        kinds.add("sizes")
     shows = {
         figure: {*str(outline.constants.get("shows", "")).split()}
         for figure, outline in FIGURES.outlines().items()

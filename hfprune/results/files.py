@@ -53,9 +53,9 @@ def read_csv(path: Path, *columns: str) -> pd.DataFrame:
     return rows
 
 
-def require_columns(rows: pd.DataFrame, path: Path, columns: Iterable[str], filled: str = "") -> None:
-    """Fail if a table from `path` lacks one of these columns, or a value of the column `filled`."""
-    if lacking := [name for name in columns if name not in rows or (name == filled and rows[name].hasnans)]:
+def require_columns(rows: pd.DataFrame, path: Path, columns: Iterable[str]) -> None:
+    """Fail if a table from `path` lacks one of these columns."""
+    if lacking := [name for name in columns if name not in rows]:
         raise HfpruneError(
             f"{path}: has no column {lacking[0]!r}: another version or another program wrote it; {AGAIN}"
         )

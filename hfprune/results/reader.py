@@ -167,13 +167,12 @@ class Results:
         return rows.dropna(axis="columns", how="all") if len(rows) else rows
 
     def kept(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows whose models, methods and ratios are read; in a pair, those of both sides must be.
+        """Return the rows whose models, methods and ratios are read.
 
         Their column `calibrated` is the calibration for readers, or "" where the study has no other.
         """
         for column, out in self._out.items():
-            for name in (column, f"{column}_a", f"{column}_b"):
-                rows = rows[~rows[name].isin(out)] if name in rows else rows
+            rows = rows[~rows[column].isin(out)] if column in rows else rows
         return self.with_calibrated(rows)
 
     def with_calibrated(self, rows: pd.DataFrame) -> pd.DataFrame:

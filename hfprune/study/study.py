@@ -227,7 +227,7 @@ class Study(Placement):
         return calibrated
 
     def largest(self, calibration: str) -> Calibrated:
-        """Return a calibration with the largest number of sequences that scores of a model read."""
+        """Return a calibration with the largest number of its sequences that scores read."""
         sizes = [*self.calibrations[calibration].sizes] or [self.calibrations[calibration].sequences]
         return Calibrated(calibration, max(sizes))
 

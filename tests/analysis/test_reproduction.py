@@ -224,15 +224,13 @@ def test_a_verdict_on_times_may_be_another_and_no_other_verdict() -> None:
     assert kinds["as-many-parameters"] == {OUTSIDE}
 
 
-def test_scores_may_be_another_file_on_another_machine_alone() -> None:
+@pytest.mark.parametrize("name", ["inputs.scores", "inputs.plan"])
+def test_scores_and_plans_may_be_others_on_another_machine_alone(name: str) -> None:
     """Also in a study without any outcome that tells whether the model has changed."""
     records = read_flat(results_of("cost") / "records.parquet")
-    other_scores = records.assign(**{"inputs.scores": "another"})
-    for made, fails in (
-        (other_scores, True),
-        (other_scores.assign(**{"hardware.processor": "another"}), False),
-    ):
-        declared = declare(load(Study, results_of("cost") / "study.yaml"))
+    other = records.assign(**{name: records[name].mask(records[name].notna(), "another")})
+    declared = declare(load(Study, results_of("cost") / "study.yaml"))
+    for made, fails in ((other, True), (other.assign(**{"hardware.processor": "another"}), False)):
         ((_, found),) = compared(declared, {"records.parquet": records}, {"records.parquet": made})
         assert bool(len(found.failed)) == fails
 

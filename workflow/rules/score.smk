@@ -59,8 +59,7 @@ rule method:
         "echo {params.settings:q} > {output} 2> {log}"
 
 
-sweeps = [job for job in jobs_of("score") if not job.plan]
-for number, (scores, found) in enumerate(alike(sweeps, scores_of).items()):
+for number, (scores, found) in enumerate(alike(jobs_of("score"), scores_of).items()):
     SCORES = Jobs(f"{scores[0]}.safetensors")
 
     # A checkpoint, since Snakemake decides about nothing behind a job before it runs: with an ancient input between,
