@@ -165,8 +165,10 @@ def _effect(claim: Claim, cited: Cited) -> str:
     limits = Condition.of(claim, cited.effect.neutral).limits
     if claim.effect == "ratio":
         limits = [math.exp(limit) for limit in limits]
+    if limits == [claim.neutral]:
+        return str(cited.effect)
     threshold = " to ".join(f"{limit:.4g}" for limit in limits)
-    return str(cited.effect) + ("" if limits == [claim.neutral] else f"; threshold {threshold}")
+    return f"{cited.effect}; {'threshold' if len(limits) == 1 else 'must lie within'} {threshold}"
 
 
 def _published(decided: Decided, claim: Claim, ratio: float | None) -> str:

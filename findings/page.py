@@ -168,8 +168,9 @@ class Findings:
         panels = []
         for kind, title in titles.items():
             untestable = [*filter(_untestable, effects[kind])]
+            exact = [name for name, effect in effects[kind].items() if effect.low == effect.high]
             shown = f"{title} (⊘ not testable)" if untestable else title
-            panels.append(Panel(shown, effects[kind], ranges.get(kind, {}), untestable))
+            panels.append(Panel(shown, effects[kind], ranges.get(kind, {}), [*untestable, *exact]))
         return "Our effect on each claim, with its interval, and the range of published effects", drawn(
             panels
         )

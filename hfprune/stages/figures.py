@@ -15,7 +15,7 @@ class DrawFigures(Stage):
     """Figures of a study."""
 
     example: ClassVar = (
-        "hfprune figures --results results/methods --only accuracy --style mine.mplstyle --format pdf"
+        "hfprune figures --results results/demo --only accuracy --style mine.mplstyle --format pdf"
     )
 
     results: CollectedFolder

@@ -12,7 +12,7 @@ from hfprune.stages.fields import PaperFolder
 class WritePage(Stage):
     """The page of a study, or of several."""
 
-    example: ClassVar = "hfprune page --results results/methods results/draws --out report.html"
+    example: ClassVar = "hfprune page --results results/demo results/dose --out report.html"
 
     results: list[Path] = Field(min_length=1, description="results folders of `collect`, one per study")
     paper: PaperFolder = Path("paper")
