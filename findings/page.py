@@ -171,9 +171,8 @@ class Findings:
             exact = [name for name, effect in effects[kind].items() if effect.low == effect.high]
             shown = f"{title} (⊘ not testable)" if untestable else title
             panels.append(Panel(shown, effects[kind], ranges.get(kind, {}), [*untestable, *exact]))
-        return "Our effect on each claim, with its interval, and the range of published effects", drawn(
-            panels
-        )
+        words = "Our effect on each claim, with its interval, and the range of published effects"
+        return words, drawn(panels)
 
     def _published(self) -> tuple[str, str]:
         """Return words and SVG of the published advantages of entropy, and their range with one task left out."""

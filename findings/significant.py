@@ -1,4 +1,4 @@
-"""Every significant comparison of methods or calibrations, cited in a text or not, as a Markdown table."""
+"""Every significant comparison of methods, recoveries or calibrations, cited in a text or not, as a table."""
 
 from collections.abc import Sequence, Set
 
@@ -6,7 +6,7 @@ from findings.cited import Studies, effect_rows
 from findings.claims import named
 from findings.crossed import Shown
 from findings.markdown import linked, unpadded
-from hfprune.effects.questions import CLAIM, PAIR, REFERENCE, SLOPE
+from hfprune.effects.questions import CLAIM, GAIN, PAIR, REFERENCE, SLOPE
 from hfprune.results.declarations import within_sentence
 from hfprune.results.effect_rows import EffectRow
 from hfprune.study.added_effects import ADDED
@@ -17,17 +17,16 @@ OF_PRUNING = {"training"}
 
 
 def questions() -> set[str]:
-    """Return the questions that compare methods or calibrations, those of every added test among them."""
+    """Return the questions that compare methods, recoveries or calibrations, those of added tests among them."""
     added = {str(outline.constants["question"]) for outline in ADDED.outlines().values()}
-    return {REFERENCE, CLAIM, SLOPE} | added - OF_PRUNING
+    return {REFERENCE, GAIN, CLAIM, SLOPE} | added - OF_PRUNING
 
 
 def table(studies: Studies, names: Sequence[str], elsewhere: Set[Shown]) -> str:
     """Return one row per study, pair of sides and outcome, with its effects by model, ratio and calibration.
 
-    The table has the comparisons of methods or calibrations that are significant after the study's correction, but
-    those that are in tables `elsewhere`. A claim is listed unless it is one of
-    these comparisons the other way round.
+    The table has the comparisons that are significant after the study's correction, but those that are in tables
+    `elsewhere`. A claim is listed unless it is one of these comparisons the other way round.
     """
     lines: dict[tuple[str, str, str], list[str]] = {}
     for study in names:
