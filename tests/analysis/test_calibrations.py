@@ -204,6 +204,45 @@ def test_in_a_partial_run_a_text_that_was_not_measured_has_no_row(tmp_path: Path
     assert [*Calibrations().rows(evidence(config, tmp_path))] == []
 
 
+def test_calibrations_are_compared_by_task_too_and_with_the_most_sequences_of_the_first(
+    tmp_path: Path,
+) -> None:
+    study = Study(tmp_path, methods=["entropy"], ratios=[0.2], draws=[0, 1, 2])
+    values = {
+        ("c4", 4): (1.0, 2.0),
+        ("c4", 8): (1.5, 2.0),
+        ("as_many", 4): (2.0, 3.0),
+        ("more", 16): (3.0, 1.0),
+    }
+    for (calibration, sequences), by_task in values.items():
+        at: dict[str, Any] = {"calibration": calibration, "sequences": sequences, "metric": "bpb"}
+        for (task, value), draw in product(zip(("code", "science"), by_task, strict=True), study.draws):
+            study.outcomes(
+                "entropy", 0.2, f"gold_bpb/{task}", [value + 0.1 * draw, value] * 4, draw=draw, **at
+            )
+    given = study.config().model_dump(mode="json", exclude_unset=True)
+    read = {
+        "c4": {"corpus": "c4", "sequences": 8, "length": 8, "sizes": {4: 1, 8: 1}},
+        "as_many": {"corpus": "c4", "sequences": 4, "length": 8},
+        "more": {"corpus": "c4", "sequences": 16, "length": 8},
+    }
+    measures = {"gold_bpb": {"groups": {"code": ["codex_humaneval"], "science": ["arc_easy"]}}}
+    config = Config.model_validate(
+        given | {"calibrations": read, "measures": measures, "primary": "gold_bpb"}
+    )
+    rows = [*Calibrations().rows(evidence(config, tmp_path))]
+    assert {(row.calibration, row.task): row.effect.value for row in rows} == pytest.approx(
+        {
+            **{("as_many", "code"): 1.0, ("as_many", "science"): 1.0, ("as_many", ""): 1.0},
+            **{("more", "code"): 1.5, ("more", "science"): -1.0, ("more", ""): 0.25},
+        }
+    ), "less the first text at 4 sequences, and at 8 where it has no 16"
+    assert {row.family for row in rows} == {
+        "calibration: bpb on other calibrations",
+        "calibration: bpb of each task on other calibrations",
+    }
+
+
 @pytest.mark.parametrize(
     ("recovery", "steps", "of_dense"),
     [
