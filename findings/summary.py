@@ -17,7 +17,7 @@ from hfprune.report.style import VERDICT_LOOKS
 # The claims on outputs, each with a title and the meanings of the two sides of no effect.
 OUTPUTS = {
     "lower-js-distance": ("Distance to the dense model's outputs", "entropy closer", "cross-entropy closer"),
-    "higher-jaccard": ("Likeliest tokens kept (Jaccard index)", "cross-entropy more", "entropy more"),
+    "higher-jaccard": ("Most likely tokens kept (Jaccard index)", "cross-entropy more", "entropy more"),
 }
 LARGER = {
     "font.size": 10,

@@ -206,7 +206,7 @@ class PrefixTreeLM(HFLM):
         return begun.continued(self.model, tokens, mask, depths + len(begun.tokens))
 
     def _predict(self, hidden: Tensor, index: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Return log p(token) [n] and whether it is the likeliest [n], at the nodes `index` [2, n] of `hidden`.
+        """Return log p(token) [n] and whether it is the most likely [n], at the nodes `index` [2, n] of `hidden`.
 
         The log-softmax has the same dtype as in stock lm-eval: the model's, or `softmax_dtype`. `index`, `tokens`
         and the results are on the CPU, where they are sorted and counted, so that no chunk waits for a GPU.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 LEVELS = (0.1, 0.5, 0.9)  # quantiles of the entropy over positions; one position is shown for each
-TOKENS = 8  # number of likeliest tokens shown at a position
+TOKENS = 8  # number of most likely tokens shown at a position
 CONTEXT = 12  # tokens of context shown as text
 
 
@@ -23,7 +23,7 @@ CONTEXT = 12  # tokens of context shown as text
 def distributions(
     model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", blocks: Tensor, batch: int
 ) -> tuple[Tensor, pd.DataFrame]:
-    """Return the entropy at all positions, and the likeliest tokens where it is low, medium and high.
+    """Return the entropy at all positions, and the most likely tokens where it is low, medium and high.
 
     Args:
         model: the dense model.
@@ -32,7 +32,7 @@ def distributions(
         batch: blocks of one forward pass.
 
     Returns:
-        Entropies in nats, float64 [blocks, length - 1]; and one row per position shown and token, the likeliest
+        Entropies in nats, float64 [blocks, length - 1]; and one row per position shown and token, the most likely
         first, then the true one if it is another: `item`, `level` (the quantile of the position's entropy),
         `entropy` (nats), `context` (text), `token` (text), `rank` (from 1), `is_target`, `probability`, and the
         derivatives of the two objectives (nats) with respect to the token's logit: `cross_entropy_gradient`

@@ -57,7 +57,7 @@ def _synchronize() -> None:
 
 @torch.inference_mode()
 def prefill(model: "PreTrainedModel", tokens: Tensor) -> tuple[Tensor, DynamicCache]:
-    """Return the likeliest next token [batch, 1] of prompts [batch, length], and their KV cache."""
+    """Return the most likely next token [batch, 1] of prompts [batch, length], and their KV cache."""
     cache = DynamicCache(config=model.config)
     return _next_token(model, tokens, cache), cache
 

@@ -10,7 +10,7 @@ from hfprune.measurement import Metric, Outcome, TextMeasure
 class Distributions(TextMeasure):
     """Entropy of the next-token distributions in nats, the mean over all positions of all blocks, for a figure.
 
-    The items are those of `hfprune.evaluation.next_tokens`: the likeliest tokens at three positions, with low,
+    The items are those of `hfprune.evaluation.next_tokens`: the most likely tokens at three positions, with low,
     medium and high entropy. The standard error is over documents.
     """
 

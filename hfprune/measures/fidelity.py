@@ -22,7 +22,7 @@ class Fidelity(TextMeasure):
 
     Each is the mean over all positions of all blocks: `js_distance`, the square root of the Jensen–Shannon
     divergence in nats (as `scipy.spatial.distance.jensenshannon`); `top<k>_jaccard`, the Jaccard index of the k
-    likeliest tokens; `kl_divergence`, KL(dense ‖ pruned) in nats. One item per block.
+    most likely tokens; `kl_divergence`, KL(dense ‖ pruned) in nats. One item per block.
     """
 
     needs = "beside"

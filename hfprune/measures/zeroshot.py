@@ -15,7 +15,7 @@ MARGIN = Metric(
     "margin",
     "Margin of the right answer",
     unit="nats",
-    explained="by how much the right answer is likelier than the likeliest wrong one, in logarithms",
+    explained="by how much the right answer is likelier than the most likely wrong one, in logarithms",
     better="higher",
     items=("margin",),
     one_right=True,

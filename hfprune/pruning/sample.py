@@ -1,4 +1,4 @@
-"""What the dense and the pruned model write, each with its likeliest tokens, from the same beginnings."""
+"""What the dense and the pruned model write, each with its most likely tokens, from the same beginnings."""
 
 from pathlib import Path
 from typing import Annotated, Any, ClassVar

@@ -18,9 +18,9 @@ def answers(data: Results) -> pd.DataFrame:
 
     Where there are zero-shot tasks, only these count.
 
-    `share` is the share of the commonest answer, an answer being the place of the likeliest choice; in the row of
-    `MAJORITY`, that of the commonest right answer. `balanced` is the mean over the right answers of the accuracy
-    on their questions, for tasks whose questions have the same choices. Both are fractions.
+    `share` is the share of the commonest answer, an answer being the place of the most likely choice; in the row
+    of `MAJORITY`, that of the commonest right answer. `balanced` is the mean over the right answers of the
+    accuracy on their questions, for tasks whose questions have the same choices. Both are fractions.
     """
     kind = "zeroshot" if "zeroshot" in data.declared.kinds.values() else "tasks"
     items = data.items(data.declared.first(kind))
