@@ -12,7 +12,7 @@ from pydantic import Field, PositiveInt, model_validator
 from hfprune.assets.text import Text
 from hfprune.assets.text_sizes import blocks, tokens_of
 from hfprune.plugins.registry import Registry
-from hfprune.settings import Name, Strict
+from hfprune.settings import Name, Parted, Strict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -177,7 +177,7 @@ class TaskMeasure(Measure):
     per_task = True
     units = "questions"
 
-    tasks: list[str] = Field(
+    tasks: Annotated[list[str], Parted] = Field(
         min_length=1,
         description="tasks of lm-eval: names in config/assets.yaml or of lm-eval, or folders of fetched ones",
     )

@@ -12,7 +12,7 @@ from hfprune.assets.places import resources_folder
 from hfprune.assets.spelling import FORMS
 from hfprune.errors import nearest
 from hfprune.pruning.amounts import Auto, Count, Size, loss
-from hfprune.settings import Dtype, Placement, Removed, plain
+from hfprune.settings import Dtype, Parted, Placement, Removed, plain
 from hfprune.settings.allocation import Allocation
 from hfprune.stages import Alone
 from hfprune.stages.fields import CatalogueFile, Resources, Seed
@@ -30,12 +30,6 @@ KINDS = {
 }
 LIMITS = ("max_loss", "speedup", "params", "size")
 _NO_AMOUNT = "how much to remove is missing: give --ratio 0.2 or another number, or a limit, as"
-
-
-def _words(given: object) -> object:
-    """Return words one by one, which may also be joined by commas, as lm-eval takes its tasks."""
-    parts = [given] if isinstance(given, str) else given
-    return [word for part in parts for word in part.split(",") if word] if isinstance(parts, list) else given
 
 
 def _mix(given: object) -> dict[str, int]:
@@ -89,7 +83,7 @@ class Pruning(Placement):
     size: Size | None = Field(
         default=None, description="the largest model with at most this size of weights, such as 450MB"
     )
-    keep: Annotated[list[str], BeforeValidator(_words)] = Field(
+    keep: Annotated[list[str], Parted] = Field(
         default=[],
         description="with --max-loss: capabilities whose bits per byte of right answers may rise by no more than "
         "it allows, such as code,reading; known: knowledge, reading, mathematics, code, language, science, "
@@ -144,12 +138,12 @@ class Pruning(Placement):
         description="compare on this text too, which then decides whether a step is kept: a name in "
         f"config/assets.yaml, {FORMS['corpora'].ways()}",
     )
-    tasks: Annotated[list[str], BeforeValidator(_words)] = Field(
+    tasks: Annotated[list[str], Parted] = Field(
         default=[],
         description="compare on 50 questions of each of these lm-eval tasks too, with its own number of examples, "
-        "such as arc_easy gsm8k_cot",
+        "such as arc_easy,gsm8k_cot",
     )
-    beside: Annotated[list[str], BeforeValidator(_words)] = Field(
+    beside: Annotated[list[str], Parted] = Field(
         default=[],
         description="compare with rivals too: quantised (the dense model in 8 and 4 bits, the pruned one in 8), "
         "smaller (the next smaller model of its series in the catalogue), or smaller=MODEL",

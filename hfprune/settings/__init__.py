@@ -40,6 +40,19 @@ def _listed(value: Any) -> Any:
 Listed = BeforeValidator(_listed)
 
 
+def _parted(value: Any) -> Any:
+    parts = _listed(value)
+    return (
+        [word for part in parts for word in str(part).split(",") if word]
+        if isinstance(parts, list)
+        else value
+    )
+
+
+# Marks a list of words of which several may be joined by commas, as lm-eval takes its tasks.
+Parted = BeforeValidator(_parted)
+
+
 class Strict(BaseModel):
     """Base of every configuration model: frozen, and an unknown key is an error naming the nearest one."""
 

@@ -288,3 +288,11 @@ def test_lm_eval_loads_what_the_catalogue_lacks(tmp_path: Path, monkeypatch: pyt
         HfpruneError, match=r"^task 'triviaqa': lm-eval cannot load its documents \(no route to the"
     ):
         fetch_asset("tasks", "triviaqa", entry.tasks["nq_open"], tmp_path / "triviaqa", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "given", ["gsm8k_cot,mmlu_stem", ["gsm8k_cot,mmlu_stem"], ["gsm8k_cot", "mmlu_stem"]]
+)
+def test_tasks_may_be_joined_by_commas_as_for_lm_eval(given: str | list[str]) -> None:
+    for measure in (Tasks, Zeroshot):
+        assert measure.model_validate({"tasks": given}).tasks == ["gsm8k_cot", "mmlu_stem"]
