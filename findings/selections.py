@@ -3,7 +3,8 @@
 `{dose smollm2 64 js_distance entropy against cross_entropy}` is a row of the study `dose`; the source may be
 a claim, too. `20%` is a ratio, `all-ratios` no ratio, `64` a number of sequences; any other word
 is a value of a column, in lower case and with `-` for blanks, such as `qwen`, `lora`, `wikipedia` or
-`step-16`. By default, the question is `reference`, the task none, and any other column has all of its values.
+`step-16`; `task=code` says which column is meant where two have that value. By default, the question is
+`reference`, the task none, and any other column has all of its values.
 Words after `against` describe the other side; if the table has the sides in the other order, they are turned.
 `{dose/draws.draws_sd smollm2 64 js_distance cross_entropy against entropy}` is a number that is no effect:
 the mean of a column of `draws.csv` or `answers.csv`.
@@ -54,7 +55,8 @@ def values(words: Iterable[str], rows: pd.DataFrame, source: str) -> dict[str, l
             column, value = vocabulary[name]
             given.setdefault(column, []).append(value)
         else:
-            raise HfpruneError(f"no row of {source} is {name!r}{nearest(name, sorted(vocabulary))}")
+            known = sorted(other for other in vocabulary if "=" not in other)
+            raise HfpruneError(f"no row of {source} is {name!r}{nearest(name, known)}")
     return given
 
 
@@ -63,7 +65,9 @@ def _vocabulary(rows: pd.DataFrame, meanings: Mapping[str, Sequence[str]]) -> di
     for meaning, columns in meanings.items():
         for column in rows.columns.intersection(columns):
             for value in rows[column].unique().tolist():
-                vocabulary.setdefault(word(column, value), (meaning, value))
+                name = word(column, value)
+                vocabulary.setdefault(name, (meaning, value))
+                vocabulary.setdefault(f"{meaning}={name}", (meaning, value))
     vocabulary.pop("", None)
     return vocabulary
 

@@ -1,6 +1,5 @@
-"""The text that `hfprune prune` calibrates on: what the call names, else that of its recipe or kind of model."""
+"""The text that `hfprune prune` calibrates on: what the call names, else that of its recipe."""
 
-import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,16 +75,4 @@ def _named(asked: Pruning) -> tuple[str, str]:
         return SHORT_NAMES.get(asked.text, asked.text), ""
     if asked.recipe == "paper":
         return PAPER, "as --recipe paper has it"
-    if is_of_code(asked.model):
-        return CODE, f"since the model's name says that it is for code (--text {GENERAL} for other uses)"
     return GENERAL, "the default"
-
-
-def is_of_code(model: str) -> bool:
-    """Tell whether the name of a model, the last part of its spelling, says that it is for code.
-
-    A word of it begins with *code* or ends in *coder*, as in CodeLlama and StarCoder; an encoder is none.
-    """
-    words = re.findall("[a-z]+", Path(model).name.lower())
-    coders = [word for word in words if not re.fullmatch("(auto|trans)?(en|de)coder", word)]
-    return any(word.startswith("code") or word.endswith("coder") for word in coders)

@@ -14,7 +14,7 @@ from smoke import ROOT, TEXT, write
 from hfprune.assets.catalogue import MixedSource
 from hfprune.assets.corpora import read_corpus
 from hfprune.calibration.blocks import load_blocks
-from hfprune.pruning.calibration_text import calibration_text, is_of_code
+from hfprune.pruning.calibration_text import calibration_text
 from hfprune.pruning.config import KINDS, Pruning
 from hfprune.pruning.one_cell import SCORED, SOLVED
 from hfprune.settings import load
@@ -33,8 +33,8 @@ def asked(**flags: object) -> Pruning:
     [
         ({}, "general-mix", "the default"),
         ({"criterion": "wanda", "plain": True}, "general-mix", "the default"),
-        ({"model": CODER}, "code-mix", "the model's name says that it is for code"),
-        ({"model": CODER, "text": "general"}, "general-mix", ""),
+        ({"model": CODER}, "general-mix", "the default"),
+        ({"text": "general"}, "general-mix", ""),
         ({"text": "code"}, "code-mix", ""),
         ({"text": "c4-sample"}, "c4-sample", ""),
         ({"recipe": "paper"}, "c4-sample", "as --recipe paper has it"),
@@ -49,17 +49,9 @@ def test_who_chooses_the_text(flags: dict, name: str, reason: str) -> None:
     assert text.about().startswith(name)
 
 
-def test_names_of_models_for_code() -> None:
-    coders = (
-        "qwen2.5-coder-0.5b-instruct-q4 CodeLlama-7b starcoder2-3b OpenCoder-1.5B codegen my_code_model.gguf"
-    )
-    assert all(map(is_of_code, [CODER, *coders.split()]))
-    others = "smollm2-135m-instruct-q4 a-decoder-only-1b autoencoder unicode-lm"
-    assert not any(map(is_of_code, ["/home/me/code/models/mine", "coder/Llama-3.2-1B", *others.split()]))
-
-
-def test_the_default_is_the_mix_of_the_study_that_decides() -> None:
-    mix = load(Study, ROOT / "config/studies/recipe.yaml").calibrations["mix"]
+@pytest.mark.parametrize("study", ["recipe", "mix"])
+def test_the_default_is_the_mix_of_the_studies_that_decide(study: str) -> None:
+    mix = load(Study, ROOT / f"config/studies/{study}.yaml").calibrations["mix"]
     text = calibration_text(asked())
     assert (mix.corpus, mix.sequences, mix.length, mix.sampling) == (
         text.name,
