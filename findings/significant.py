@@ -67,6 +67,7 @@ def _where(studies: Studies, study: str, row: EffectRow) -> str:
     calibrations = studies.results(study).study.calibrations
     texts = [row.calibration, row.against_calibration] if len(calibrations) > 1 else []
     text = " against ".join(studies.calibration(study, name) for name in texts if name)
+    # A row has the number of sequences of its own side alone; labels tell where that of the other differs.
     has_sizes = any(calibration.sizes for calibration in calibrations.values())
-    size = f"{row.sequences} sequences" if has_sizes else ""
-    return ", ".join(filter(None, [named(row.model, row.ratio), text, size, row.task]))
+    size = f"{row.sequences} sequences" if has_sizes and not row.against_calibration else ""
+    return ", ".join(filter(None, [named(row.model, row.ratio), text, size, row.task.replace("_", " ")]))

@@ -156,8 +156,8 @@ class Pruning(Placement):
     text: str | None = Field(
         default=None,
         description="text to calibrate on: general (the default), a mix of C4, code and technical text; code, the "
-        "same with more code; c4-sample (the default of --recipe "
-        f"paper), or another name in config/assets.yaml, {FORMS['corpora'].ways()}",
+        "same with more code; c4-sample (the default of --recipe paper), or another name in config/assets.yaml, "
+        f"{FORMS['corpora'].ways()}",
     )
     mix: Annotated[dict[str, int], BeforeValidator(_mix)] | None = Field(
         default=None,

@@ -42,11 +42,10 @@ Listed = BeforeValidator(_listed)
 
 def _parted(value: Any) -> Any:
     parts = _listed(value)
-    return (
-        [word for part in parts for word in str(part).split(",") if word]
-        if isinstance(parts, list)
-        else value
-    )
+    if not isinstance(parts, list):
+        return value
+    words = (part.split(",") if isinstance(part, str) else [part] for part in parts)
+    return [word for several in words for word in several if word != ""]
 
 
 # Marks a list of words of which several may be joined by commas, as lm-eval takes its tasks.
