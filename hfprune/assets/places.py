@@ -1,7 +1,9 @@
 """Where fetched assets lie: in the working folder, or in one folder of the user's."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from hfprune.assets.shipped import shipped
 
@@ -23,6 +25,11 @@ def resources_folder(catalogue: Path = CATALOGUE) -> Path:
     own = CATALOGUE.exists() or (catalogue.exists() and catalogue.absolute() != shipped(CATALOGUE).absolute())
     holds_assets = any(RESOURCES.glob("*/*/asset.json"))
     return RESOURCES if own or holds_assets else user_folder() / "resources"
+
+
+def resources_of(given: Mapping[str, Any]) -> Path:
+    """Return `resources_folder` for the `catalogue` among the validated fields of a command's settings."""
+    return resources_folder(given.get("catalogue", CATALOGUE))
 
 
 def is_shared(resources: Path) -> bool:

@@ -207,7 +207,7 @@ def _help(field: FieldInfo, required: bool) -> str:
     """Return the description, followed by the default (unless empty, false or null) or by `required`."""
     text = field.description or ""
     if not field.is_required():
-        shown = _shown(field.get_default(call_default_factory=True))
+        shown = _shown(field.get_default(call_default_factory=True, validated_data={}))
     else:
         shown = "required" if required and not mark_of(field, Positional) else ""
     return " ".join(filter(None, [text, shown and f"({shown})"])).replace("%", "%%")

@@ -4,11 +4,11 @@ import re
 import shlex
 from math import gcd
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, JsonValue, PositiveInt, model_validator
 
-from hfprune.assets.places import resources_folder
+from hfprune.assets.places import resources_of
 from hfprune.assets.spelling import FORMS
 from hfprune.errors import nearest
 from hfprune.pruning.amounts import Auto, Count, Size, loss
@@ -177,16 +177,8 @@ class Pruning(Placement):
         "the dense model",
     )
     seed: Seed = 0
-    resources: Resources = Field(default_factory=resources_folder)
     catalogue: CatalogueFile = Path("config/assets.yaml")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _beside_its_catalogue(cls, given: Any) -> Any:
-        """Keep what a catalogue of the user's own names apart from what the package's does."""
-        if not isinstance(given, dict) or not isinstance(given.get("catalogue"), str | Path):
-            return given
-        return {"resources": resources_folder(Path(given["catalogue"]))} | given
+    resources: Resources = Field(default_factory=resources_of)
 
     @model_validator(mode="after")
     def _one_limit(self) -> "Pruning":

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, field_serializer
 
 from hfprune.assets.catalogue import Asset, Catalogue, JoinedSource, LocalSource
+from hfprune.assets.places import resources_of
 from hfprune.errors import HfpruneError, nearest
 from hfprune.settings import load
 from hfprune.stages import Positional, Stage, Unflagged
@@ -28,7 +29,7 @@ class Fetch(Stage):
     )
     study: StudyPath | None = Field(default=None, description="fetch everything that this study needs")
     catalogue: CatalogueFile = Path("config/assets.yaml")
-    resources: Resources = Path("resources")
+    resources: Resources = Field(default_factory=resources_of)
 
     @field_serializer("entries")
     def _entries_whole(self, entries: Catalogue) -> dict[str, object]:

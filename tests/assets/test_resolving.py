@@ -24,6 +24,7 @@ from hfprune.files import read_json
 from hfprune.models.load import load_tokenizer
 from hfprune.pruning.config import Pruning
 from hfprune.settings import load
+from hfprune.stages.fetch import Fetch
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +112,8 @@ def test_working_folders_share_what_the_packages_catalogue_names(
     assert resolve("models", "mine") == shared / "models/mine" and hub.asked == []
     assert is_there("models/mine", load(Catalogue, package / "config/assets.yaml"), shared)
     assert Pruning(model="mine", ratio=0.2, out=Path("x")).resources == shared
+    run("fetch models/mine")
+    assert hub.asked == [] and not (second / "resources/models").exists()
 
     (clone / "resources/models/before").mkdir(parents=True)
     (clone / "resources/models/before/asset.json").write_text("{}")
@@ -121,7 +124,8 @@ def test_working_folders_share_what_the_packages_catalogue_names(
     monkeypatch.chdir(own)
     write(own / "assets.yaml", {"models": {"mine": "other/model"}})
     called = Pruning(model="mine", ratio=0.2, out=Path("x"), catalogue=own / "assets.yaml")
-    assert called.resources == Path("resources")
+    fetched = Fetch(catalogue=own / "assets.yaml")
+    assert called.resources == fetched.resources == Path("resources")
 
     hub.asked.clear()
     monkeypatch.chdir(second)
