@@ -115,30 +115,43 @@ def _fall(row: EffectRow) -> float:
     return -row.effect.better * row.value / row.base if row.base else math.inf
 
 
+def _may_have_lost(row: EffectRow, most: float) -> bool:
+    """Tell whether the interval of a capability or task reaches a loss of `most`, as a share, or is unknown."""
+    worst = max(-row.effect.better * row.low, -row.effect.better * row.high)
+    return not worst < most * row.base
+
+
 def _share_lost(row: EffectRow) -> Effect:
     """Return the rise of a capability's bits per byte as a share of the dense model's."""
     dense = row.base or math.nan
     return Effect(row.value / dense, row.low / dense, row.high / dense, form=PERCENT_FORM, better=-1)
 
 
-def _summary(capabilities: Sequence[EffectRow], lost: Sequence[EffectRow], held: Collection[str] = ()) -> str:
+def _summary(
+    capabilities: Sequence[EffectRow], lost: Sequence[EffectRow], most: float, held: Collection[str] = ()
+) -> str:
     """Return what was lost, the worst first, what was kept, and the rest, as the end of the first sentence."""
     if not capabilities:
         return ", by text alone: right answers were not measured"
-    return ": " + "; ".join(filter(None, [_lost(lost), *_rest(capabilities, held)]))
+    return ": " + "; ".join(filter(None, [_lost(lost), *_rest(capabilities, most, held)]))
 
 
 def _lost(lost: Sequence[EffectRow]) -> str:
     return f"lost {', '.join(map(_ends, lost))}" if lost else ""
 
 
-def _rest(capabilities: Sequence[EffectRow], held: Collection[str]) -> Iterator[str]:
-    """Yield what was kept, gained, and so on; a capability in `held` is within the limit set for it."""
+def _rest(capabilities: Sequence[EffectRow], most: float, held: Collection[str]) -> Iterator[str]:
+    """Yield what was kept, gained, and so on; a capability in `held` is within the limit set for it.
+
+    No loss is shown in a capability only if its interval excludes a loss of `most`, as a share of the dense
+    model's number; else there were too few questions.
+    """
     within = [_ends(row) for row in capabilities if row.task in held]
     capabilities = [row for row in capabilities if row.task not in held]
-    unknown = [row.task for row in capabilities if not row.effect.has_interval]
     gained = [_ends(row) for row in capabilities if row.effect.standing == BETTER]
-    kept = [row.task for row in capabilities if row.effect.standing == ALIKE]
+    alike = [row for row in capabilities if row.effect.standing in (ALIKE, "")]
+    kept = [row.task for row in alike if not _may_have_lost(row, most)]
+    unknown = [row.task for row in alike if _may_have_lost(row, most)]
     groups = {
         "kept": within,
         "gained": gained,
@@ -158,7 +171,7 @@ def _by_bounds(
     if not verdicts:
         return []
     verdict = max(verdicts.values(), key=VERDICTS.index)
-    sentences = [f"Conclusion: {verdict}{_summary(capabilities, lost)}."]
+    sentences = [f"Conclusion: {verdict}{_summary(capabilities, lost, LOSS.usable)}."]
     if yardsticks:
         row = max(yardsticks, key=lambda row: VERDICTS.index(verdicts[row.label]))
         usable, beyond = (_bound(row, bound) for bound in _bounds(row))
@@ -197,9 +210,9 @@ def _by_limit(
         limit += f" for {_listed(sorted(names))}"
     if lost and verdict == USABLE:
         too_much = f"{LOST}: " if any(_fall(row) > LOSS.lost for row in lost) else ""
-        said = too_much + "; ".join([_lost(lost), limit, *_rest(capabilities, held)])
+        said = too_much + "; ".join([_lost(lost), limit, *_rest(capabilities, most, held)])
     else:
-        said = f"{limit}{_summary(capabilities, lost, held)}"
+        said = f"{limit}{_summary(capabilities, lost, most, held)}"
     changes = "; ".join(f"{row.label}: {loss} ({_basis(row)})" for row, loss in judged)
     others = [_changed(row) for row in texts if not row.measure.startswith(ASKED)]
     return [
