@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from hfprune.assets.known_tasks import CROWS
@@ -137,7 +137,7 @@ def _summary(
 
 
 def _lost(lost: Sequence[EffectRow]) -> str:
-    return f"lost {', '.join(map(_ends, lost))}" if lost else ""
+    return f"lost {', '.join(_ends(lost))}" if lost else ""
 
 
 def _rest(capabilities: Sequence[EffectRow], most: float, held: Collection[str]) -> Iterator[str]:
@@ -146,9 +146,9 @@ def _rest(capabilities: Sequence[EffectRow], most: float, held: Collection[str])
     No loss is shown in a capability only if its interval excludes a loss of `most`, as a share of the dense
     model's number; else there were too few questions.
     """
-    within = [_ends(row) for row in capabilities if row.task in held]
+    within = _ends(row for row in capabilities if row.task in held)
     capabilities = [row for row in capabilities if row.task not in held]
-    gained = [_ends(row) for row in capabilities if row.effect.standing == BETTER]
+    gained = _ends(row for row in capabilities if row.effect.standing == BETTER)
     alike = [row for row in capabilities if row.effect.standing in (ALIKE, "")]
     kept = [row.task for row in alike if not _may_have_lost(row, most)]
     unknown = [row.task for row in alike if _may_have_lost(row, most)]
@@ -283,8 +283,14 @@ def _more(row: EffectRow) -> str:
     return "more text, since the interval allows for both (--eval-text)" if row.low < limit else ""
 
 
-def _ends(row: EffectRow) -> str:
-    _, before, after, *_ = row.words()
-    unit = "% right" if class_of(row.measure) == TASK else "bits per byte"
-    change = f", {Effect(row.value / row.base, form=PERCENT_FORM)}" if row.base else ""
-    return f"{row.task} ({before} → {after} {unit}{change})"
+def _ends(rows: Iterable[EffectRow]) -> list[str]:
+    """Return each capability or task with its numbers before and after; a unit is named where it first stands."""
+    texts, named = list[str](), set[str]()
+    for row in rows:
+        _, before, after, *_ = row.words()
+        unit = "% right" if class_of(row.measure) == TASK else "bits per byte"
+        ends = f"{before} → {after}" + (f" {unit}" if unit not in named else "")
+        change = f", {Effect(row.value / row.base, form=PERCENT_FORM)}" if row.base else ""
+        texts.append(f"{row.task} ({ends}{change})")
+        named.add(unit)
+    return texts
