@@ -84,7 +84,8 @@ def _parsed(studies: Studies, study: str, row: EffectRow) -> tuple[str, str]:
         name = studies.calibration if texts["kind"] == "calibration" else studies.text
         verb = "calibrated" if texts["kind"] == "calibration" else "evaluated"
         return f"{verb} on {name(study, texts['one'])} minus {name(study, texts['other'])}", other
-    return ("calibrated and evaluated on the same kind of text, minus on different kinds" if term else MEAN), other
+    same = "calibrated and evaluated on the same kind of text, minus on different kinds"
+    return (same if term else MEAN), other
 
 
 def _effects(studies: Studies, words: str, question: str) -> Iterator[Cited]:

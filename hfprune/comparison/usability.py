@@ -137,24 +137,24 @@ def _summary(
 
 
 def _lost(lost: Sequence[EffectRow]) -> str:
-    return f"lost {', '.join(_ends(lost))}" if lost else ""
+    return f"worse at {', '.join(_ends(lost))}" if lost else ""
 
 
 def _rest(capabilities: Sequence[EffectRow], most: float, held: Collection[str]) -> Iterator[str]:
-    """Yield what was kept, gained, and so on; a capability in `held` is within the limit set for it.
+    """Yield what was kept, improved, and so on; a capability in `held` is within the limit set for it.
 
     No loss is shown in a capability only if its interval excludes a loss of `most`, as a share of the dense
     model's number; else there were too few questions.
     """
     within = _ends(row for row in capabilities if row.task in held)
     capabilities = [row for row in capabilities if row.task not in held]
-    gained = _ends(row for row in capabilities if row.effect.standing == BETTER)
+    better = _ends(row for row in capabilities if row.effect.standing == BETTER)
     alike = [row for row in capabilities if row.effect.standing in (ALIKE, "")]
     kept = [row.task for row in alike if not _may_have_lost(row, most)]
     unknown = [row.task for row in alike if _may_have_lost(row, most)]
     groups = {
         "kept": within,
-        "gained": gained,
+        "better at": better,
         "no loss shown in": kept,
         "too few questions to tell of": unknown,
     }
@@ -203,15 +203,14 @@ def _by_limit(
     verdict = max((judgement for _, judgement in standings), key=VERDICTS.index)
     deciding = [row.task for row, judgement in standings if judgement == verdict]
     names = [name if name in keep else "perplexity" for name in deciding]
-    limit = f"{place[verdict]} --max-loss {percent(most)}"
+    limit, named = f"{place[verdict]} --max-loss {percent(most)}", _listed(sorted(names))
     held = {row.task for row, loss in judged if row.task in keep and loss.high < most}
     lost = [row for row in lost if row.task not in held]
-    if keep or (lost and verdict == USABLE):
-        limit += f" for {_listed(sorted(names))}"
     if lost and verdict == USABLE:
         too_much = f"{LOST}: " if any(_fall(row) > LOSS.lost for row in lost) else ""
-        said = too_much + "; ".join([_lost(lost), limit, *_rest(capabilities, most, held)])
+        said = too_much + "; ".join([_lost(lost), f"{named} {limit}", *_rest(capabilities, most, held)])
     else:
+        limit += f" for {named}" if keep else ""
         said = f"{limit}{_summary(capabilities, lost, most, held)}"
     changes = "; ".join(f"{row.label}: {loss} ({_basis(row)})" for row, loss in judged)
     others = [_changed(row) for row in texts if not row.measure.startswith(ASKED)]

@@ -196,7 +196,7 @@ def test_a_task_stands_beside_a_guess_and_the_majority(tmp_path: Path) -> None:
     assert accuracy.low <= low + 1e-9 and accuracy.high == pytest.approx(high)
     text = np.full(12, 3.0)
     said = " ".join(conclusions([*compared(perplexities(tmp_path, text, text)), *rows], 400, repaired=False))
-    assert "Conclusion: not shown usable: lost boolq (100.0 → 75.0 % right, −25.0 %)." in said
+    assert "Conclusion: not shown usable: worse at boolq (100.0 → 75.0 % right, −25.0 %)." in said
 
 
 def test_a_task_that_is_answered_better_is_named(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_a_task_that_is_answered_better_is_named(tmp_path: Path) -> None:
         found |= measured(tmp_path, step, "tasks", items, "boolq", score=right.mean())
     rows = [*compared(perplexities(tmp_path, text, text)), *compared(found)]
     said = " ".join(conclusions(rows, 400, repaired=False))
-    assert "Conclusion: usable: gained boolq (0.0 → 75.0 % right)." in said
+    assert "Conclusion: usable: better at boolq (0.0 → 75.0 % right)." in said
 
 
 def test_the_loss_of_recovery_on_what_it_did_not_train_on(tmp_path: Path) -> None:
@@ -374,7 +374,7 @@ def of_text(folder: Path, rise: float, **measure: str) -> dict[Path, Result]:
 def test_the_first_sentence_says_what_was_lost_the_worst_first(tmp_path: Path) -> None:
     rows = compared(of_text(tmp_path, 0.05) | answers(tmp_path, **LOSSES))
     first, *others = conclusions(rows, 400, repaired=True, calibrated_on="c4-sample")
-    lost = r"lost code \(0\.\d+ → 1\.\d+ bits per byte, \+1\d\d\.\d %\), reading \(0\.\d+ → 0\.\d+, .*\)"
+    lost = r"worse at code \(0\.\d+ → 1\.\d+ bits per byte, \+1\d\d\.\d %\), reading \(0\.\d+ → 0\.\d+, .*\)"
     rest = r"no loss shown in science; too few questions to tell of language\."
     assert re.fullmatch(rf"Conclusion: not usable: {lost}; {rest}", first), first
     assert others[-1] == (
@@ -387,7 +387,7 @@ def test_the_first_sentence_says_what_was_lost_the_worst_first(tmp_path: Path) -
     first, *_ = conclusions(
         compared(of_text(tmp_path, 0.05) | answers(tmp_path, **known)), 400, repaired=True
     )
-    assert first.startswith("Conclusion: not shown usable: lost reading"), "a fifth is no half"
+    assert first.startswith("Conclusion: not shown usable: worse at reading"), "a fifth is no half"
     first, *others = conclusions(compared(of_text(tmp_path, 0.05)), 400, repaired=True)
     assert first == "Conclusion: usable, by text alone: right answers were not measured."
     assert not any("What may help" in said for said in others)
@@ -396,22 +396,22 @@ def test_the_first_sentence_says_what_was_lost_the_worst_first(tmp_path: Path) -
 def test_a_limit_is_judged_by_what_is_to_be_kept_and_the_rest_is_said(tmp_path: Path) -> None:
     rows = compared(of_text(tmp_path, 0.1, measure="asked_perplexity") | answers(tmp_path, **LOSSES))
     first, why, helps = conclusions(rows, 400, repaired=False, most=0.3)
-    assert first.startswith("Conclusion: not usable: lost code (0."), "more than half"
-    assert first.endswith("; within --max-loss 30 % for perplexity; no loss shown in language, science.")
+    assert first.startswith("Conclusion: not usable: worse at code (0."), "more than half"
+    assert first.endswith("; perplexity within --max-loss 30 %; no loss shown in language, science.")
     assert helps == "What may help: --keep code,reading, which limits the cut by these, too."
     first, why, *_ = conclusions(rows, 400, repaired=False, most=0.3, keep=["reading"])
-    assert first.startswith("Conclusion: not usable: lost code (0.")
-    assert "; within --max-loss 30 % for perplexity and reading; kept reading (0." in first
+    assert first.startswith("Conclusion: not usable: worse at code (0.")
+    assert "; perplexity and reading within --max-loss 30 %; kept reading (0." in first
     (row,) = (row for row in rows if row.task == "reading")
     rise = row.value / row.base
     assert rise == pytest.approx(0.2, abs=0.01) and f"bits per byte, reading: +{100 * rise:.0f}" in why
     assert why.endswith("The limit is met if every interval ends below +30 %.")
     first, *_ = conclusions(rows, 400, repaired=False, most=0.3, keep=["reading", "code"])
-    assert first.startswith("Conclusion: beyond --max-loss 30 % for code: lost code")
+    assert first.startswith("Conclusion: beyond --max-loss 30 % for code: worse at code")
     less = of_text(tmp_path, 0.1, measure="asked_perplexity") | answers(tmp_path, reading=LOSSES["reading"])
     first, *_ = conclusions(compared(less), 400, repaired=False, most=0.3)
-    assert first.startswith("Conclusion: lost reading (0."), "a fifth is not too much"
-    assert first.endswith("; within --max-loss 30 % for perplexity.")
+    assert first.startswith("Conclusion: worse at reading (0."), "a fifth is not too much"
+    assert first.endswith("; perplexity within --max-loss 30 %.")
     first, *_ = conclusions(rows, 400, repaired=False, most=row.high / row.base - 0.001, keep=["reading"])
     assert first.startswith("Conclusion: not shown to be within --max-loss"), "not by the value alone"
 
