@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 
-from hfprune.assets.known_tasks import with_same_choices
+from hfprune.assets.known_tasks import known_task, with_same_choices
 from hfprune.cells import DENSE
 from hfprune.cells.recovery import Recovery
 from hfprune.effects.questions import GAIN, REFERENCE, TO_DENSE, TO_UNTUNED, Question, Side
@@ -46,7 +46,8 @@ class ComparedBy:
                 others = [other for other in tasks if other != task]
                 if task in tasks and others:
                     without = f"{name}_without_{task}"
-                    yield cls(without, declared, others, family=without)
+                    label = f"{declared.metric.label} without {known_task(task).short}"
+                    yield cls(without, declared.relabelled(label), others, family=without)
 
     @classmethod
     def first_of(cls, evidence: Evidence) -> Iterator[Self]:

@@ -72,6 +72,10 @@ class Declaration:
         label = self.metric.label
         return label if self.measure == self.kind else f"{label}, {self.measure}"
 
+    def relabelled(self, label: str) -> Declaration:
+        """Return the declaration with another label of its metric."""
+        return replace(self, metric=replace(self.metric, label=label))
+
     @property
     def noun(self) -> str:
         """The label within a sentence; an abbreviation keeps its first capital."""

@@ -1,15 +1,11 @@
 """Effects that the study asks for beside those of every study."""
 
-from collections.abc import Mapping
-
-from hfprune.assets.known_tasks import known_task
 from hfprune.report.cells import calibration_columns, present, ratio_column, texts, words
 from hfprune.report.effects import effects_of
 from hfprune.report.looks import looks_of
 from hfprune.report.publication import TablePublication
 from hfprune.report.style import method_label
 from hfprune.report.typeset import MISSING, Column, Table
-from hfprune.results.declarations import Declaration
 from hfprune.results.reader import Results
 from hfprune.study import paths
 from hfprune.study.added_effects import ADDED
@@ -46,7 +42,11 @@ class Added(TablePublication):
                 [side(row.against, row.against_recovery, row.against_calibration) for row in effects],
                 words=True,
             ),
-            Column("Outcome", [_outcome(row.outcome, row.label, outcomes) for row in effects], words=True),
+            Column(
+                "Outcome",
+                [outcomes[row.outcome].label if row.outcome in outcomes else row.label for row in effects],
+                words=True,
+            ),
             Column("Of", [task.replace("_", " ") or MISSING for task in rows["task"]], words=True),
             Column("Effect", [str(effect) for effect in effects_of(rows)]),
             Column("Unit", [unit or MISSING for unit in words(rows["unit"])], words=True),
@@ -59,10 +59,3 @@ class Added(TablePublication):
             "interval. *: no effect is excluded also by Holm's correction, where the effects are of a family."
         ]
         return Table(rows, present(columns), notes, groups=("model", "question"))
-
-
-def _outcome(name: str, label: str, outcomes: Mapping[str, Declaration]) -> str:
-    """Return an outcome for readers: of a mean without a task, which task that is."""
-    whole, _, task = name.partition("_without_")
-    shown = outcomes[whole].label if whole in outcomes else label
-    return f"{shown} without {known_task(task).short}" if task else shown
