@@ -16,7 +16,7 @@ from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
 from hfprune.page.pruned import Swept
 from hfprune.pruning.beside_dense import CROPS, TURNS
-from hfprune.pruning.folder import SWEPT
+from hfprune.pruning.folder import SWEPT, WORK
 from hfprune.report.charts import Chart
 from hfprune.report.drawing.panels import sheet, theme
 from hfprune.report.style import Look
@@ -134,7 +134,7 @@ def shown(tried: Sequence[Tried], out: Path, batch: int = 1) -> tuple[Tried, Swe
     )
     _draw(tried, best, out / SWEPT)
     if not best:
-        raise HfpruneError(_refusal(tried))
+        raise HfpruneError(_refusal(tried, out / WORK))
     return best, Swept(headers, rows, said, (out / SWEPT).read_bytes())
 
 
@@ -164,8 +164,11 @@ def _measured(cut: Tried, batch: int) -> str:
     return said
 
 
-def _refusal(tried: Sequence[Tried]) -> str:
-    """Return the line on each limit that no cut meets, or on the two that no cut meets both."""
+def _refusal(tried: Sequence[Tried], work: Path) -> str:
+    """Return the line on each limit that no cut meets, or on the two that no cut meets both.
+
+    Times in the folder `work` are not measured again unless they are removed, as where other work disturbed them.
+    """
     (within, fast), lines = _meeting(tried), list[str]()
     if not within:
         least = tried[0]
@@ -188,6 +191,11 @@ def _refusal(tried: Sequence[Tried]) -> str:
                 f"--speedup: no cut is shown to be {speed.neutral:g} times as fast in {name}, so nothing is "
                 f"exported: the largest speed-up measured is {best.speeds[name]}, at --ratio {best.ratio:g}"
             )
+    if tried[-1].speeds and not fast:
+        lines.append(
+            f"if other programs ran meanwhile, remove the times (find {work} -name '{SPEED}.*' -delete) and run "
+            "again"
+        )
     return "; ".join(lines) or (
         "--max-loss and --speedup: no cut meets both, so nothing is exported: --max-loss fails above --ratio "
         f"{within[-1].ratio:g}, --speedup below --ratio {fast[-1].ratio:g}"

@@ -1,6 +1,7 @@
 """`hfprune prune --speedup`: the smallest cut that is measured to be so many times as fast."""
 
 import re
+import subprocess
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -55,7 +56,10 @@ def test_the_smallest_cut_with_its_low_end_above(lows, highs, ratio: float | Non
 
 
 def test_a_refusal_names_the_limit_that_fails(tmp_path: Path) -> None:
-    slow = r"no cut is shown to be 1\.2 times as fast in decoding, .* measured is 1\.16 .*, at --ratio 0\.2$"
+    slow = (
+        r"no cut is shown to be 1\.2 times as fast in decoding, .* measured is 1\.16 .*, at --ratio 0\.2; "
+        r"if other programs ran .* -delete\) and run again$"
+    )
     lost = (
         "--max-loss: no cut has an interval that ends below 20 %, .* the smallest, 10 % .* loses perplexity"
     )
@@ -66,7 +70,7 @@ def test_a_refusal_names_the_limit_that_fails(tmp_path: Path) -> None:
         (
             tried((1.1, 1.3, 1.15)),
             r"^--speedup: --ratio 0\.2 is 1\.31 .* times as fast in decoding, but the larger cut 0\.3 only "
-            r"1\.16 .*; give --ratio 0\.2 to export that cut$",
+            r"1\.16 .*; give --ratio 0\.2 to export that cut; if other .* run again$",
         ),
         (
             tried((1.1, 1.1, 1.4), (0.1, 0.3, 0.5)),
@@ -170,6 +174,14 @@ def test_a_call_exports_what_is_so_fast_and_measures_nothing_twice(
     line = failure(f"{call} --speedup 1.2 --batch 2 --no-compare --out {tmp_path}/still")
     assert re.search(": --speedup: no cut is shown to be 1.2 times as fast in decoding, .* is 1.00, at", line)
     assert not (tmp_path / "still/model").exists()
+    clock = Clock()
+    assert failure(f"{call} --speedup 1.2 --batch 2 --no-compare --out {tmp_path}/still") == line
+    assert clock.turns == 0
+    removes = re.search(r"remove the times \((find .*)\) and run again", line)
+    assert removes
+    subprocess.run(removes[1], shell=True, check=True)
+    run(f"{call} --speedup 1.2 --batch 2 --no-compare --out {tmp_path}/still")
+    assert clock.turns == turns * len(RATIOS) and (tmp_path / "still/model").exists()
 
 
 def test_a_timed_call_has_its_files_and_its_conclusion(
