@@ -173,7 +173,8 @@ def _effect(claim: Claim, cited: Cited) -> str:
 
 def _published(decided: Decided, claim: Claim, ratio: float | None) -> str:
     ends = decided.published(claim, ratio)
-    return " to ".join(f"{end:.3g}" for end in ends).replace("-", "−") or "–"
+    digits = 4 if claim.threshold == "published" else 3  # as many as the threshold that is computed from it
+    return " to ".join(f"{end:.{digits}g}" for end in ends).replace("-", "−") or "–"
 
 
 def _by_arithmetic(cited: Cited) -> bool:
@@ -185,7 +186,7 @@ def _size(studies: Studies, cited: Cited) -> str:
     if _by_arithmetic(cited):
         return "by arithmetic"
     if not studies.results(cited.study).declared.find(row.measure, row.metric).metric.repeatable:
-        return f"{row.draws} processes"
+        return f"{row.draws} runs"
     resamples = f" + {row.resamples} resamples" if row.draws == 1 and row.resamples > 1 else ""
     return f"{row.draws}{resamples} × {row.n}"
 
