@@ -240,7 +240,7 @@ def text_lines() -> list[str]:
 TEXT_MISTAKES = [
     ("{accuracy 20% margin", "{accurac 20% margin", "'accurac'; did you mean 'accuracy'?"),
     ("{recipe dense qwen code mix bpb", "{recipe dense qwen code mix bp", "'bp'; did you mean 'bpb'?"),
-    ("{gemma_code.relative: | closer}", "{gemma_code.relative: | farther}", "'farther', but Gemma"),
+    ("{gemma_code: closer}", "{gemma_code: farther}", "'farther', but Gemma"),
     ("fewer | fewer in 3 of 3", "fewer | fewer in 2 of 3", "but 3 of 3"),
     (
         "64 js_distance cross_entropy against entropy}",
