@@ -1,8 +1,8 @@
 """The calibrations of a study: named texts, and how many of their sequences scores read."""
 
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
-from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
 from hfprune.assets.text import Text
 
@@ -29,6 +29,13 @@ Resamples = Annotated[
     ),
 ]
 
+
+def _with_samples(sizes: Any) -> Any:
+    if isinstance(sizes, list):
+        raise ValueError(f"give each size its number of samples, as {{{sizes[0] if sizes else 64}: 1}}")
+    return sizes
+
+
 ContinuedAfter = Annotated[
     PositiveInt | None,
     Field(
@@ -44,7 +51,7 @@ class Calibration(Text):
     replaced: ClassVar = {"resamples": "give `resamples` to the study, beside `calibrations`"}
 
     continued_after: ContinuedAfter = None
-    sizes: dict[PositiveInt, PositiveInt] = Field(
+    sizes: Annotated[dict[PositiveInt, PositiveInt], BeforeValidator(_with_samples)] = Field(
         default={},
         description="number of sequences → number of disjoint samples: every method is scored on each size "
         "instead of on all sequences, with its samples as draws. One pass serves all sizes",

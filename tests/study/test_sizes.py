@@ -155,6 +155,7 @@ def test_draws_of_a_size_read_disjoint_sequences_and_methods_of_one_the_same() -
         ),
         ({"sizes": {64: 5}}, "calibrations.c4.sizes: 5 of 64 sequences are more than the 256"),
         ({"sizes": {0: 1}}, "calibrations.c4.sizes.0.* greater than 0"),
+        ({"sizes": [64, 256]}, "calibrations.c4.sizes: give each size its number of samples, as {64: 1}"),
         (
             {"draws": [0, 8]},
             "draws: 0 and 8 are too close: a size has 16 samples, and number k of them is draw",
