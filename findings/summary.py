@@ -39,7 +39,7 @@ def summary(decided: Decided, beside: Mapping[str, Sequence[Cited]]) -> tuple[st
             _effects(axis, [*decided.rows[claim], *beside.get(claim, [])], *titles)
         legend(figure, [], LEGEND)
         svg = short_svg(figure)
-    words = "The number of claims by verdict, and entropy minus cross-entropy on each model"
+    words = "Number of verdicts, and entropy minus cross-entropy on each model"
     return words, svg
 
 
